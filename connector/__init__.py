@@ -1,0 +1,53 @@
+"""Brings a learner's enrollments out of Adobe Learning Manager (ALM), all of them, or says what is missing.
+
+``connector.run(user_id="20941371") -> dict`` returns the document that the command
+``alm-enrollments`` prints, or raises one of the errors below.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from connector.errors import (
+    ConnectorError,
+    OutputError,
+    PartialError,
+    ProtocolError,
+    RefusedError,
+    TemporaryError,
+    UnknownUserError,
+    UnreachableError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from connector.job import run
+
+__version__ = "0.1.0"
+__all__ = [
+    "ConnectorError",
+    "OutputError",
+    "PartialError",
+    "ProtocolError",
+    "RefusedError",
+    "TemporaryError",
+    "UnknownUserError",
+    "UnreachableError",
+    "UsageError",
+    "__version__",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module's own attributes
+    """Import what reads enrollments when it is first asked for: ``alm-enrollments --help`` has no use for it."""
+    if name != "run":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from connector.job import run  # noqa: PLC0415
+
+    return run
+
+
+# A library prints nothing unless its user asks: without this, Python itself would print the warnings.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,0 +1,20 @@
+"""``python -m connector``, the same as ``alm-enrollments``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def run_command() -> None:
+    """Run the command and end the process with its exit code."""
+    # Before and after the run itself a signal ends the process as it ends any other, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from connector.cli import main  # noqa: PLC0415 - the line above has to come first
+
+    sys.exit(main(sys.argv[1:], os.environ))
+
+
+if __name__ == "__main__":
+    run_command()

@@ -1,0 +1,214 @@
+"""The only HTTP: a page request in, a page out, whatever the network does in between."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import SecretStr
+
+from connector import __version__
+from connector.alm import protocol
+from connector.alm.auth import read_refresh
+from connector.alm.retry import Attempt, GiveUp, Wait, decide, out_of_time
+from connector.alm.transport import translated
+from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from requests.adapters import BaseAdapter
+
+    from connector.alm.auth import TokenSource
+    from connector.alm.protocol import Page, PageRequest
+    from connector.alm.quota import Quota, QuotaGate
+    from connector.clock import Deadline
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+LARGEST_BODY = 32 * 1024 * 1024
+LARGEST_POOL = 32
+_CHUNK = 64 * 1024
+_log = logging.getLogger(__name__)
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Authorization(requests.auth.AuthBase):
+    """Puts the token into the request at the last moment: held as text anywhere else, a traceback's locals would show it.
+
+    That it is there at all keeps requests from looking for credentials in a ``.netrc``.
+    """
+
+    def __init__(self, token: SecretStr | None = None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"oauth {self._token.get_secret_value()}"
+        return request
+
+
+class Client:
+    """Asks ALM for pages, all threads through one quota gate and one connection pool."""
+
+    def __init__(
+        self,
+        base_url: str,
+        tokens: TokenSource,
+        gate: QuotaGate,
+        deadline: Deadline,
+        *,
+        adapter: BaseAdapter | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._base_url = base_url
+        self._tokens = tokens
+        self._gate = gate
+        self._deadline = deadline
+        self._clock = deadline.clock
+        self._jitter = jitter
+        self._session = _session(base_url, adapter)
+        self._lock = threading.Lock()
+        self.requests = 0
+
+    @property
+    def quota(self) -> Quota | None:
+        """The limits that ALM's headers told; ``None`` until they did."""
+        return self._gate.seen
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._session.close()
+
+    def fetch(self, request: PageRequest) -> Page:
+        """Return the page that *request* asks for, waiting, refreshing and repeating as it takes.
+
+        Raises the ConnectorError that remains where nothing of that helps, or not in time.
+        """
+        number = 1
+        while True:
+            try:
+                return self._fetch_authorized(request)
+            except ConnectorError as error:
+                attempt = Attempt(number, error, self._jitter())
+                match decide(attempt, now=self._clock.now(), seconds_left=self._deadline.left()):
+                    case GiveUp(final):
+                        raise final from error.__cause__
+                    case Wait(seconds):
+                        _log.warning("attempt %d failed, the next one in %.2f s: %s", number, seconds, error)
+                        self._hold_back(error, seconds)
+            number += 1
+
+    def _hold_back(self, error: ConnectorError, seconds: float) -> None:
+        if error.http_status == requests.codes.too_many_requests:
+            now = self._clock.monotonic()
+            self._gate.close_until(now + seconds, now)
+        else:
+            self._clock.sleep(seconds)
+
+    def _fetch_authorized(self, request: PageRequest) -> Page:
+        token = self._tokens.token(self._send_refresh)
+        try:
+            return self._fetch_once(request, token)
+        except RefusedError as refused:
+            if refused.http_status != requests.codes.unauthorized or not self._tokens.can_refresh:
+                raise
+            _log.info("the access token is refused, refreshing it: %s", refused)
+        self._tokens.refresh(token, self._send_refresh)
+        return self._fetch_once(request, self._tokens.token(self._send_refresh))
+
+    def _fetch_once(self, request: PageRequest, token: SecretStr) -> Page:
+        self._pass_gate()
+        with self._lock:
+            self.requests += 1
+        answer = self._ask("GET", request.address, _Authorization(token), f"user {request.user_id}")
+        self._gate.learn(answer.headers, self._clock.monotonic())
+        if answer.status != requests.codes.ok:
+            raise protocol.error_for(answer.status, answer.headers, answer.body, asked_for=f"user {request.user_id}")
+        return protocol.read_page(request, answer.headers, answer.body)
+
+    def _pass_gate(self) -> None:
+        seconds = self._gate.reserve(self._clock.monotonic())
+        while seconds > 0:
+            self._wait_for_quota(seconds)
+            # While this thread waited, another one may have been refused.
+            seconds = self._gate.closed_for(self._clock.monotonic())
+
+    def _wait_for_quota(self, seconds: float) -> None:
+        if seconds >= self._deadline.left():
+            raise out_of_time(self._deadline.seconds, seconds, now=self._clock.now())
+        _log.debug("waiting %.2f s for the quota", seconds)
+        self._clock.sleep(seconds)
+
+    def _send_refresh(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:
+        secrets = {"client_id": client_id, "client_secret": client_secret, "refresh_token": refresh_token}
+        answer = self._ask("POST", self._base_url + protocol.REFRESH_PATH, _Authorization(), "the access token's refresh", form=secrets)
+        return SecretStr(read_refresh(answer.status, answer.headers, answer.body))
+
+    def _ask(self, method: str, url: str, auth: _Authorization, asked_for: str, *, form: Mapping[str, SecretStr] | None = None) -> _Answer:
+        left = self._deadline.left()
+        if left <= 0:
+            raise out_of_time(self._deadline.seconds, 0, now=self._clock.now())
+        began = self._clock.monotonic()
+        with (
+            translated(asked_for, urlsplit(url).netloc),
+            self._session.request(
+                method,
+                url,
+                auth=auth,
+                data={name: secret.get_secret_value() for name, secret in form.items()} if form else None,
+                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            answer = _Answer(response.status_code, response.headers, self._read_body(response, asked_for))
+        seconds = self._clock.monotonic() - began
+        request_id = answer.headers.get("x-request-id")
+        _log.debug("%s %s: %d in %.0f ms, request id %s", method, url, answer.status, seconds * 1000, request_id)
+        return answer
+
+    def _read_body(self, response: requests.Response, asked_for: str) -> bytes:
+        body = bytearray()
+        # read1 comes back with what is there: read would sit through a body that drips, whatever the deadline.
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise ProtocolError(
+                    f"ALM's answer for {asked_for} is larger than {LARGEST_BODY // 1024**2} MB.",
+                    hint="Nothing of it was used; a page of 10 enrollments has some 10 KB. Check base_url, or include less.",
+                    http_status=response.status_code,
+                    request_id=response.headers.get("x-request-id"),
+                )
+            if self._deadline.left() <= 0:
+                raise TemporaryError(
+                    f"The deadline of {self._deadline.seconds:g} s passed while ALM's answer for {asked_for} was coming in.",
+                    hint="Run again, with a longer deadline.",
+                    http_status=response.status_code,
+                    request_id=response.headers.get("x-request-id"),
+                )
+        return bytes(body)
+
+
+def _session(base_url: str, adapter: BaseAdapter | None) -> requests.Session:
+    session = requests.Session()
+    session.headers = requests.structures.CaseInsensitiveDict(
+        {
+            "Accept": protocol.ACCEPT,
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"alm-enrollments/{__version__}",
+        }
+    )
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    session.mount(base_url, adapter or requests.adapters.HTTPAdapter(pool_maxsize=LARGEST_POOL))
+    return session

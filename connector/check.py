@@ -1,0 +1,68 @@
+"""Tries everything that a run needs with a read of one record, and tells what it saw. Hands no enrollment on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from connector.alm.quota import ASSUMED
+from connector.alm.records import read_enrollments
+from connector.inputs import SANDBOX
+from connector.job import open_client, request_for
+from connector.users import read_user_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+    from connector.alm.quota import Quota
+    from connector.clock import Clock
+    from connector.inputs import Credentials, Inputs
+    from connector.redact import Redactor
+
+# How many enrollments a learner has is known only once they are read: the estimate is given for few, some and many.
+_ENROLLMENTS_EACH = (10, 50, 200)
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def check(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock: Clock, stdin: TextIO) -> Iterator[str]:
+    """Yield a line for each thing that is in order; the first that is not raises its ConnectorError."""
+    user_ids = read_user_ids(inputs, stdin)
+    users = f"{len(user_ids)} user{'s' * (len(user_ids) != 1)}"
+    yield f"inputs     valid: {users}; {', '.join(inputs.lo_types)}; sort {inputs.sort}; {inputs.base_url}"
+    if not user_ids:
+        yield "           none of the users is in this shard: nothing was asked"
+        return
+    client = open_client(inputs, credentials, redactor, clock)
+    try:
+        began = clock.monotonic()
+        page = client.fetch(request_for(user_ids[0], replace(inputs, page_limit=1)))
+        seconds = clock.monotonic() - began
+    finally:
+        client.close()
+    enrollments = read_enrollments(page, inputs.include)
+    yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
+    yield f"quota      {_told(client.quota)}"
+    more = "more follow" if page.next_link else "no more follow"
+    count = f"{len(enrollments)} enrollment{'s' * (len(enrollments) != 1)}"
+    yield f"read       {count} of user {user_ids[0]} in {seconds * 1000:.0f} ms, {more}; request id {page.request_id}"
+    quota = client.quota or ASSUMED
+    for each in _ENROLLMENTS_EACH:
+        requests = len(user_ids) * math.ceil(each / inputs.page_limit)
+        needed = quota.share(inputs.quota_share).seconds_for(requests)
+        late = f": longer than the deadline of {inputs.deadline:g} s" if needed > inputs.deadline else ""
+        yield f"full read  {users} of {each} enrollments: {requests} requests, at least {_duration(needed)} at this quota{late}"
+
+
+def _told(quota: Quota | None) -> str:
+    if quota is None:
+        return f"not told by ALM; taken to be {ASSUMED.rate * _MINUTE:g} requests a minute, burst {ASSUMED.burst:g}"
+    return f"{quota.rate * _MINUTE:g} requests a minute, burst {quota.burst:g}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{math.ceil(seconds)} s"

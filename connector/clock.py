@@ -1,0 +1,61 @@
+"""What time it is, when ALM says a thing was, and waiting. The only place that waits; a signal ends a wait."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What judgement and waiting need of time; tests pass one that jumps."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment; never runs backwards."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the present moment, in UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Return after *seconds*, or earlier with the exception that a signal's handler raises."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def monotonic(self) -> float:
+        """Return the system's monotonic seconds."""
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the system's time, in UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for *seconds*."""
+        time.sleep(seconds)
+
+
+def parse_moment(text: str) -> datetime | None:
+    """Return the moment of an ISO 8601 date or date-time, UTC where it names no offset; ``None`` if *text* is neither."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Deadline:
+    """The moment by which a run must have ended: *seconds* from now."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self._ends_at = clock.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left; negative once it has passed."""
+        return self._ends_at - self.clock.monotonic()

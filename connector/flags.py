@@ -1,0 +1,145 @@
+"""The command line: its flags, made from the inputs schema, and its help. Judges no value."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from connector.errors import Problem
+from connector.schemas import load_schema
+from connector.settings import credential_names, variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+COMMANDS = {
+    "fetch": "read the enrollments and print the document (this is what runs where no command is named)",
+    "check": "try inputs, token and quota with a one-record read; print no document",
+    "sandbox": "serve a stand-in for ALM on this machine, to try things against; has a --help of its own",
+}
+_OWN_FLAGS = ("env_file", "debug", "help", "version")
+_EXIT_CODES = """\
+  0 the whole answer      64 inputs invalid        65 some users failed
+ 67 no such user          69 host not reached      70 a defect of ours
+ 73 output not writable   75 try again later       76 ALM's answer is wrong
+ 77 token refused        130 SIGINT               143 SIGTERM"""
+_EPILOG = f"""\
+exit codes:
+{_EXIT_CODES}
+
+first steps:
+  ALM_USER_ID=20941371 ALM_BASE_URL=sandbox alm-enrollments        no network, no credentials
+  ALM_USER_ID=20941371 ALM_ACCESS_TOKEN=… alm-enrollments check    your account
+  alm-enrollments --user-id 20941371,20941372 --lo-types all | jq .enrollment_ids
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What the command line says, as text, and what in it says nothing."""
+
+    command: str
+    inputs: dict[str, Any]
+    debug: bool
+    help: bool
+    version: bool
+    problems: tuple[Problem, ...]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentTypeError(message)
+
+
+def parse_command_line(argv: Sequence[str]) -> CommandLine:
+    """Return what *argv* says; a flag that is none is a problem, and never shown with its value, which may be a secret."""
+    command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("fetch", argv)
+    parser = _parser(load_schema("inputs")["properties"])
+    try:
+        known, unknown = parser.parse_known_args(_joined(rest, parser))
+    except argparse.ArgumentTypeError as error:
+        match = re.search(r"--[a-z-]+", str(error))
+        return CommandLine(
+            command, {}, debug=False, help=False, version=False, problems=(Problem(match[0] if match else "a flag", "without its value"),)
+        )
+    given = {name: value for name, value in vars(known).items() if value is not None}
+    own = {name: bool(given.pop(name, False)) for name in ("debug", "help", "version")}
+    # A list's flag may be repeated.
+    inputs = {name: "\n".join(value) if isinstance(value, list) else value for name, value in given.items()}
+    return CommandLine(command, inputs, **own, problems=tuple(_unknown(unknown)))
+
+
+def format_help() -> str:
+    """Return the text of ``--help``."""
+    return _parser(load_schema("inputs")["properties"]).format_help()
+
+
+def _parser(rules: Mapping[str, Any]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="alm-enrollments",
+        usage="alm-enrollments [fetch | check | sandbox] [--user-id ID …] [flags]",
+        description="Brings every enrollment of an Adobe Learning Manager learner into whatever runs next, or says what is missing.",
+        epilog=_EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100),
+        add_help=False,
+        allow_abbrev=False,
+    )
+    commands = parser.add_argument_group("commands", "\n".join(f"{name:9} {text}" for name, text in COMMANDS.items()))
+    commands.add_argument("-h", "--help", action="store_true", default=None, help="this text")
+    commands.add_argument("--version", action="store_true", default=None, help="the version")
+    commands.add_argument(
+        "--debug", action="store_true", default=None, help="tell every request on standard error, and a defect's traceback"
+    )
+    inputs = parser.add_argument_group(
+        "inputs", "each also as a variable: --user-id is ALM_USER_ID; lists by comma, space, newline or as JSON"
+    )
+    for name, rule in rules.items():
+        _add_flag(inputs, name, rule)
+    inputs.add_argument("--env-file", metavar="FILE", help="NAME=value lines, where flags and environment do not say; none is read unasked")
+    credentials = "\n".join(
+        f"{variable(name):19} {rule['description']}" for name, rule in load_schema("inputs")["$defs"]["credentials"]["properties"].items()
+    )
+    parser.add_argument_group("credentials: the token, or the other three, from the environment, --env-file or /run/secrets", credentials)
+    return parser
+
+
+def _add_flag(group: Any, name: str, rule: Mapping[str, Any]) -> None:  # noqa: ANN401 - argparse names no type for its groups
+    default = rule.get("default")
+    written = ",".join(default) if isinstance(default, list) else str(default)
+    told = rule["description"] + (f" Default: {written}." if default not in (None, False) else "")
+    flag, text = f"--{name.replace('_', '-')}", told.replace("%", "%%").replace("`", "")
+    choices = rule.get("enum") or rule.get("items", {}).get("enum")
+    if rule["type"] == "boolean":
+        group.add_argument(flag, nargs="?", const="true", metavar="true|false", help=text)
+    else:
+        metavar = "|".join(choices) if choices else rule["type"].upper().replace("ARRAY", "LIST").replace("STRING", "TEXT")
+        group.add_argument(flag, action="append" if rule["type"] == "array" else "store", metavar=metavar, help=text)
+
+
+def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Return *argv* with each value joined to its flag: ``--sort -dateEnrolled`` would be two flags to argparse."""
+    valued = {flag for action in parser._actions if action.nargs is None for flag in action.option_strings}  # noqa: SLF001
+    joined: list[str] = []
+    words = iter(argv)
+    for word in words:
+        value = next(words, None) if word in valued else None
+        joined.append(word if value is None else f"{word}={value}")
+    return joined
+
+
+def _unknown(words: Sequence[str]) -> list[Problem]:
+    known = [f"--{name.replace('_', '-')}" for name in (*load_schema("inputs")["properties"], *_OWN_FLAGS)]
+    problems = []
+    for word in words:
+        flag = word.partition("=")[0]
+        name = flag.removeprefix("--").replace("-", "_")
+        if name in credential_names():
+            problems.append(Problem(flag, "no flag, for everyone can read a command line", f"{variable(name)} in the environment"))
+        elif flag.startswith("--"):
+            problems.append(Problem(flag, "no flag", near=next(iter(difflib.get_close_matches(flag, known, n=1)), "")))
+        elif not problems:
+            problems.append(Problem("the command line", "not understood: it has a word that belongs to no flag", ", ".join(COMMANDS)))
+    return problems

@@ -1,0 +1,75 @@
+"""The run's secrets, and text without them, whichever way they are written in it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLACEHOLDER = "***"
+# A shorter piece of base64 stands in too much innocent text to be taken for a secret.
+_SHORTEST_BASE64 = 8
+# What is shorter, or a number, may be part of any id: a document without its ids would be worth nothing.
+_SHORTEST_IN_DOCUMENT = 8
+
+
+class Redactor:
+    """Knows the run's secrets and takes them out of text: raw, URL-encoded, base64 and JSON-escaped."""
+
+    def __init__(self) -> None:
+        self._forms: set[str] = set()
+        self._in_text: re.Pattern[str] | None = None
+        self._in_document: re.Pattern[str] | None = None
+
+    def __repr__(self) -> str:
+        """Tell nothing of the secrets."""
+        return "Redactor()"
+
+    def add(self, secret: str) -> None:
+        """Take *secret* out of every later text; an empty one is none."""
+        self._forms.update(form for form in _forms(secret) if form)
+        self._in_text = _pattern(self._forms)
+        self._in_document = _pattern({form for form in self._forms if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()})
+
+    def clean(self, text: str) -> str:
+        """Return *text*, a message, with ``***`` for each secret."""
+        return text if self._in_text is None else self._in_text.sub(PLACEHOLDER, text)
+
+    def clean_document(self, text: str) -> str:
+        """Return *text*, a JSON document, with ``***`` for each secret that cannot be mistaken for part of an id."""
+        return text if self._in_document is None else self._in_document.sub(PLACEHOLDER, text)
+
+
+def _pattern(forms: set[str]) -> re.Pattern[str] | None:
+    longest_first = sorted(forms, key=len, reverse=True)
+    # Percent-encoding may be written in either case.
+    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret, safe="")
+    yield quote(secret)
+    yield quote_plus(secret)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    for shift in range(3):
+        piece = _base64_piece(secret.encode(), shift)
+        if len(piece) >= _SHORTEST_BASE64:
+            yield piece
+            yield piece.replace("+", "-").replace("/", "_")
+            yield quote(piece, safe="")
+
+
+def _base64_piece(secret: bytes, shift: int) -> str:
+    """Return the base64 characters that *secret* alone decides where *shift* bytes stand before it in its group of three."""
+    encoded = base64.b64encode(b"\0" * shift + secret).decode()
+    start = (shift * 8 + 5) // 6
+    whole = (shift + len(secret)) * 8 // 6
+    return encoded[start:whole]

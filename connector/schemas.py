@@ -1,0 +1,21 @@
+"""Where the JSON Schemas are, and what they say. The one source of names, defaults and limits."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_SHIPPED = Path(__file__).parent
+# The wheel carries the schemas inside the package; a checkout has them beside it.
+FOLDERS = (_SHIPPED / "schemas", _SHIPPED.parent / "schemas")
+
+
+@cache
+def load_schema(name: str) -> dict[str, Any]:
+    """Return the schema *name*: ``inputs``, ``enrollments-page`` or ``outputs``."""
+    paths = [folder / f"{name}.schema.json" for folder in FOLDERS]
+    path = next(path for path in paths if path.is_file())
+    schema: dict[str, Any] = json.loads(path.read_bytes())
+    return schema

@@ -1,0 +1,83 @@
+"""Which users to read: those named, or those of a file, and of them the shard's. Reads ids alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connector.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import TextIO
+
+    from connector.inputs import Inputs
+
+STANDARD_INPUT = "-"
+# ALM's own user report calls it internalUserID.
+_COLUMNS = ("user_id", "internaluserid")
+_SHOWN_LINES = 3
+
+
+def read_user_ids(inputs: Inputs, stdin: TextIO) -> tuple[str, ...]:
+    """Return the ids of the users to read, each once, in the order given.
+
+    Raises UsageError for a file that cannot be read, or that holds anything but ids.
+    """
+    named = inputs.user_id if inputs.user_ids_file is None else _ids_of_file(inputs.user_ids_file, stdin)
+    ids = tuple(dict.fromkeys(named))
+    return tuple(user_id for user_id in ids if is_in_shard(user_id, *inputs.shard)) if inputs.shard else ids
+
+
+def is_in_shard(user_id: str, number: int, count: int) -> bool:
+    """Return whether *user_id* belongs to shard *number* of *count*: by SHA-256, so the same on every machine."""
+    digest = hashlib.sha256(user_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count == number - 1
+
+
+def _ids_of_file(path: str, stdin: TextIO) -> list[str]:
+    try:
+        if path == STANDARD_INPUT:
+            return _parse_ids(stdin, "standard input")
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return _parse_ids(file, path)
+    except OSError as error:
+        raise _refused(Problem("user_ids_file", f'"{path}"', f"a readable file; {error.strerror}")) from error
+    except UnicodeDecodeError as error:
+        raise _refused(Problem("user_ids_file", f'"{path}"', "a file of UTF-8 text")) from error
+
+
+def _parse_ids(lines: Iterable[str], name: str) -> list[str]:
+    rows = _rows(lines)
+    ids, wrong = [], []
+    column = 0
+    for position, (number, row) in enumerate(rows):
+        header = [cell.strip().lower() for cell in row]
+        if position == 0 and any(known in header for known in _COLUMNS):
+            column = next(header.index(known) for known in _COLUMNS if known in header)
+            continue
+        cell = row[column].strip() if column < len(row) else ""
+        if re.fullmatch(r"[0-9]{1,20}", cell):
+            ids.append(cell)
+        else:
+            wrong.append(number)
+    if wrong:
+        listed = ", ".join(map(str, wrong[:_SHOWN_LINES])) + (f" and {len(wrong) - _SHOWN_LINES} more" if len(wrong) > _SHOWN_LINES else "")
+        raise _refused(
+            Problem("user_ids_file", f"without an id in line {listed} of {name}", "one ALM user id, decimal digits, in each line")
+        )
+    if not ids:
+        raise _refused(Problem("user_ids_file", f"empty: no id in {name}", "at least one ALM user id"))
+    return ids
+
+
+def _rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(line.partition("#")[0] if line.lstrip().startswith(("#", *"0123456789")) else line for line in lines)
+    return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+
+
+def _refused(problem: Problem) -> UsageError:
+    return UsageError.of([problem], hint="Nothing was sent.")
