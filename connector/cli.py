@@ -57,7 +57,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _run(argv: Sequence[str], environ: Environment, redactor: Redactor) -> int:
     if argv[:1] == ["sandbox"]:
-        from connector.sandbox.server import main as serve  # noqa: PLC0415 - an HTTP server, which no other command needs
+        from connector.sandbox.command import main as serve  # noqa: PLC0415 - an HTTP server, which no other command needs
 
         return serve(argv[1:], out=sys.stdout)
     line = parse_command_line(argv)

@@ -157,17 +157,18 @@ def _read_enrollment(resource: Resource, page: Page, include: tuple[str, ...], i
     _check_learner(user_id, resource["id"], page)
     attributes = resource.get("attributes") or {}
     has_grades = any(path.split(".")[0] == _GRADES for path in include)
-    return Enrollment(
+    values: list[Any] = [
         resource["id"],
         user_id,
         lo_id,
         parsed.lo_type if parsed else _type_prefix(lo_id or resource["id"]),
         parsed.lo_instance_id if parsed else told["loInstance"],
         *map(attributes.get, _ENROLLMENT_ATTRIBUTES),
-        resource_grades=_read_grades(relationships, included if has_grades else None),
-        included=_read_included(resource, include, included) if include else None,
-        is_decoded=parsed is not None,
-    )
+        _read_grades(relationships, included if has_grades else None),
+        _read_included(resource, include, included) if include else None,
+        parsed is not None,
+    ]
+    return Enrollment(*values)
 
 
 def _told_id(relationships: Resource, name: str) -> str | None:
