@@ -139,7 +139,7 @@ def _unknown(words: Sequence[str]) -> list[Problem]:
         if name in credential_names():
             problems.append(Problem(flag, "no flag, for everyone can read a command line", f"{variable(name)} in the environment"))
         elif flag.startswith("--"):
-            problems.append(Problem(flag, "no flag", near=next(iter(difflib.get_close_matches(flag, known, n=1)), "")))
+            problems.append(Problem(flag, "no flag", near=next(iter(difflib.get_close_matches(flag, known, n=1, cutoff=0.7)), "")))
         elif not problems:
             problems.append(Problem("the command line", "not understood: it has a word that belongs to no flag", ", ".join(COMMANDS)))
     return problems

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from connector.clock import parse_moment
 from connector.errors import Problem, UsageError
 from connector.schemas import load_schema
-from connector.settings import credential_names, gather, variable
+from connector.settings import PREFIX, credential_names, gather, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -97,7 +97,7 @@ def load_inputs(
 
 
 def _hint(problems: list[Problem]) -> str:
-    if any(problem.name == "credentials" for problem in problems):
+    if any(problem.name.startswith(PREFIX) and problem.given.startswith("missing") for problem in problems):
         return (
             "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together, in the environment;"
             " runs of forks and of Dependabot get no secrets. Nothing was sent."
@@ -221,9 +221,10 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
     triple = [name for name in credential_names() if name != "access_token"]
     absent = [variable(name) for name in triple if name not in credentials]
     if not credentials:
-        yield Problem("credentials", "missing", f"{variable('access_token')}, or {', '.join(absent)} together")
+        yield Problem(variable("access_token"), "missing", f"it, or {', '.join(absent)} together")
     elif absent and len(absent) < len(triple):
-        yield Problem("credentials", f"lacking {' and '.join(absent)}", "the three together, with or without ALM_ACCESS_TOKEN")
+        given = " and ".join(variable(name) for name in triple if name in credentials)
+        yield Problem(" and ".join(absent), f"missing beside {given}", "the three together, with or without an access token")
     for name, secret in credentials.items():
         if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
             yield Problem(variable(name), "not to be sent as it is", "the bare value: no space, no quotes' leftovers, ASCII alone")

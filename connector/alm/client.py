@@ -105,7 +105,13 @@ class Client:
                     case GiveUp(final):
                         raise final from error.__cause__
                     case Wait(seconds):
-                        _log.warning("attempt %d failed, the next one in %.2f s: %s", number, seconds, error)
+                        _log.warning(
+                            "attempt %d failed, the next one in %.2f s: %s (request id %s)",
+                            number,
+                            seconds,
+                            error.message,
+                            error.request_id,
+                        )
                         self._hold_back(error, seconds)
             number += 1
 
@@ -123,7 +129,7 @@ class Client:
         except RefusedError as refused:
             if refused.http_status != requests.codes.unauthorized or not self._tokens.can_refresh:
                 raise
-            _log.info("the access token is refused, refreshing it: %s", refused)
+            _log.info("the access token is refused, refreshing it (request id %s)", refused.request_id)
         self._tokens.refresh(token, self._send_refresh)
         return self._fetch_once(request, self._tokens.token(self._send_refresh))
 

@@ -8,7 +8,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from connector.errors import OutputError, Problem, UsageError
+from connector.errors import InterruptedRun, OutputError, Problem, UsageError
 from connector.sandbox.answer import Settings
 from connector.sandbox.faults import IN_THE_ANSWER, ON_THE_WAY, parse_faults
 from connector.sandbox.learners import DOCUMENTED_USER, LO_TYPES
@@ -78,7 +78,9 @@ def main(argv: Sequence[str], *, out: TextIO) -> int:
         stack.callback(server.close)
         out.write(_told(server.url))
         out.flush()
-        server.serve()
+        # Being stopped is how a server ends.
+        with contextlib.suppress(InterruptedRun):
+            server.serve()
     return 0
 
 
