@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import jsonschema_rs
+
 from connector.alm.completeness import Completeness, Status, combine
 from connector.clock import parse_moment
 from connector.errors import ConnectorError, DefectError, PartialError
@@ -14,8 +16,6 @@ from connector.schemas import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from jsonschema_rs import Draft202012Validator
 
     from connector.alm.records import Enrollment
 
@@ -88,10 +88,8 @@ def error_as_dict(error: ConnectorError) -> Document:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    from jsonschema_rs import Draft202012Validator  # noqa: PLC0415 - as in protocol
-
-    return Draft202012Validator(load_schema("outputs"))
+def _validator() -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(load_schema("outputs"))
 
 
 def _judge(document: Document) -> None:

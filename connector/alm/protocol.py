@@ -8,6 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
+import jsonschema_rs
+
 from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError, UnknownUserError, UntrustedHostError, UsageError
 from connector.schemas import load_schema
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from urllib.parse import SplitResult
 
-    from jsonschema_rs import Draft202012Validator
 
 # Anything else may get 406 (ALM_API.md, Request).
 ACCEPT = "application/vnd.api+json"
@@ -151,10 +152,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 @cache
-def _page_validator() -> Draft202012Validator:
-    from jsonschema_rs import Draft202012Validator  # noqa: PLC0415 - a run that fails on its inputs has no use for it
-
-    return Draft202012Validator(load_schema("enrollments-page"))
+def _page_validator() -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(load_schema("enrollments-page"))
 
 
 def _judge_page(document: Any, request: PageRequest, request_id: str | None) -> None:  # noqa: ANN401 - whatever JSON it is
