@@ -15,7 +15,7 @@ from connector.errors import ConnectorError, ProtocolError, TemporaryError, Unre
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The first line that has an exception of the chain decides: the cause stands before what it led to.
+# The first line that has an exception of the chain decides: the cause stands before what it led to, a class before its own base.
 _MEANINGS: tuple[tuple[type[BaseException], type[ConnectorError], str, str], ...] = (
     (
         ssl.SSLCertVerificationError,
@@ -42,15 +42,15 @@ _MEANINGS: tuple[tuple[type[BaseException], type[ConnectorError], str, str], ...
         "Check base_url, and the network's name server.",
     ),
     (
-        urllib3.ConnectTimeoutError,
-        UnreachableError,
-        "{host} does not accept a connection in time",
-        "Check base_url, the network and its proxies.",
-    ),
-    (
         urllib3.NewConnectionError,
         UnreachableError,
         "{host} cannot be reached",
+        "Check base_url, the network and its proxies.",
+    ),
+    (
+        urllib3.ConnectTimeoutError,
+        UnreachableError,
+        "{host} does not accept a connection in time",
         "Check base_url, the network and its proxies.",
     ),
     (

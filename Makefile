@@ -1,0 +1,51 @@
+# Two commands on a machine that has Python (3.11 or newer) and make: `make run` and `make test`.
+# Each sets up what it needs in .venv, from the locks, with hashes.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+WORKERS ?= auto
+# What a user's machine says about ALM is not the sandbox's business.
+CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_REFRESH_TOKEN
+
+.PHONY: run test lint types unit bench lock clean
+
+run: $(VENV)/.run ## read the documented example from the embedded sandbox
+	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
+
+test: lint types unit ## everything; what CI calls
+
+lint: $(VENV)/.test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(VENV)/.test
+	$(PY) -m mypy
+
+unit: $(VENV)/.test
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97
+
+bench: $(VENV)/.test ## the tables of the README
+	$(PY) benchmarks/bench.py
+
+lock: $(VENV)/.test ## resolve the locks anew
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade \
+		--python-version 3.11 pyproject.toml --output-file requirements.lock
+	$(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade \
+		--python-version 3.11 --extra test pyproject.toml --output-file requirements-test.lock
+
+clean:
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'
+	@echo "setting up $(VENV)" >&2; $(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock | $(PY)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+$(VENV)/.test: requirements-test.lock | $(PY)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-test.lock
+	@touch $@ $(VENV)/.run
