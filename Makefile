@@ -26,7 +26,7 @@ unit: $(VENV)/.test
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97
 
 bench: $(VENV)/.test ## the tables of the README
-	$(PY) benchmarks/bench.py
+	$(PY) -m benchmarks.bench
 
 lock: $(VENV)/.test ## resolve the locks anew
 	$(PY) -m pip install --quiet uv

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SANDBOX = "sandbox"
 SECRETS_DIR = Path("/run/secrets")
 _TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+# What this version can do of these inputs; anything else is refused rather than ignored.
+_BUILT = {"format": "json", "output_file": None, "resume": False}
 _SHOWN_ITEMS = 3
 _SHOWN_CHARACTERS = 60
 
@@ -91,6 +93,9 @@ def load_inputs(
     found = [*problems, *given.problems, *_input_problems(values, schema)]
     if values.get("base_url") != SANDBOX:
         found += _credential_problems(credentials)
+    found += [
+        Problem(name, _shown(values[name]), "left out, in this version") for name, only in _BUILT.items() if values.get(name, only) != only
+    ]
     if found:
         raise UsageError.of(found, hint=_hint(found))
     return _freeze(values, schema), Credentials(**credentials)
