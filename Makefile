@@ -8,7 +8,7 @@ WORKERS ?= auto
 # What a user's machine says about ALM is not the sandbox's business.
 CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_REFRESH_TOKEN
 
-.PHONY: run test lint types unit bench lock clean
+.PHONY: run test lint types unit bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
@@ -27,6 +27,9 @@ unit: $(VENV)/.test
 
 bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench
+
+docs: $(VENV)/.test ## write the tables of the README from the schemas
+	$(PY) -m docs.tables
 
 lock: $(VENV)/.test ## resolve the locks anew
 	$(PY) -m pip install --quiet uv

@@ -29,7 +29,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 def check(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock: Clock, stdin: TextIO) -> Iterator[str]:
     """Yield a line for each thing that is in order; the first that is not raises its ConnectorError."""
     user_ids = read_user_ids(inputs, stdin)
-    users = f"{len(user_ids)} user{'s' * (len(user_ids) != 1)}"
+    users = _counted(len(user_ids), "user")
     yield f"inputs     valid: {users}; {', '.join(inputs.lo_types)}; sort {inputs.sort}; {inputs.base_url}"
     if not user_ids:
         yield "           none of the users is in this shard: nothing was asked"
@@ -45,14 +45,18 @@ def check(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     yield f"quota      {_told(client.quota)}"
     more = "more follow" if page.next_link else "no more follow"
-    count = f"{len(enrollments)} enrollment{'s' * (len(enrollments) != 1)}"
-    yield f"read       {count} of user {user_ids[0]} in {seconds * 1000:.0f} ms, {more}; request id {page.request_id}"
+    yield f"read       {_counted(len(enrollments), 'enrollment')} of user {user_ids[0]} in {seconds * 1000:.0f} ms, {more}; request id {page.request_id}"
     quota = client.quota or ASSUMED
     for each in _ENROLLMENTS_EACH:
         requests = len(user_ids) * math.ceil(each / inputs.page_limit)
         needed = quota.share(inputs.quota_share).seconds_for(requests)
         late = f": longer than the deadline of {inputs.deadline:g} s" if needed > inputs.deadline else ""
-        yield f"full read  {users} of {each} enrollments: {requests} requests, at least {_duration(needed)} at this quota{late}"
+        asked = _counted(requests, "request")
+        yield f"full read  {users} of {each} enrollments: {asked}, at least {_duration(needed)} at this quota{late}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _told(quota: Quota | None) -> str:

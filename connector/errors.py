@@ -84,7 +84,11 @@ class Problem:
 
 
 class UsageError(ConnectorError):
-    """The inputs cannot be used; *problems* names every one of them that was found here, not by ALM."""
+    """The inputs cannot be used.
+
+    *problems* are those that were found before anything was sent; none where ALM
+    itself refused the request.
+    """
 
     exit_code = 64
     problems: tuple[Problem, ...] = ()
