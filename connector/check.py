@@ -44,8 +44,9 @@ def check(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock
     enrollments = read_enrollments(page, inputs.include)
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     yield f"quota      {_told(client.quota)}"
+    read = f"{_counted(len(enrollments), 'enrollment')} of user {user_ids[0]} in {seconds * 1000:.0f} ms"
     more = "more follow" if page.next_link else "no more follow"
-    yield f"read       {_counted(len(enrollments), 'enrollment')} of user {user_ids[0]} in {seconds * 1000:.0f} ms, {more}; request id {page.request_id}"
+    yield f"read       {read}, {more}; request id {page.request_id}"
     quota = client.quota or ASSUMED
     for each in _ENROLLMENTS_EACH:
         requests = len(user_ids) * math.ceil(each / inputs.page_limit)

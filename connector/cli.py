@@ -47,7 +47,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             return _fail(error, redactor, has_document=argv[:1] not in (["check"], ["sandbox"]))
         except Exception as error:  # noqa: BLE001 - the one place where a defect becomes an exit code
             if is_debug:
-                _write_error("".join(traceback.format_exception(error)), redactor)
+                for line in "".join(traceback.format_exception(error)).splitlines():
+                    _write_error(line, redactor)
             defect = DefectError(
                 f"A defect in {_PROGRAM}: {type(error).__name__}: {error}.",
                 hint="Please report it, with what --debug tells.",
@@ -127,8 +128,13 @@ def _print(texts: Iterable[str]) -> int:
 def _write_error(text: str, redactor: Redactor) -> None:
     # Without standard error there is nobody to tell.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{_PROGRAM}: {redactor.clean(text)}\n")
+        sys.stderr.write(f"{_PROGRAM}: {_visible(redactor.clean(text))}\n")
         sys.stderr.flush()
+
+
+def _visible(text: str) -> str:
+    # Whatever a message quotes, it stays one line, and a terminal or a CI system obeys nothing in it.
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class _Messages(logging.Handler):

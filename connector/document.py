@@ -41,13 +41,14 @@ def build_document(
     a whole none, unless *allow_incomplete*.
     """
     handed_on = [result for result in results if allow_incomplete or _is_handed_on(result, error)]
-    enrollments = [enrollment for result in handed_on for enrollment in result.enrollments]
+    # Only a reading that contradicts itself has an enrollment twice: once is enough of it.
+    enrollments = _unique(enrollment for result in handed_on for enrollment in result.enrollments)
     completeness = combine({result.user_id: result.completeness for result in results})
     # A user who was not reached is missing without a verdict of his own.
     status = completeness.status if error is None else max(completeness.status, Status.INCOMPLETE, key=list(Status).index)
     read = sum(result.error is None for result in results)
     document = {
-        "enrollment_ids": list(dict.fromkeys(enrollment.id for enrollment in enrollments)),
+        "enrollment_ids": [enrollment.id for enrollment in enrollments],
         "resource_grade_ids": list(dict.fromkeys(grade.id for enrollment in enrollments for grade in enrollment.resource_grades)),
         "enrollment_count": len(enrollments),
         "enrollments": [enrollment.as_dict() for enrollment in enrollments],
@@ -64,6 +65,13 @@ def build_document(
 
 def _is_handed_on(result: UserResult, error: ConnectorError | None) -> bool:
     return result.error is None and (error is None or isinstance(error, PartialError))
+
+
+def _unique(enrollments: Iterable[Enrollment]) -> list[Enrollment]:
+    first: dict[str, Enrollment] = {}
+    for enrollment in enrollments:
+        first.setdefault(enrollment.id, enrollment)
+    return list(first.values())
 
 
 def _latest(enrollments: Iterable[Enrollment]) -> str | None:

@@ -291,5 +291,5 @@ def _freeze(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Inputs:
     filled["include"] = tuple(filled["include"] or ())
     filled["since"] = parse_moment(filled["since"]) if filled["since"] else None
     filled["shard"] = _parse_shard(filled["shard"]) if filled["shard"] else None
-    filled["base_url"] = filled["base_url"].rstrip("/")
+    filled["base_url"] = filled["base_url"].rstrip("/").removesuffix("/primeapi/v2")
     return Inputs(**filled)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from connector.alm.auth import TokenSource
 from connector.alm.client import Client
 from connector.alm.completeness import Status, Witness
-from connector.alm.protocol import Query, first_request
+from connector.alm.protocol import Query, first_request, shown
 from connector.alm.quota import QuotaGate
 from connector.alm.records import read_enrollments
 from connector.alm.selection import Selection
@@ -150,7 +150,7 @@ def _read_once(user_id: str, inputs: Inputs, client: Client) -> UserResult:
 def _noticed(undecoded: Sequence[str]) -> tuple[str, ...]:
     if not undecoded:
         return ()
-    return (f"{len(undecoded)} ids of another shape were handed on undecoded, the first: {undecoded[0]}",)
+    return (f"{len(undecoded)} ids of another shape were handed on undecoded, the first: {shown(undecoded[0])}",)
 
 
 def _error_of(results: Sequence[UserResult], requested: int) -> ConnectorError | None:

@@ -7,7 +7,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from connector.alm.protocol import error_for, parse_message, shown
+from connector.alm.protocol import error_for, parse_message, read_request_id, shown
 from connector.errors import RefusedError, TemporaryError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def read_refresh(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
     Raises RefusedError where ALM refuses it, TemporaryError where asking again may help.
     """
-    request_id = headers.get("x-request-id")
+    request_id = read_request_id(headers)
     if status // 100 == _SERVER_ERRORS or status in _TEMPORARY:
         raise error_for(status, headers, body, asked_for="the access token's refresh")
     try:

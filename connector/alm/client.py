@@ -180,7 +180,7 @@ class Client:
         ):
             answer = _Answer(response.status_code, response.headers, self._read_body(response, asked_for))
         seconds = self._clock.monotonic() - began
-        request_id = answer.headers.get("x-request-id")
+        request_id = protocol.read_request_id(answer.headers)
         _log.debug("%s %s: %d in %.0f ms, request id %s", method, url, answer.status, seconds * 1000, request_id)
         return answer
 
@@ -194,14 +194,14 @@ class Client:
                     f"ALM's answer for {asked_for} is larger than {LARGEST_BODY // 1024**2} MB.",
                     hint="Nothing of it was used; a page of 10 enrollments has some 10 KB. Check base_url, or include less.",
                     http_status=response.status_code,
-                    request_id=response.headers.get("x-request-id"),
+                    request_id=protocol.read_request_id(response.headers),
                 )
             if self._deadline.left() <= 0:
                 raise TemporaryError(
                     f"The deadline of {self._deadline.seconds:g} s passed while ALM's answer for {asked_for} was coming in.",
                     hint="Run again, with a longer deadline.",
                     http_status=response.status_code,
-                    request_id=response.headers.get("x-request-id"),
+                    request_id=protocol.read_request_id(response.headers),
                 )
         return bytes(body)
 
@@ -216,5 +216,7 @@ def _session(base_url: str, adapter: BaseAdapter | None) -> requests.Session:
         }
     )
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    # http is loopback (the inputs schema sees to that): a proxy has no business there, and would be shown the token.
+    session.trust_env = base_url.startswith("https:")
     session.mount(base_url, adapter or requests.adapters.HTTPAdapter(pool_maxsize=LARGEST_POOL))
     return session

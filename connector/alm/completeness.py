@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from connector.alm.protocol import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -78,7 +80,7 @@ class Witness:
         self.pages += 1
         for enrollment_id, lo_type in types_by_id:
             if enrollment_id in self._seen_ids:
-                self._violations.append(f"page {self.pages}: enrollment {enrollment_id} came twice")
+                self._violations.append(f"page {self.pages}: enrollment {shown(enrollment_id)} came twice")
             self._seen_ids.add(enrollment_id)
             self._received[lo_type or ""] += 1
         if next_cursor is not None:
@@ -130,7 +132,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 def combine(verdicts: Mapping[str, Completeness]) -> Completeness:
     """Return the verdict on several users' readings: the least sure of theirs, with every reason."""
     order = list(Status)
-    status = max((verdict.status for verdict in verdicts.values()), key=order.index, default=Status.INCOMPLETE)
+    status = max((verdict.status for verdict in verdicts.values()), key=order.index, default=Status.PROVED)
     reasons = [
         f"user {user_id}: {reason}" if len(verdicts) > 1 else reason for user_id, verdict in verdicts.items() for reason in verdict.reasons
     ]

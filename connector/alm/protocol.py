@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -131,7 +132,7 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
     Raises TemporaryError where *body* is no JSON (cut, garbled, a proxy's page: asking
     again may mend it), ProtocolError where it breaks the page's schema.
     """
-    request_id = headers.get("x-request-id")
+    request_id = read_request_id(headers)
     try:
         document = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -168,6 +169,12 @@ def _judge_page(document: Any, request: PageRequest, request_id: str | None) -> 
         http_status=200,
         request_id=request_id,
     )
+
+
+def read_request_id(headers: Mapping[str, str]) -> str | None:
+    """Return what ALM calls this exchange, fit for a message; ``None`` where it does not say."""
+    given = headers.get("x-request-id")
+    return given if given is None or re.fullmatch(r"[!-~]{1,200}", given) else shown(given)
 
 
 def shown(text: str) -> str:
@@ -225,7 +232,7 @@ def error_for(status: int, headers: Mapping[str, str], body: bytes, *, asked_for
         f"{happened.format(asked_for=asked_for)} ({detail}).",
         hint=hint,
         http_status=status,
-        request_id=headers.get("x-request-id"),
+        request_id=read_request_id(headers),
         retry_after=headers.get("retry-after"),
     )
 
