@@ -22,6 +22,7 @@ from connector.errors import ConnectorError, InterruptedRun, PartialError, Proto
 from connector.inputs import SANDBOX, Credentials, Inputs, load_inputs
 from connector.redact import Redactor
 from connector.settings import Environment
+from connector.threads import in_order
 from connector.users import read_user_ids
 
 if TYPE_CHECKING:
@@ -69,11 +70,15 @@ def execute(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clo
     """Read every user and return what came of it. Raises UsageError where the file of users cannot be used."""
     user_ids = read_user_ids(inputs, stdin)
     client = open_client(inputs, credentials, redactor, clock)
+    results: list[UserResult] = []
+    interrupted: ConnectorError | None = None
     try:
-        results = list(read_users(user_ids, inputs, client))
+        results.extend(read_users(user_ids, inputs, client))
+    except InterruptedRun as stopped:
+        interrupted = stopped
     finally:
         client.close()
-    error = _error_of(results, len(user_ids))
+    error = interrupted or _error_of(results, len(user_ids))
     document = build_document(results, error, requested=len(user_ids), requests=client.requests, allow_incomplete=inputs.allow_incomplete)
     read_any = any(result.completeness.pages for result in results)
     is_forgiven = inputs.allow_incomplete and read_any and not isinstance(error, InterruptedRun)
@@ -97,8 +102,7 @@ def open_client(inputs: Inputs, credentials: Credentials, redactor: Redactor, cl
 
 def read_users(user_ids: Sequence[str], inputs: Inputs, client: Client) -> Iterator[UserResult]:
     """Yield what was read of each user, in order; a failure that would be every user's is the last."""
-    for user_id in user_ids:
-        result = _read_user(user_id, inputs, client)
+    for result in in_order(lambda user_id: _read_user(user_id, inputs, client), user_ids, concurrency=inputs.concurrency):
         yield result
         if result.error and _is_everyones(result.error):
             return

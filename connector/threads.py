@@ -1,0 +1,58 @@
+"""Several things at once, results in order. Knows nothing of what the things are."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# A wait without an end could not be interrupted on Windows.
+_LONGEST_WAIT_SECONDS = 0.5
+
+
+def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurrency: int) -> Iterator[Result]:
+    """Yield what *work* makes of each of *items*, in their order, *concurrency* of them at once.
+
+    What *work* raises is raised here. Where the caller stops asking, items not yet
+    begun are left alone. The threads are daemons: a signal that ends the caller's wait
+    ends the process, whatever they are still waiting for.
+    """
+    if min(concurrency, len(items)) <= 1:
+        yield from map(work, items)
+        return
+    futures: list[Future[Result]] = [Future() for _ in items]
+    waiting = iter(zip(items, futures, strict=True))
+    lock, stopped = threading.Lock(), threading.Event()
+
+    def serve() -> None:
+        while not stopped.is_set():
+            with lock:
+                item, future = next(waiting, (None, None))
+            if future is None or item is None:
+                return
+            try:
+                future.set_result(work(item))
+            except BaseException as error:  # noqa: BLE001 - not caught but handed over to the thread that asks for the result
+                future.set_exception(error)
+
+    for _ in range(min(concurrency, len(items))):
+        threading.Thread(target=serve, daemon=True).start()
+    try:
+        for future in futures:
+            yield _result_of(future)
+    finally:
+        stopped.set()
+
+
+def _result_of(future: Future[Result]) -> Result:
+    while True:
+        try:
+            return future.result(_LONGEST_WAIT_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
