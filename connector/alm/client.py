@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 from http.cookiejar import DefaultCookiePolicy
@@ -144,11 +145,13 @@ class Client:
         return protocol.read_page(request, answer.headers, answer.body)
 
     def _pass_gate(self) -> None:
-        seconds = self._gate.reserve(self._clock.monotonic())
-        while seconds > 0:
-            self._wait_for_quota(seconds)
-            # While this thread waited, another one may have been refused.
-            seconds = self._gate.closed_for(self._clock.monotonic())
+        booked_at = -math.inf
+        # While this thread waits for its place, another one may be refused: then it books anew, behind the closed gate.
+        while booked_at == -math.inf or self._gate.has_closed_since(booked_at):
+            booked_at = self._clock.monotonic()
+            seconds = self._gate.reserve(booked_at, self._jitter())
+            if seconds > 0:
+                self._wait_for_quota(seconds)
 
     def _wait_for_quota(self, seconds: float) -> None:
         if seconds >= self._deadline.left():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ class Quota:
 # The lower of the documented limits (learner scope), until the headers tell the account's own.
 ASSUMED = Quota(rate=100 / 60, burst=30)
 
+# How the pace goes down when the limiter refuses, and up again while it does not. Runs that share a bucket without
+# knowing of each other settle at equal parts of it; these figures came out of simulations of two to eight runs on
+# buckets of 100 and 1,200 requests a minute. Counted in requests at the full rate, so that they fit any bucket.
+_SLOWED = 0.5
+_SLOWEST = 0.02
+_ONE_REFUSAL = 5
+_RECOVERY = 0.0005
+_QUIET = 200
+
 
 def read_quota(headers: Mapping[str, str]) -> Quota | None:
     """Return the limits that ``x-rate-limit: 100r/m`` and ``x-burst: 100`` tell; ``None`` where they tell nothing usable."""
@@ -55,8 +65,11 @@ class QuotaGate:
         self._lock = threading.Lock()
         self._share = share
         self._fill = 0.0
-        self._drained_at = float("-inf")
-        self._closed_until = float("-inf")
+        self._drained_at = -math.inf
+        self._closed_at = -math.inf
+        self._closed_until = -math.inf
+        self._slowed_at = -math.inf
+        self._pace = 1.0
         self.seen: Quota | None = None
 
     @property
@@ -66,18 +79,26 @@ class QuotaGate:
         # One place is left free for what is on its way while the two sides' clocks differ.
         return Quota(shared.rate, max(shared.burst - 1, 0))
 
-    def reserve(self, now: float) -> float:
-        """Book the next request's place and return the seconds to wait before it may leave."""
+    def reserve(self, now: float, jitter: float = 0.0) -> float:
+        """Book the next request's place and return the seconds to wait before it may leave.
+
+        A *jitter*, drawn evenly from 0 to 1, lets a request that has to wait leave up
+        to one place later. Without it the first of several runs on a bucket, sending
+        exactly as the bucket drains, would keep it full and be the only one to get through.
+        """
         with self._lock:
             self._drain(now)
             self._fill += 1
-            for_place = (self._fill - 1 - self.quota.burst) / self.quota.rate
+            rate = self.quota.rate * self._pace
+            for_place = (self._fill - 1 - self.quota.burst) / rate
+            if for_place > 0:
+                for_place += jitter / rate
             return max(for_place, self._closed_until - now, 0.0)
 
-    def closed_for(self, now: float) -> float:
-        """Return the seconds for which nothing may leave at all."""
+    def has_closed_since(self, moment: float) -> bool:
+        """Return whether the limiter has refused since *moment*: places booked before that count for nothing."""
         with self._lock:
-            return max(self._closed_until - now, 0.0)
+            return self._closed_at > moment
 
     def learn(self, headers: Mapping[str, str], now: float) -> None:
         """Take the limits over from an answer's *headers*, and the bucket's fill where they tell it."""
@@ -90,13 +111,23 @@ class QuotaGate:
                 self._fill = max(self._fill, float(excess[1]) * self._share)
 
     def close_until(self, moment: float, now: float) -> None:
-        """Let nothing leave before *moment*: the limiter has refused, so its bucket is full."""
+        """Let nothing leave before *moment*, and then less at a time: the limiter has refused."""
         with self._lock:
             self._drain(now)
+            self._closed_at = now
             self._closed_until = max(self._closed_until, moment)
-            self._fill = max(self._fill, self.quota.burst)
+            self._fill = self.quota.burst + 1
+            # Requests that were on their way together are refused for one reason, not for several.
+            if (now - self._slowed_at) * self.quota.rate > _ONE_REFUSAL:
+                self._pace = max(self._pace * _SLOWED, _SLOWEST)
+                self._slowed_at = now
 
     def _drain(self, now: float) -> None:
-        if now > self._drained_at:
-            self._fill = max(self._fill - (now - self._drained_at) * self.quota.rate, 0.0)
-            self._drained_at = now
+        if now <= self._drained_at:
+            return
+        drained = (now - self._drained_at) * self.quota.rate
+        self._fill = max(self._fill - drained * self._pace, 0.0)
+        self._drained_at = now
+        if self._pace < 1:
+            quiet = (now - self._slowed_at) * self.quota.rate / _QUIET
+            self._pace = min(self._pace + drained * _RECOVERY * math.sqrt(self._pace) * (1 + quiet**2), 1.0)
