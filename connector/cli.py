@@ -12,7 +12,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from connector import __version__
-from connector.errors import ConnectorError, DefectError, InterruptedRun, OutputError
+from connector.errors import ConnectorError, DefectError, InterruptedRun, OutputError, one_line
 from connector.flags import format_help, parse_command_line
 from connector.redact import Redactor
 from connector.settings import Environment, credential_names, variable
@@ -128,13 +128,8 @@ def _print(texts: Iterable[str]) -> int:
 def _write_error(text: str, redactor: Redactor) -> None:
     # Without standard error there is nobody to tell.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{_PROGRAM}: {_visible(redactor.clean(text))}\n")
+        sys.stderr.write(f"{_PROGRAM}: {one_line(redactor.clean(text))}\n")
         sys.stderr.flush()
-
-
-def _visible(text: str) -> str:
-    # Whatever a message quotes, it stays one line, and a terminal or a CI system obeys nothing in it.
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class _Messages(logging.Handler):

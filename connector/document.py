@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from connector.schemas import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from connector.alm.records import Enrollment
 
@@ -91,8 +93,14 @@ def error_as_dict(error: ConnectorError) -> Document:
         "hint": error.hint,
         "http_status": error.http_status,
         "request_id": error.request_id,
-        "retry_at": f"{error.retry_at:%Y-%m-%dT%H:%M:%SZ}" if error.retry_at else None,
+        "retry_at": _whole_seconds(error.retry_at) if error.retry_at else None,
     }
+
+
+def _whole_seconds(moment: datetime) -> str:
+    # Never before the moment itself: who comes back then must not come too early.
+    later = moment.astimezone(UTC) + timedelta(microseconds=999_999)
+    return f"{later:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @cache

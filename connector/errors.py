@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+def one_line(text: str) -> str:
+    """Return *text* as one line in which a terminal or a CI system obeys nothing, whatever it quotes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class ConnectorError(Exception):
     """The run, or one user's part of it, ends here.
 
@@ -58,7 +63,7 @@ class ConnectorError(Exception):
     def __str__(self) -> str:
         """Return message, hint and request id as one line."""
         request = f" (request id {self.request_id})" if self.request_id else ""
-        return f"{self.message} {self.hint}{request}"
+        return one_line(f"{self.message} {self.hint}{request}")
 
     @property
     def code(self) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from connector.errors import Problem
 from connector.schemas import load_schema
@@ -49,27 +48,17 @@ class CommandLine:
     problems: tuple[Problem, ...]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise argparse.ArgumentTypeError(message)
-
-
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """Return what *argv* says; a flag that is none is a problem, and never shown with its value, which may be a secret."""
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("fetch", argv)
     parser = _parser(load_schema("inputs")["properties"])
-    try:
-        known, unknown = parser.parse_known_args(_joined(rest, parser))
-    except argparse.ArgumentTypeError as error:
-        match = re.search(r"--[a-z-]+", str(error))
-        return CommandLine(
-            command, {}, debug=False, help=False, version=False, problems=(Problem(match[0] if match else "a flag", "without its value"),)
-        )
+    joined, problems = _joined(rest, parser)
+    known, unknown = parser.parse_known_args(joined)
     given = {name: value for name, value in vars(known).items() if value is not None}
     own = {name: bool(given.pop(name, False)) for name in ("debug", "help", "version")}
     # A list's flag may be repeated.
     inputs = {name: "\n".join(value) if isinstance(value, list) else value for name, value in given.items()}
-    return CommandLine(command, inputs, **own, problems=tuple(_unknown(unknown)))
+    return CommandLine(command, inputs, **own, problems=(*problems, *_unknown(unknown)))
 
 
 def format_help() -> str:
@@ -78,7 +67,7 @@ def format_help() -> str:
 
 
 def _parser(rules: Mapping[str, Any]) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         prog="alm-enrollments",
         usage="alm-enrollments [fetch | check | sandbox] [--user-id ID …] [flags]",
         description="Brings every enrollment of an Adobe Learning Manager learner into whatever runs next, or says what is missing.",
@@ -119,15 +108,30 @@ def _add_flag(group: Any, name: str, rule: Mapping[str, Any]) -> None:  # noqa: 
         group.add_argument(flag, action="append" if rule["type"] == "array" else "store", metavar=metavar, help=text)
 
 
-def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
-    """Return *argv* with each value joined to its flag: ``--sort -dateEnrolled`` would be two flags to argparse."""
+def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[Problem]]:
+    """Return *argv* with each value joined to its flag, and the flags that lack a value or have one too many.
+
+    To argparse ``--sort -dateEnrolled`` would be two flags, and one wrong flag would end it all.
+    """
     valued = {flag for action in parser._actions if action.nargs is None for flag in action.option_strings}  # noqa: SLF001
+    bare = {flag for action in parser._actions if action.nargs == 0 for flag in action.option_strings}  # noqa: SLF001
     joined: list[str] = []
+    problems: list[Problem] = []
     words = iter(argv)
-    for word in words:
-        value = next(words, None) if word in valued else None
-        joined.append(word if value is None else f"{word}={value}")
-    return joined
+    for given in words:
+        # argparse would take it for -h and further flags of one letter.
+        word = given.lstrip("-") if given.startswith("-h") and given != "-h" else given
+        flag, has_value, value = word.partition("=")
+        if flag in valued and not has_value:
+            value = next(words, "--")
+        if flag in bare and has_value:
+            problems.append(Problem(flag, "given a value, and takes none"))
+        elif flag in valued and value == "--":
+            # argparse drops two dashes that stand alone, a value though they be.
+            problems.append(Problem(flag, "without its value"))
+        else:
+            joined.append(f"{flag}={value}" if flag in valued else word)
+    return joined, problems
 
 
 def _unknown(words: Sequence[str]) -> list[Problem]:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -89,12 +90,16 @@ def load_inputs(
         redactor.add(secret.get_secret_value().strip())
     schema = load_schema("inputs")
     values = {name: _read_value(value, schema["properties"].get(name, {})) for name, value in given.inputs.items()}
+    shown = partial(_shown, redactor)
     credentials = {name: SecretStr(secret.get_secret_value().strip()) for name, secret in given.credentials.items()}
-    found = [*problems, *given.problems, *_input_problems(values, schema)]
+    found = [*problems, *given.problems, *_input_problems(values, schema, shown)]
     if values.get("base_url") != SANDBOX:
         found += _credential_problems(credentials)
+    named = {problem.name for problem in found}
     found += [
-        Problem(name, _shown(values[name]), "left out, in this version") for name, only in _BUILT.items() if values.get(name, only) != only
+        Problem(name, shown(values[name]), "left out, in this version")
+        for name, only in _BUILT.items()
+        if name not in named and values.get(name, only) != only
     ]
     if found:
         raise UsageError.of(found, hint=_hint(found))
@@ -115,11 +120,20 @@ def _read_value(value: Any, rule: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a
     if isinstance(value, str):
         return _READERS.get(rule.get("type", ""), str.strip)(value)
     if rule.get("type") == "array":
-        return _unique(list(value) if isinstance(value, (list, tuple)) else [value])
+        return _unique([_plain(item) for item in (value if isinstance(value, (list, tuple)) else [value])])
     if isinstance(value, float):
         # No comparison holds for nan: the schema would let it pass. To JSON Schema 10.0 is an integer, to a query it is not.
         return _whole(value) if math.isfinite(value) else str(value)
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path) else _plain(value)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Return *value* if JSON can say it, else an object that names its type, which no input takes."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return {"type": type(value).__name__}
+    return value
 
 
 def _whole(number: float) -> float:
@@ -130,7 +144,7 @@ def _read_list(text: str) -> Any:  # noqa: ANN401
     if text.lstrip().startswith("["):
         try:
             items = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
         return _unique(items) if isinstance(items, list) else text
     return _unique([item for item in re.split(r"[,\s]+", text) if item])
@@ -157,7 +171,7 @@ def _read_truth(text: str) -> Any:  # noqa: ANN401
 _READERS = {"array": _read_list, "integer": _read_number, "number": _read_number, "boolean": _read_truth}
 
 
-def _input_problems(values: Mapping[str, Any], schema: dict[str, Any]) -> Iterator[Problem]:
+def _input_problems(values: Mapping[str, Any], schema: dict[str, Any], shown: Callable[[object], str]) -> Iterator[Problem]:
     if _is_plainly_valid(values, schema):
         return
     import jsonschema  # noqa: PLC0415 - an eighth of the whole start, for inputs that have something to be explained
@@ -173,13 +187,13 @@ def _input_problems(values: Mapping[str, Any], schema: dict[str, Any]) -> Iterat
         else:
             wrong_items.setdefault(str(error.absolute_path[0]), []).append(error.instance)
     for name, items in wrong_items.items():
-        yield _value_problem(name, items, schema["properties"][name])
+        yield _value_problem(name, items, schema["properties"][name], shown)
 
 
 def _whole_problems(error: ValidationError, values: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong between inputs rather than with one: names that are none, and inputs that need or exclude each other."""
     if error.validator == "additionalProperties":
-        for name in values.keys() - schema["properties"].keys():
+        for name in (name for name in values if name not in schema["properties"]):
             if name in credential_names():
                 yield Problem(name, "not an input", f"{variable(name)} in the environment, in --env-file or in {SECRETS_DIR}")
             else:
@@ -191,15 +205,15 @@ def _whole_problems(error: ValidationError, values: Mapping[str, Any], schema: M
         yield Problem("output_file", "missing", "a path that can be written, which resume needs")
 
 
-def _value_problem(name: str, items: list[Any], rule: Mapping[str, Any]) -> Problem:
-    shown = ", ".join(_shown(item) for item in items[:_SHOWN_ITEMS])
+def _value_problem(name: str, items: list[Any], rule: Mapping[str, Any], shown: Callable[[object], str]) -> Problem:
+    given = ", ".join(map(shown, items[:_SHOWN_ITEMS]))
     more = f" and {len(items) - _SHOWN_ITEMS} more" if len(items) > _SHOWN_ITEMS else ""
     choices = _choices(rule)
-    return Problem(name, shown + more, allowed(rule), _near(str(items[0]), choices))
+    return Problem(name, given + more, allowed(rule), _near(str(items[0]), choices))
 
 
 def _choices(rule: Mapping[str, Any]) -> list[str]:
-    listed: list[str] = rule.get("enum") or rule.get("items", {}).get("enum") or re.findall(r"[A-Za-z]{5,}", rule.get("x-allowed", ""))
+    listed: list[str] = rule.get("enum") or rule.get("items", {}).get("enum") or rule.get("x-choices", [])
     return listed
 
 
@@ -222,8 +236,9 @@ def _near(given: str, choices: Any) -> str:  # noqa: ANN401
     return next((by_lower[match] for match in difflib.get_close_matches(given.lower(), by_lower, n=1)), "")
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=repr)
+def _shown(redactor: Redactor, value: object) -> str:
+    # A secret that was cut would no longer be known as one.
+    text = re.sub(r"//[^/\s]*@", "//***@", redactor.clean(json.dumps(value)))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
@@ -236,7 +251,7 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
         given = " and ".join(variable(name) for name in triple if name in credentials)
         yield Problem(" and ".join(absent), f"missing beside {given}", "the three together, with or without an access token")
     for name, secret in credentials.items():
-        if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        if not re.fullmatch(r"(?!(['\"]).*\1$)[!-~]+", secret.get_secret_value()):
             yield Problem(variable(name), "not to be sent as it is", "the bare value: no space, no quotes' leftovers, ASCII alone")
 
 

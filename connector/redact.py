@@ -17,6 +17,10 @@ _SHORTEST_BASE64 = 8
 # What is shorter, or a number, may be part of any id: a document without its ids would be worth nothing.
 _SHORTEST_IN_DOCUMENT = 8
 
+# What a message quotes is cut with an ellipsis, in a document written as an escape.
+_CUT = re.compile(r"(…|\\u2026)")
+_SHORTEST_BEGINNING = 6
+
 
 class Redactor:
     """Knows the run's secrets and takes them out of text: raw, URL-encoded, base64 and JSON-escaped."""
@@ -37,18 +41,32 @@ class Redactor:
         self._in_document = _pattern({form for form in self._forms if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()})
 
     def clean(self, text: str) -> str:
-        """Return *text*, a message, with ``***`` for each secret."""
-        return text if self._in_text is None else self._in_text.sub(PLACEHOLDER, text)
+        """Return *text*, a message, with ``***`` for each secret, and for the beginning of one that a cut has left."""
+        return text if self._in_text is None else self._without_beginnings(self._in_text.sub(PLACEHOLDER, text))
 
     def clean_document(self, text: str) -> str:
         """Return *text*, a JSON document, with ``***`` for each secret that cannot be mistaken for part of an id."""
-        return text if self._in_document is None else self._in_document.sub(PLACEHOLDER, text)
+        return text if self._in_document is None else self._without_beginnings(self._in_document.sub(PLACEHOLDER, text))
+
+    def _without_beginnings(self, text: str) -> str:
+        pieces = _CUT.split(text)
+        for position in range(0, len(pieces) - 1, 2):
+            pieces[position] = _without_end(pieces[position], self._forms)
+        return "".join(pieces)
+
+
+def _without_end(text: str, forms: set[str]) -> str:
+    """Return *text* with ``***`` for the beginning of a form that it ends with."""
+    lengths = [length for form in forms for length in range(_SHORTEST_BEGINNING, len(form)) if text.endswith(form[:length])]
+    return text[: -max(lengths)] + PLACEHOLDER if lengths else text
 
 
 def _pattern(forms: set[str]) -> re.Pattern[str] | None:
     longest_first = sorted(forms, key=len, reverse=True)
+    # The document writes every second of two number signs that meet as an escape.
+    written = (re.escape(form).replace(r"\#", r"(?:\#|\\u0023)") for form in longest_first)
     # Percent-encoding may be written in either case.
-    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None
+    return re.compile("|".join(written), re.IGNORECASE) if forms else None
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -56,9 +74,11 @@ def _forms(secret: str) -> Iterator[str]:
     yield quote(secret, safe="")
     yield quote(secret)
     yield quote_plus(secret)
-    yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield repr(secret)[1:-1]
+    for escaped in (json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+        yield escaped
+        # A message that quotes it, inside the document.
+        yield json.dumps(escaped)[1:-1]
     for shift in range(3):
         piece = _base64_piece(secret.encode(), shift)
         if len(piece) >= _SHORTEST_BASE64:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dotenv.parser import parse_stream
 from pydantic import SecretStr, create_model
-from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource, SecretsSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
 
 from connector.errors import Problem
 from connector.schemas import load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 PREFIX = "ALM_"
 # A variable that differs this little from an input's name is taken for a slip of the pen, not for another program's.
-_NEAR = 0.85
+_NEAR = 0.9
 
 
 class Environment(dict[str, str]):
@@ -50,15 +50,6 @@ class _Variables(EnvSettingsSource):
         return Environment({name.lower(): value for name, value in self._variables.items() if value.strip()})
 
 
-class _Secrets(SecretsSettingsSource):
-    """Reads credentials alone: nothing else belongs in ``/run/secrets``."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401 - as in the class above
-        if field_name not in credential_names():
-            return None, field_name, False
-        return super().get_field_value(field, field_name)
-
-
 def input_names() -> tuple[str, ...]:
     """Return the inputs' names, in the order of the schema."""
     return tuple(load_schema("inputs")["properties"])
@@ -82,29 +73,24 @@ def gather(flags: Mapping[str, Any], environ: Mapping[str, str], *, secrets_dir:
     """
     given_flags = {name: value for name, value in flags.items() if not _is_empty(value)}
     file_variables, problems = _read_env_file(given_flags.pop("env_file", None))
-    settings = _settings(given_flags, environ, file_variables, secrets_dir)
+    secrets, unread = _read_secrets(secrets_dir)
+    settings = _settings(given_flags, (environ, file_variables, secrets))
     found = {name: getattr(settings, name) for name in settings.model_fields_set}
     # Flags are not matched with fields by pydantic-settings when they are none: those are judged as unknown inputs.
     inputs = {name: value for name, value in {**found, **given_flags}.items() if name not in credential_names() or name in given_flags}
-    credentials = {name: cast("SecretStr", found[name]) for name in credential_names() if name in found and name not in given_flags}
+    credentials = {name: cast("SecretStr", found[name]) for name in credential_names() if name in found}
     slips = (*_slips(environ), *_slips(file_variables))
-    return Given(inputs, credentials, (*problems, *slips))
+    return Given(inputs, credentials, (*problems, *unread, *slips))
 
 
-def _settings(flags: Mapping[str, Any], environ: Mapping[str, str], file_variables: Mapping[str, str], secrets_dir: Path) -> BaseSettings:
+def _settings(flags: Mapping[str, Any], variables: Sequence[Mapping[str, str]]) -> BaseSettings:
     class Sources(BaseSettings):
         @classmethod
         def settings_customise_sources(  # type: ignore[override] # only the class is asked for its sources here
             cls, settings_cls: type[BaseSettings], **_: object
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             known = {name: value for name, value in flags.items() if name in input_names()}
-            secrets = (_Secrets(settings_cls, secrets_dir, case_sensitive=False, env_prefix=PREFIX),) if secrets_dir.is_dir() else ()
-            return (
-                InitSettingsSource(settings_cls, known),
-                _Variables(settings_cls, environ),
-                _Variables(settings_cls, file_variables),
-                *secrets,
-            )
+            return (InitSettingsSource(settings_cls, known), *(_Variables(settings_cls, each) for each in variables))
 
     inputs: dict[str, Any] = dict.fromkeys(input_names(), (Any, None))
     credentials: dict[str, Any] = dict.fromkeys(credential_names(), (SecretStr | None, None))
@@ -131,9 +117,21 @@ def _read_env_file(path: object) -> tuple[Environment, tuple[Problem, ...]]:
     return Environment({binding.key: binding.value for binding in bindings if binding.key and binding.value}), problems
 
 
+def _read_secrets(folder: Path) -> tuple[Environment, tuple[Problem, ...]]:
+    """Return the credentials among the files of *folder*: nothing else belongs in ``/run/secrets``."""
+    found, problems = Environment(), []
+    for name in map(variable, credential_names()):
+        for path in (folder / name.lower(), folder / name):
+            try:
+                found.update({name: path.read_text(encoding="utf-8").strip()} if path.is_file() else {})
+            except (OSError, ValueError):
+                problems.append(Problem(name, f"not to be read from {folder}", "a file of UTF-8 text that this user may read"))
+    return found, tuple(problems)
+
+
 def _slips(variables: Mapping[str, str]) -> Iterator[Problem]:
     known = [variable(name) for name in (*input_names(), *credential_names())]
-    for name in variables:
-        if name.startswith(PREFIX) and name not in known:
+    for name, value in variables.items():
+        if name.startswith(PREFIX) and name not in known and value.strip():
             for near in difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
                 yield Problem(name, "not an input", near=near)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,20 +47,17 @@ def _ids_of_file(path: str, stdin: TextIO) -> list[str]:
             return _parse_ids(file, path)
     except OSError as error:
         raise _refused(Problem("user_ids_file", f'"{path}"', f"a readable file; {error.strerror}")) from error
+    except csv.Error as error:
+        raise _refused(Problem("user_ids_file", f'"{path}"', "lines of ids, or CSV with every quote closed")) from error
     except UnicodeDecodeError as error:
         raise _refused(Problem("user_ids_file", f'"{path}"', "a file of UTF-8 text")) from error
+    except ValueError as error:
+        raise _refused(Problem("user_ids_file", f'"{path}"', "a readable file")) from error
 
 
 def _parse_ids(lines: Iterable[str], name: str) -> list[str]:
-    rows = _rows(lines)
     ids, wrong = [], []
-    column = 0
-    for position, (number, row) in enumerate(rows):
-        header = [cell.strip().lower() for cell in row]
-        if position == 0 and any(known in header for known in _COLUMNS):
-            column = next(header.index(known) for known in _COLUMNS if known in header)
-            continue
-        cell = row[column].strip() if column < len(row) else ""
+    for number, cell in _cells(lines):
         if re.fullmatch(r"[0-9]{1,20}", cell):
             ids.append(cell)
         else:
@@ -74,9 +72,31 @@ def _parse_ids(lines: Iterable[str], name: str) -> list[str]:
     return ids
 
 
-def _rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(line.partition("#")[0] if line.lstrip().startswith(("#", *"0123456789")) else line for line in lines)
-    return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+def _cells(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield what stands where an id should, with the number of its line."""
+    numbered = ((number, line.removeprefix("\ufeff")) for number, line in enumerate(lines, 1))
+    first = next(((number, line) for number, line in numbered if line.partition("#")[0].strip()), None)
+    if first is None:
+        return
+    header = [cell.strip().lower() for cell in next(csv.reader([first[1]]))]
+    column = next((header.index(known) for known in _COLUMNS if known in header), None)
+    if column is not None:
+        yield from _cells_of_csv(numbered, column)
+        return
+    for number, line in (first, *numbered):
+        # A second id in the line stays in the text, which is then refused: to read the first alone would lose a user.
+        text = line.partition("#")[0].strip(", \t\r\n")
+        if text:
+            yield number, text.removeprefix('"').removesuffix('"')
+
+
+def _cells_of_csv(numbered: Iterator[tuple[int, str]], column: int) -> Iterator[tuple[int, str]]:
+    for number, line in numbered:
+        if not line.strip(", \t\r\n") or line.lstrip().startswith("#"):
+            continue
+        # A quoted cell may go on in the lines that follow: there a number sign begins no comment.
+        row = next(csv.reader(itertools.chain([line], (rest for _, rest in numbered)), strict=True))
+        yield number, row[column].strip() if column < len(row) else ""
 
 
 def _refused(problem: Problem) -> UsageError:

@@ -1,0 +1,196 @@
+"""The run's secrets leave no text, whichever way they are written in it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import string
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from connector.document import to_json
+from connector.redact import Redactor
+
+# An asterisk is what the placeholder is made of: a secret that holds "***" could be put together of it.
+PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "*")
+secrets = st.text(PRINTABLE, min_size=8, max_size=80)
+texts = st.text(max_size=20)
+NUMBER_SIGNS = "ab#cd##efgh"
+QUOTED = 'ab"cd\\efgh'
+PERCENT_ENCODED = "a+b/c~%=&?"
+BACKSLASHES = r"\\\\\\n"
+QUOTES = "'\"'\"'\"'\""
+
+
+def knowing(*secrets: str) -> Redactor:
+    """Return a redactor that knows *secrets*."""
+    redactor = Redactor()
+    for secret in secrets:
+        redactor.add(secret)
+    return redactor
+
+
+def core_of_base64(prefix: bytes, secret: bytes, encoded: str) -> str:
+    """Return the groups of four characters in *encoded* (*prefix*, *secret* and more) that *secret* fills alone."""
+    first, last = -(-len(prefix) // 3), (len(prefix) + len(secret)) // 3
+    return encoded[4 * first : 4 * last]
+
+
+def test_clean__every_form_in_one_text() -> None:
+    """Raw, percent-encoded in either case, form-encoded, JSON-escaped and base64: each becomes three asterisks."""
+    secret = 'a/b+c "d"~é'
+    redactor = knowing(secret)
+
+    cleaned = [
+        redactor.clean(f"<{form}>")
+        for form in (
+            secret,
+            secret.upper(),
+            quote(secret),
+            quote(secret, safe=""),
+            quote(secret, safe="").lower(),
+            quote_plus(secret),
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            repr(secret)[1:-1],
+        )
+    ]
+
+    assert cleaned == ["<***>"] * 9
+
+
+def test_clean__basic_authorization() -> None:
+    """Base64 of client id and secret together shows neither of them."""
+    redactor = knowing("client-0042", "secret-of-the-client")
+
+    cleaned = redactor.clean("Basic " + base64.b64encode(b"client-0042:secret-of-the-client").decode())
+
+    assert cleaned == "Basic ***I6***Q="
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("token=abc123", "token=***"),
+        ("ABC123 abc123abc123", "*** ******"),
+        ("abc12", "abc12"),
+        ("", ""),
+        ("two lines\nabc123\n", "two lines\n***\n"),
+    ],
+)
+def test_clean__whole_texts(text: str, cleaned: str) -> None:
+    """Only the secret itself is replaced, wherever it stands."""
+    assert knowing("abc123").clean(text) == cleaned
+
+
+def test_clean__the_longer_secret_first() -> None:
+    """Where one secret begins another, nothing of the longer one stays."""
+    assert knowing("abcdefgh", "abcdefghijkl").clean("abcdefghijkl abcdefgh") == "*** ***"
+
+
+def test_clean__without_secrets() -> None:
+    """A redactor that knows nothing changes nothing, and an empty secret is none."""
+    assert Redactor().clean("a text") == "a text"
+    assert Redactor().clean_document('{"a":1}') == '{"a":1}'
+    assert knowing("").clean("a text") == "a text"
+    assert knowing("").clean_document('{"a":1}') == '{"a":1}'
+
+
+def test_repr__tells_nothing() -> None:
+    """However a redactor is printed, it shows no secret."""
+    redactor = knowing("canary-0042")
+
+    assert [repr(redactor), str(redactor), f"{redactor}"] == ["Redactor()"] * 3
+
+
+@given(secret=secrets, prefix=texts, suffix=texts)
+@example(secret=NUMBER_SIGNS, prefix="#", suffix="#")
+@example(secret=QUOTED, prefix='"', suffix="\\")
+@example(secret=PERCENT_ENCODED, prefix="", suffix="")
+def test_clean__leaves_no_form(secret: str, prefix: str, suffix: str) -> None:
+    """A secret leaves any text, be it raw, percent-encoded, form-encoded, JSON-escaped or as Python shows it."""
+    forms = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]]
+
+    cleaned = knowing(secret).clean(" ".join(f"{prefix}{form}{suffix}" for form in forms))
+
+    assert [form for form in forms if form in cleaned] == []
+
+
+@given(secret=secrets, prefix=st.binary(max_size=7), suffix=st.binary(max_size=7))
+def test_clean__leaves_no_base64(secret: str, prefix: bytes, suffix: bytes) -> None:
+    """Whatever bytes stand before and after it, base64 of a secret shows no group of characters that it fills alone."""
+    encoded = base64.b64encode(prefix + secret.encode() + suffix).decode()
+    core = core_of_base64(prefix, secret.encode(), encoded)
+    url_safe = core.replace("+", "-").replace("/", "_")
+
+    cleaned = knowing(secret).clean(f"{encoded} {encoded.translate(str.maketrans('+/', '-_'))} {quote(encoded, safe='')}")
+
+    assert [form for form in (core, url_safe, quote(core, safe="")) if form in cleaned] == []
+
+
+@given(secret=st.text(string.ascii_letters, min_size=8, max_size=40), text=st.text("0123456789 .:,;{}[]\"'\n\t#%é"))
+def test_clean__text_without_secrets_is_unchanged(secret: str, text: str) -> None:
+    """Text in which no secret is stays as it is, to the letter."""
+    redactor = knowing(secret)
+
+    assert redactor.clean(text) == text
+    assert redactor.clean_document(text) == text
+
+
+@given(secret=secrets.filter(lambda secret: not secret.isdigit()), prefix=texts, suffix=texts)
+@example(secret=NUMBER_SIGNS, prefix="", suffix="")
+@example(secret="#######a", prefix="#", suffix="#")
+@example(secret=QUOTED, prefix="", suffix="")
+@example(secret=BACKSLASHES, prefix="", suffix="")
+@example(secret=QUOTES, prefix="", suffix="")
+def test_clean_document__stays_json_without_the_secret(secret: str, prefix: str, suffix: str) -> None:
+    """The document as it is printed can be read after the cleaning, and no text in it holds the secret."""
+    document = to_json({"message": f"{prefix}{secret}{suffix}", "count": 1})
+
+    cleaned = json.loads(knowing(secret).clean_document(document))
+
+    assert list(cleaned) == ["message", "count"]
+    assert secret not in cleaned["message"]
+
+
+@pytest.mark.parametrize("secret", ["ab##cdefgh", "#abcdefgh", "abcdefgh#"])
+def test_clean_document__a_secret_with_number_signs(secret: str) -> None:
+    r"""A secret with ``##`` in it, which the document writes ``#\u0023``, leaves the document all the same."""
+    document = to_json({"hint": f"#{secret}#"})
+
+    cleaned = json.loads(knowing(secret).clean_document(document))
+
+    assert secret not in cleaned["hint"]
+
+
+def test_clean_document__a_secret_quoted_in_a_message() -> None:
+    """A secret that a message shows quoted, escapes and all, leaves the document, which escapes the message once more."""
+    secret = 'ab"cd\\efgh'
+    document = to_json({"message": f"user_id is {json.dumps(secret)} (allowed: digits)"})
+
+    cleaned = json.loads(knowing(secret).clean_document(document))
+
+    assert cleaned == {"message": 'user_id is "***" (allowed: digits)'}
+
+
+@pytest.mark.parametrize("secret", ["1", "20941371", "00000000", "a", "course", "user_id"])
+def test_clean_document__ids_stay(secret: str) -> None:
+    """A secret that is short, or a number, may be part of any id: it takes nothing out of the document."""
+    document: dict[str, Any] = {"enrollment_ids": ["course:6511020_7037048_20941371"], "users": {"failed": [{"user_id": "20941371"}]}}
+
+    cleaned = knowing(secret).clean_document(to_json(document))
+
+    assert json.loads(cleaned) == document
+
+
+def test_clean_document__a_whole_document() -> None:
+    """A secret in a message goes, the ids beside it stay."""
+    document = to_json({"enrollment_ids": ["course:1_2_3"], "error": {"message": "ALM refuses Canary-0042 (canary-0042)."}})
+
+    cleaned = knowing("canary-0042", "3").clean_document(document)
+
+    assert cleaned == '{"enrollment_ids":["course:1_2_3"],"error":{"message":"ALM refuses *** (***)."}}'
