@@ -11,6 +11,7 @@ ConnectorError
  ├── TemporaryError    75  quota, 5xx, timeouts, broken bodies, the deadline: after retries
  ├── ProtocolError     76  the answer breaks the API's contract
  ├── RefusedError      77  the token, or its refresh, is refused
+ │    └── OutOfScopeError      the token does not reach this user
  └── InterruptedRun   130  SIGINT; 143 for SIGTERM
 """
 
@@ -157,6 +158,10 @@ class RefusedError(ConnectorError):
     """ALM refuses the token, or to refresh it, or what the token may read."""
 
     exit_code = 77
+
+
+class OutOfScopeError(RefusedError):
+    """The token is accepted, but does not reach this user: others it may."""
 
 
 class InterruptedRun(ConnectorError):  # noqa: N818 - what happened is an interruption, by the user's own will

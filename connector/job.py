@@ -18,7 +18,17 @@ from connector.alm.selection import Selection
 from connector.alm.walk import walk
 from connector.clock import Deadline, SystemClock
 from connector.document import Document, UserResult, build_document
-from connector.errors import ConnectorError, InterruptedRun, PartialError, ProtocolError, TemporaryError, UnreachableError, UsageError
+from connector.errors import (
+    ConnectorError,
+    InterruptedRun,
+    OutOfScopeError,
+    PartialError,
+    ProtocolError,
+    RefusedError,
+    TemporaryError,
+    UnreachableError,
+    UsageError,
+)
 from connector.inputs import SANDBOX, Credentials, Inputs, load_inputs
 from connector.redact import Redactor
 from connector.settings import Environment
@@ -35,7 +45,7 @@ if TYPE_CHECKING:
 READINGS = 3
 # Nothing resolves it: should the stand-in not be asked, nothing else is.
 _SANDBOX_URL = "https://sandbox.invalid"
-_UNAUTHORIZED = 401
+_EVERYONES = (UnreachableError, UsageError, RefusedError, InterruptedRun)
 _SHOWN = 3
 _log = logging.getLogger(__name__)
 
@@ -115,7 +125,7 @@ def request_for(user_id: str, inputs: Inputs) -> PageRequest:
 
 
 def _is_everyones(error: ConnectorError) -> bool:
-    return isinstance(error, UnreachableError | UsageError | InterruptedRun) or error.http_status == _UNAUTHORIZED
+    return isinstance(error, _EVERYONES) and not isinstance(error, OutOfScopeError)
 
 
 def _read_user(user_id: str, inputs: Inputs, client: Client) -> UserResult:

@@ -161,8 +161,17 @@ class Client:
 
     def _send_refresh(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:
         secrets = {"client_id": client_id, "client_secret": client_secret, "refresh_token": refresh_token}
+        # A refresh is no page and books no place, but where the limiter has refused nothing leaves at all.
+        while (seconds := self._gate.closed_for(self._clock.monotonic())) > 0:
+            self._wait_for_quota(seconds)
         answer = self._ask("POST", self._base_url + protocol.REFRESH_PATH, _Authorization(), "the access token's refresh", form=secrets)
-        return SecretStr(read_refresh(answer.status, answer.headers, answer.body))
+        try:
+            return SecretStr(read_refresh(answer.status, answer.headers, answer.body))
+        except ConnectorError as error:
+            # The frames below hold the answer's text, which may hold a token.
+            raise error.with_traceback(None) from None
+        finally:
+            del answer
 
     def _ask(self, method: str, url: str, auth: _Authorization, asked_for: str, *, form: Mapping[str, SecretStr] | None = None) -> _Answer:
         left = self._deadline.left()
@@ -209,8 +218,15 @@ class Client:
         return bytes(body)
 
 
+class _Session(requests.Session):
+    """Sees no redirect in any answer: requests would read its body, whatever its size, and fail on its address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return that the answer leads nowhere else."""
+
+
 def _session(base_url: str, adapter: BaseAdapter | None) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.headers = requests.structures.CaseInsensitiveDict(
         {
             "Accept": protocol.ACCEPT,

@@ -11,7 +11,16 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 import jsonschema_rs
 
-from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError, UnknownUserError, UntrustedHostError, UsageError
+from connector.errors import (
+    ConnectorError,
+    OutOfScopeError,
+    ProtocolError,
+    RefusedError,
+    TemporaryError,
+    UnknownUserError,
+    UntrustedHostError,
+    UsageError,
+)
 from connector.schemas import load_schema
 
 if TYPE_CHECKING:
@@ -94,6 +103,9 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
         return None
     if len(link) > _LONGEST_LINK:
         _refuse_link(link, f"is longer than {_LONGEST_LINK} characters")
+    # urlsplit silently drops control characters; half a surrogate pair cannot be sent.
+    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", link):
+        _refuse_link(link, "is no URL")
     try:
         target, own = urlsplit(urljoin(first.url, link)), urlsplit(first.url)
         foreign = _origin(target) != _origin(own) or "@" in target.netloc
@@ -110,7 +122,7 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname, _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
 
 
 def _parse_query(query: str) -> list[tuple[str, str]]:
@@ -143,7 +155,15 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
             http_status=200,
             request_id=request_id,
         ) from None
-    _judge_page(document, request, request_id)
+    try:
+        _judge_page(document, request, request_id)
+    except UnicodeEncodeError:
+        raise ProtocolError(
+            f"ALM's page for user {request.user_id} has a name that is no Unicode text.",
+            hint="Nothing of it was used; report it with the request id.",
+            http_status=200,
+            request_id=request_id,
+        ) from None
     links = document.get("links") or {}
     return Page(request.user_id, request.cursor, document["data"], document.get("included", []), links.get("next"), request_id)
 
@@ -174,13 +194,14 @@ def _judge_page(document: Any, request: PageRequest, request_id: str | None) -> 
 def read_request_id(headers: Mapping[str, str]) -> str | None:
     """Return what ALM calls this exchange, fit for a message; ``None`` where it does not say."""
     given = headers.get("x-request-id")
-    return given if given is None or re.fullmatch(r"[!-~]{1,200}", given) else shown(given)
+    return given if given is None or re.fullmatch(r"(?!.*##)[!-~]{1,200}", given) else shown(given)
 
 
 def shown(text: str) -> str:
     """Return text from the server fit for a message: quoted, cut, its control characters visible."""
     cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-    return json.dumps(cut)
+    # GitHub and Azure obey ##[…] and ##vso[…] in mid-line (CONTRACT.md, Output).
+    return json.dumps(cut).replace("##", "#\\u0023")
 
 
 _ERROR_FOR_STATUS: dict[int, tuple[type[ConnectorError], str, str]] = {
@@ -191,7 +212,7 @@ _ERROR_FOR_STATUS: dict[int, tuple[type[ConnectorError], str, str]] = {
         "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN to have it refreshed.",
     ),
     403: (
-        RefusedError,
+        OutOfScopeError,
         "ALM does not let this token read {asked_for}",
         "It needs the scope admin:read, or learner:read for the learner's own enrollments.",
     ),

@@ -95,6 +95,11 @@ class QuotaGate:
                 for_place += jitter / rate
             return max(for_place, self._closed_until - now, 0.0)
 
+    def closed_for(self, now: float) -> float:
+        """Return the seconds for which nothing may leave at all."""
+        with self._lock:
+            return max(self._closed_until - now, 0.0)
+
     def has_closed_since(self, moment: float) -> bool:
         """Return whether the limiter has refused since *moment*: places booked before that count for nothing."""
         with self._lock:

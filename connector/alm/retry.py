@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -50,8 +49,11 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     error = attempt.error
     if not isinstance(error, TemporaryError | UnreachableError) or isinstance(error, UntrustedHostError):
         return GiveUp(error)
+    if error.retry_at:
+        # The deadline has been judged already (out_of_time).
+        return GiveUp(error)
     seconds = _seconds_to_wait(attempt, now)
-    retry_at = now + timedelta(seconds=math.ceil(seconds))
+    retry_at = _whole_second(now + timedelta(seconds=seconds))
     if seconds >= seconds_left:
         return GiveUp(_past_deadline(error, seconds, retry_at))
     if attempt.number >= MAX_ATTEMPTS and error.http_status != _QUOTA_STATUS:
@@ -80,12 +82,17 @@ def _past_deadline(error: ConnectorError, seconds: float, retry_at: datetime) ->
 
 def out_of_time(deadline_seconds: float, wait_seconds: float, *, now: datetime) -> TemporaryError:
     """Return the error of a run whose next request may leave only in *wait_seconds*, past its deadline."""
-    retry_at = now + timedelta(seconds=math.ceil(wait_seconds))
+    retry_at = _whole_second(now + timedelta(seconds=wait_seconds))
     return TemporaryError(
         f"The deadline of {deadline_seconds:g} s leaves no time for the next request, due in {wait_seconds:.1f} s.",
         hint=f"Run again after {retry_at:%Y-%m-%d %H:%M:%S} UTC, or give it a longer deadline.",
         retry_at=retry_at,
     )
+
+
+def _whole_second(moment: datetime) -> datetime:
+    # Told in whole seconds, it must not be earlier than it is.
+    return (moment + timedelta(microseconds=999_999)).replace(microsecond=0)
 
 
 def _retold(error: ConnectorError, message: str, hint: str, retry_at: datetime) -> ConnectorError:
@@ -103,7 +110,7 @@ def parse_retry_after(value: str, *, now: datetime) -> float | None:
     else:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).timestamp() - now.timestamp()
     return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER_SECONDS else None

@@ -54,7 +54,19 @@ _MEANINGS: tuple[tuple[type[BaseException], type[ConnectorError], str, str], ...
         "Check base_url, the network and its proxies.",
     ),
     (
+        requests.exceptions.InvalidProxyURL,
+        UnreachableError,
+        "The proxy in front of {host} has no address",
+        "Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    (
         requests.exceptions.InvalidURL,
+        UnreachableError,
+        "{host} is no address",
+        "Check base_url.",
+    ),
+    (
+        urllib3.LocationValueError,
         UnreachableError,
         "{host} is no address",
         "Check base_url.",
@@ -77,6 +89,18 @@ _MEANINGS: tuple[tuple[type[BaseException], type[ConnectorError], str, str], ...
         "The connection with {host} broke",
         "Run again; if it stays so, look for a proxy between here and ALM.",
     ),
+)
+
+
+_TUNNEL_REFUSED = (
+    UntrustedHostError,
+    "The proxy in front of {host} refuses the way to it",
+    "Set the proxy's own credentials in HTTPS_PROXY, or have it let this host through.",
+)
+_NO_AUTHORITIES = (
+    UntrustedHostError,
+    "The certificate authorities to judge {host} by cannot be read",
+    "Check the path in REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
 )
 
 
@@ -112,4 +136,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _meaning(chain: list[BaseException]) -> tuple[type[ConnectorError], str, str]:
+    # Two that no class of their own tells: http.client's refused CONNECT, and the file that requests does not find.
+    if any(type(one) is OSError and str(one).startswith("Tunnel connection failed: 4") for one in chain):
+        return _TUNNEL_REFUSED
+    if type(chain[0]) is OSError and chain[0].errno is None and "CA certificate bundle" in str(chain[0]):
+        return _NO_AUTHORITIES
     return next((kind, happened, hint) for cause, kind, happened, hint in _MEANINGS if any(isinstance(one, cause) for one in chain))

@@ -24,7 +24,12 @@ def walk(client: Client, first: PageRequest) -> Iterator[tuple[Page, PageRequest
     request = first
     for _ in range(MOST_PAGES):
         page = client.fetch(request)
-        following = next_request(first, page.next_link)
+        try:
+            following = next_request(first, page.next_link)
+        except ProtocolError:
+            # The page itself is in order, and may be handed on where an incomplete answer is allowed.
+            yield page, None
+            raise
         yield page, following
         if following is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,9 +42,10 @@ class SandboxAdapter(HTTPAdapter):
             )
         )
         raw = HTTPResponse(
-            body=io.BytesIO(answer.body),
-            headers=dict(answer.headers),
+            body=io.BytesIO(b"" if request.method == "HEAD" else answer.body),
+            headers={**dict(answer.headers), "content-length": str(len(answer.body))},
             status=answer.status,
+            reason=responses.get(answer.status, ""),
             preload_content=False,
             decode_content=False,
             request_method=request.method,

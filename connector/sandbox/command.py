@@ -76,10 +76,10 @@ def main(argv: Sequence[str], *, out: TextIO) -> int:
         log = stack.enter_context(_opened(flags.request_log)) if flags.request_log else None
         server = _bound(settings, flags, log)
         stack.callback(server.close)
-        out.write(_told(server.url))
-        out.flush()
         # Being stopped is how a server ends.
         with contextlib.suppress(InterruptedRun):
+            out.write(_told(server.url))
+            out.flush()
             server.serve()
     return 0
 

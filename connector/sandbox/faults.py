@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 IN_THE_ANSWER = {
     "bad-gzip": "the body is not the gzip that its header says",
     "big": "a body of more than 32 MB",
-    "bomb": "32 KB of gzip that unpack to 40 MB",
+    "bomb": "40 KB of gzip that unpack to 40 MB",
     "dead-token": "the access token dies: 401 until it is refreshed",
     "duplicate": "an enrollment of the page before comes again",
     "empty": "200 with an empty body",

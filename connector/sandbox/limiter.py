@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# nginx counts thousandths of a request: less than one is no excess, and what rounding leaves behind refuses nobody.
+_LEAST = 0.001
+
 
 class Limiter:
     """Lets *rate_per_minute* requests a minute through, and *burst* at once beyond that."""
@@ -17,7 +20,7 @@ class Limiter:
         rate = self.rate_per_minute / 60
         drained = 0.0 if self._at is None else rate * (now - self._at)
         excess = 0.0 if self._at is None else max(self.excess - drained + 1, 0.0)
-        if excess > self.burst:
-            return (excess - self.burst) / rate
+        if excess - self.burst >= _LEAST:
+            return excess / rate
         self.excess, self._at = excess, now
         return None

@@ -21,6 +21,7 @@ _OPAQUE = "opaque-"
 # The order of the documented cursor and of the documented link.
 _CURSOR_TYPES = ("jobAid", "course", "learningProgram", "certification")
 _LINKED = ("page[limit]", "filter.loTypes", "filter.states", "sort", "include")
+_LIMITS = tuple(map(str, range(1, 11)))
 _DOCUMENTED_LIMIT = 3
 
 
@@ -55,7 +56,7 @@ def parse_query(text: str) -> PageQuery:
     lo_types = tuple(dict.fromkeys(listed)) or ("course",)
     include = tuple(path for path in values.get("include", "").split(",") if path)
     limit, sort, cursor = values.get("page[limit]", "10"), values.get("sort", "dateEnrolled"), values.get("page[cursor]")
-    _demand(limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10, f"page[limit] {limit} is not from 1 to 10")  # noqa: PLR2004
+    _demand(limit in _LIMITS, f"page[limit] {limit} is not from 1 to 10")
     _demand(set(lo_types) <= set(LO_TYPES), f"filter.loTypes {','.join(lo_types)} is not known")
     _demand(values.get("filter.states", "active") == "active", "filter.states is not active")
     _demand(sort in ("dateEnrolled", "-dateEnrolled"), f"sort {sort} is not known")
@@ -81,13 +82,17 @@ def encode_cursor(served: Sequence[Resource], *, is_opaque: bool = False) -> str
 
 def decode_cursor(cursor: str) -> int:
     """Return how many enrollments came before *cursor*. Raises BadParameterError."""
+    counts: list[Any]
     try:
         if cursor.startswith(_OPAQUE):
-            return int(cursor.removeprefix(_OPAQUE))
-        counts = json.loads(base64.b64decode(cursor, validate=True))
-        return sum(counts[lo_type] for lo_type in _CURSOR_TYPES)
-    except (ValueError, KeyError, TypeError):
+            counts = [int(cursor.removeprefix(_OPAQUE))]
+        else:
+            told = json.loads(base64.b64decode(cursor, validate=True))
+            counts = [told[lo_type] for lo_type in _CURSOR_TYPES]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadParameterError("page[cursor] is none of this API's") from None
+    _demand(all(isinstance(count, int) and count >= 0 for count in counts), "page[cursor] is none of this API's")
+    return sum(counts)
 
 
 def lo_type_of(enrollment: Resource) -> str:

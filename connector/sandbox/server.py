@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
+import sys
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from connector.clock import SystemClock
+from connector.errors import InterruptedRun
 from connector.sandbox.answer import Request, Response, Sandbox, Settings
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ HOST = "127.0.0.1"
 _DRIP_SECONDS = 0.05
 _LONGEST_STALL_SECONDS = 3_600.0
 _LOGGED_HEADERS = ("accept", "accept-encoding", "authorization", "content-type", "host", "user-agent")
+_SCHEMES = ("oauth", "bearer", "basic")
+# A parameter that the API does not have may be a credential in the wrong place.
+_FOREIGN_VALUE = re.compile(r"(?<=[?&])(?!page(?:\[|%5B)|filter\.|sort=|include=)([^=&]*)=[^&]*", re.IGNORECASE)
 
 
 class SandboxServer:
@@ -68,8 +74,11 @@ class SandboxServer:
         """Note a request and what it was answered; never a secret."""
         headers = {name: request.headers[name] for name in _LOGGED_HEADERS if name in request.headers}
         if "authorization" in headers:
-            headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} <ACCESS_TOKEN>"
-        entry = {"n": response.number, "method": request.method, "target": request.target, "status": response.status, "headers": headers}
+            scheme = headers["authorization"].partition(" ")[0]
+            # Without a scheme that is known, the word may be the token itself.
+            headers["authorization"] = f"{scheme} <ACCESS_TOKEN>" if scheme.lower() in _SCHEMES else "<ACCESS_TOKEN>"
+        target = _FOREIGN_VALUE.sub(r"\1=<VALUE>", request.target)
+        entry = {"n": response.number, "method": request.method, "target": target, "status": response.status, "headers": headers}
         with self._lock:
             self.requests.append(entry)
             if self._log:
@@ -81,8 +90,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the class above
-        """Say nothing of a client that went away."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as in the class above
+        """Say nothing of a client that went away; let through a signal that came while it was taken in."""
+        error = sys.exception()
+        if isinstance(error, InterruptedRun):
+            raise error
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -104,7 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = headers.get("content-length", "0")
         body = self.rfile.read(int(length)) if length.isdigit() else b""
-        target = self.path if self.path.startswith("/") else urlsplit(self.path).path
+        # A proxy's client names the whole address (RFC 9112, 3.2.2).
+        target = self.path if self.path.startswith("/") else urlsplit(self.path)._replace(scheme="", netloc="").geturl()
         request = Request(self.command, target, headers, f"http://{headers.get('host', HOST)}", body)
         response = self.shell.sandbox.answer(request)
         self.shell.record(request, response)

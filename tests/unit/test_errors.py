@@ -15,6 +15,7 @@ from connector.errors import (
     ConnectorError,
     DefectError,
     InterruptedRun,
+    OutOfScopeError,
     OutputError,
     PartialError,
     Problem,
@@ -34,6 +35,7 @@ EXIT_CODES = [
     (UnknownUserError, 67),
     (UnreachableError, 69),
     (UntrustedHostError, 69),
+    (OutOfScopeError, 77),
     (DefectError, 70),
     (OutputError, 73),
     (TemporaryError, 75),
@@ -69,7 +71,7 @@ def test_tree__in_the_docstring_is_the_classes() -> None:
     classes = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, ConnectorError)]
 
     expected = {cls.__name__: str(code) for cls, code in EXIT_CODES}
-    expected |= {"UntrustedHostError": "", "InterruptedRun": "130"}
+    expected |= {"UntrustedHostError": "", "OutOfScopeError": "", "InterruptedRun": "130"}
 
     assert drawn_tree() == expected
     assert {cls.__name__ for cls in classes} == {"ConnectorError", *expected}
@@ -80,6 +82,7 @@ def test_tree__an_untrusted_host_is_an_unreachable_one() -> None:
     parents = {cls.__name__: cls.__base__ for cls, _ in EXIT_CODES}
 
     assert parents.pop("UntrustedHostError") is UnreachableError
+    assert parents.pop("OutOfScopeError") is RefusedError
     assert set(parents.values()) == {ConnectorError}
 
 
