@@ -46,9 +46,8 @@ def main() -> None:
     """Print the table."""
     # An installed package has its byte code beside it; a fresh checkout would be measured compiling.
     compileall.compile_dir(str(CHECKOUT / "connector"), quiet=2)
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores\n"
-    )
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    print(f"{platform.python_implementation()} {platform.python_version()}, {machine}\n")
     print("| what | ours | floor | ratio | at most |\n|---|---|---|---|---|")
     cold_start()
     bytes_to_document()
