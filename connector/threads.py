@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 _LONGEST_WAIT_SECONDS = 0.5
 
 
-def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurrency: int) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurrency: int) -> Generator[Result]:
     """Yield what *work* makes of each of *items*, in their order, *concurrency* of them at once.
 
     What *work* raises is raised here. Where the caller stops asking, items not yet

@@ -108,6 +108,10 @@ class Sandbox:
         return _json(200, {**answer, "user_role": "ADMIN", "account_id": "1000", "user_id": "1"}, kind="application/json")
 
     def _enrollments(self, request: Request, user: str, query: str, address: str) -> tuple[int, dict[str, str], bytes, Fault | None]:
+        wait = self._limiter.retry_after(self._clock.monotonic()) if self._limiter else None
+        if wait is not None:
+            # What the limiter refuses gets no further: a fault that waits for this request still does.
+            return _too_many(f"{wait:.3f}")
         asked, wrong = _asked(query)
         fault = self._faults.take(request=self._number, page=asked.number, user=user)
         what = fault.what if fault else ""
@@ -124,11 +128,8 @@ class Sandbox:
     def _refused(
         self, request: Request, user: str, wrong: str | None, fault: Fault | None
     ) -> tuple[int, dict[str, str], bytes, Fault | None] | None:
-        """Return the refusal where the request gets one, in the order of ALM's own doors: limiter, token, header, parameters, user."""
+        """Return the refusal where the request gets one, in the order of ALM's own doors: token, header, parameters, user."""
         what = fault.what if fault else ""
-        wait = self._limiter.retry_after(self._clock.monotonic()) if self._limiter else None
-        if wait is not None:
-            return _too_many(f"{wait:.3f}")
         if fault and what.isdigit():
             return _too_many(fault.value) if what == "429" else _refusal(int(what), "by the fault script")
         self._wear_token(what)
@@ -152,7 +153,7 @@ class Sandbox:
     def _dressed(self, request: Request, status: int, headers: dict[str, str], body: bytes, fault: Fault | None) -> Response:
         common = {"date": format_datetime(self._clock.now(), usegmt=True), "server": "openresty", "x-request-id": f"sandbox-{self._number}"}
         if self._limiter:
-            common |= {"x-rate-limit": f"{self._limiter.rate_per_minute:g}r/m", "x-burst": f"{self._limiter.burst:g}"}
+            common |= {"x-rate-limit": f"{self._limiter.rate_per_minute:.10g}r/m", "x-burst": f"{self._limiter.burst:.10g}"}
         if self._limiter and self._settings.has_excess_header:
             common["x-excess-requests-per-second"] = f"{self._limiter.excess:.3f}"
         if body and "content-encoding" not in headers and "gzip" in request.headers.get("accept-encoding", ""):

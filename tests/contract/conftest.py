@@ -63,7 +63,8 @@ class StartSandbox(Protocol):
 @pytest.fixture
 def environ() -> dict[str, str]:
     """Return the variables that a process needs to run at all, and none of the user's own."""
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
+    needed = ("PATH", "SYSTEMROOT", "LANG", "COVERAGE_PROCESS_CONFIG")
+    kept = {name: os.environ[name] for name in needed if name in os.environ}
     return {**kept, "PYTHONPATH": str(CHECKOUT)}
 
 

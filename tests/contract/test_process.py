@@ -20,15 +20,22 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("fault", ["*:stall-headers", "*:stall", "*:429/50"], ids=["no answer", "stalled body", "quota wait"])
+@pytest.mark.parametrize("users", ["31", "31,32,33"], ids=["one user", "several at once"])
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals__end_it_at_once(
-    number: signal.Signals, exit_code: int, fault: str, start_sandbox: StartSandbox, reaching: Reaching, environ: dict[str, str]
+    number: signal.Signals,
+    exit_code: int,
+    users: str,
+    fault: str,
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
+    environ: dict[str, str],
 ) -> None:
     """SIGINT and SIGTERM end the run within two seconds wherever it waits, with their exit code and a whole document."""
-    server = start_sandbox(fault)
+    server = start_sandbox(f"{fault}x*")
     process = subprocess.Popen(
         [sys.executable, "-m", "connector"],
-        env={**environ, **reaching(server, ALM_USER_ID="31")},
+        env={**environ, **reaching(server, ALM_USER_ID=users)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
