@@ -42,11 +42,11 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return *text*, a message, with ``***`` for each secret, and for the beginning of one that a cut has left."""
-        return text if self._in_text is None else self._without_beginnings(self._in_text.sub(PLACEHOLDER, text))
+        return text if self._in_text is None else self._in_text.sub(PLACEHOLDER, self._without_beginnings(text))
 
     def clean_document(self, text: str) -> str:
         """Return *text*, a JSON document, with ``***`` for each secret that cannot be mistaken for part of an id."""
-        return text if self._in_document is None else self._without_beginnings(self._in_document.sub(PLACEHOLDER, text))
+        return text if self._in_document is None else self._in_document.sub(PLACEHOLDER, self._without_beginnings(text))
 
     def _without_beginnings(self, text: str) -> str:
         pieces = _CUT.split(text)

@@ -194,3 +194,31 @@ def test_clean_document__a_whole_document() -> None:
     cleaned = knowing("canary-0042", "3").clean_document(document)
 
     assert cleaned == '{"enrollment_ids":["course:1_2_3"],"error":{"message":"ALM refuses *** (***)."}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        pytest.param("it says secret-t…", "it says ***…", id="cut in the middle"),
+        pytest.param("it says secret…", "it says ***…", id="six characters"),
+        pytest.param("it says secre…", "it says secre…", id="five are no beginning"),
+        pytest.param("secret- and more…", "secret- and more…", id="not at the cut"),
+        pytest.param("secret-t… and secret-to… end", "***… and ***… end", id="two cuts"),
+        pytest.param(r"it says secret-t\u2026", r"it says ***\u2026", id="cut in a document"),
+        pytest.param("c2VjcmV0LXRv…", "***…", id="cut in base64"),
+        pytest.param("no cut: secret-t", "no cut: secret-t", id="no cut"),
+    ],
+)
+def test_clean__the_beginning_that_a_cut_has_left(text: str, cleaned: str) -> None:
+    """What was cut is no whole secret any more, and still tells the beginning of one."""
+    redactor = knowing("secret-token-of-mine")
+
+    assert redactor.clean(text) == cleaned
+    assert redactor.clean_document(text) == cleaned
+
+
+def test_clean__the_longest_beginning() -> None:
+    """Of two secrets that begin alike the longer beginning is taken out whole."""
+    redactor = knowing("secret-one", "secret-one-and-more")
+
+    assert redactor.clean("it says secret-one-and-m…") == "it says ***…"

@@ -331,3 +331,30 @@ def test_combine__reasons() -> None:
 def test_combine__nobody() -> None:
     """Where there was nobody to read, nothing is missing."""
     assert combine({}) == Completeness(Status.PROVED, (), 0)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        pytest.param("eyJjb3Vyc2UiOjN9", id="whole"),
+        pytest.param("eyJjb3Vyc2UiOjN9=", id="padded too much"),
+    ],
+)
+def test_decode_cursor__padding_is_forgiven(cursor: str) -> None:
+    """Padding says nothing: too much of it is as good as none."""
+    assert decode_cursor(cursor) == {"course": 3}
+
+
+@pytest.mark.parametrize("cursor", ["eyJjb3Vyc2UiOjN9!", "eyJj b3Vyc2UiOjN9", "eyJj\nb3Vyc2UiOjN9", "=eyJjb3Vyc2UiOjN9"])
+def test_decode_cursor__other_characters_are_not_skipped(cursor: str) -> None:
+    """A cursor with characters that base64 has not is of another shape, not one to be made fit."""
+    assert decode_cursor(cursor) is None
+
+
+def test_decode_cursor__longest() -> None:
+    """A cursor of 4 KiB is still read, a longer one is not."""
+    longest = base64.b64encode(b'{"course":3' + b" " * 3_060 + b"}").decode()
+
+    assert len(longest) == 4_096
+    assert decode_cursor(longest) == {"course": 3}
+    assert decode_cursor(longest + "AAAA") is None

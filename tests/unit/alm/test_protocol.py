@@ -310,8 +310,12 @@ def test_read_page__no_json(body: bytes, what: str) -> None:
 )
 def test_read_page__half_a_character(body: bytes) -> None:
     """A name that is no Unicode text ends in an error of the tree, not in a defect of ours."""
-    with pytest.raises((TemporaryError, ProtocolError)):
-        read_page(FIRST, {}, body)
+    with pytest.raises(ProtocolError) as caught:
+        read_page(FIRST, {"x-request-id": "trace"}, body)
+
+    assert caught.value.message == f"ALM's page for user {FIRST.user_id} has a name that is no Unicode text."
+    assert caught.value.hint == "Nothing of it was used; report it with the request id."
+    assert (caught.value.http_status, caught.value.request_id) == (200, "trace")
 
 
 ENROLLMENT: dict[str, Any] = {"id": "course:1_2_3", "type": "learningObjectInstanceEnrollment"}
