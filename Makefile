@@ -8,7 +8,7 @@ WORKERS ?= auto
 # What a user's machine says about ALM is not the sandbox's business.
 CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_REFRESH_TOKEN
 
-.PHONY: run test lint types unit bench docs lock clean
+.PHONY: run test lint types unit mutants bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
@@ -25,6 +25,9 @@ types: $(VENV)/.test
 unit: $(VENV)/.test
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97
 
+mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whether the tests notice
+	$(PY) -m tests.mutants
+
 bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench
 
@@ -39,7 +42,7 @@ lock: $(VENV)/.test ## resolve the locks anew
 		--python-version 3.11 --extra test pyproject.toml --output-file requirements-test.lock
 
 clean:
-	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'

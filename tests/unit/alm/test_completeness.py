@@ -358,3 +358,13 @@ def test_decode_cursor__longest() -> None:
     assert len(longest) == 4_096
     assert decode_cursor(longest) == {"course": 3}
     assert decode_cursor(longest + "AAAA") is None
+
+
+def test_witness__the_types_count_even_where_all_are_known() -> None:
+    """The right sum with the wrong types is no proof: one of a type may be missing, and one of another twice."""
+    witness = Witness()
+    records = [(f"{lo_type}:1", lo_type) for lo_type in sorted(LO_TYPES)]
+
+    witness.observe(records, cursor_of({"course": 2, "jobAid": 0, "learningProgram": 1, "certification": 1}))
+
+    assert witness.violated

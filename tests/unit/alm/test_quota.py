@@ -205,6 +205,15 @@ def test_quota_gate__excess_of_others() -> None:
     assert [gate.reserve(0) for _ in range(3)] == pytest.approx([0, 0.3, 0.9])
 
 
+def test_quota_gate__excess_of_others_in_a_share() -> None:
+    """Of what others have sent a share counts its part, as it does of the burst."""
+    gate = QuotaGate(0.5)
+
+    gate.learn({**ADMIN, "x-excess-requests-per-second": "80"}, 0)
+
+    assert [gate.reserve(0) for _ in range(11)] == pytest.approx([*[0.0] * 10, 1.2])
+
+
 @pytest.mark.parametrize("excess", ["0", "0.000", "-50", "nan", "inf", "much", "", "٣", "1e9"])
 def test_quota_gate__excess_never_forgives(excess: str) -> None:
     """A smaller or unusable number never makes this side forget what it has sent."""
@@ -253,6 +262,7 @@ def leave_after_refusals(gate: QuotaGate, refused_at: list[float], now: float) -
         pytest.param([0, 0, 1, 2], 2, 1.2, id="on their way together"),
         pytest.param([0, 10], 10, 2.4, id="twice"),
         pytest.param([10.0 * number for number in range(100)], 990, 30, id="always"),
+        pytest.param([0], 60, 0.6 / 0.5441942, id="a minute ago"),
         pytest.param([0], 3_600, 0.6, id="an hour ago"),
     ],
 )
