@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from connector.alm.quota import ASSUMED
 from connector.alm.records import read_enrollments
-from connector.inputs import SANDBOX
 from connector.job import open_client, request_for
+from connector.judge import SANDBOX
 from connector.users import read_user_ids
 
 if TYPE_CHECKING:

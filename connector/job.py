@@ -29,7 +29,8 @@ from connector.errors import (
     UnreachableError,
     UsageError,
 )
-from connector.inputs import SANDBOX, Credentials, Inputs, load_inputs
+from connector.inputs import Credentials, Inputs, load_inputs
+from connector.judge import SANDBOX
 from connector.redact import Redactor
 from connector.settings import Environment
 from connector.threads import in_order

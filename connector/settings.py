@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PREFIX = "ALM_"
+SECRETS_DIR = Path("/run/secrets")
 # A variable that differs this little from an input's name is taken for a slip of the pen, not for another program's.
 _NEAR = 0.9
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from connector import errors
-from connector.inputs import allowed
+from connector.judge import allowed
 from connector.schemas import load_schema
 from connector.settings import variable
 
