@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -17,7 +18,7 @@ from connector.alm.records import read_enrollments
 from connector.alm.selection import Selection
 from connector.alm.walk import walk
 from connector.clock import Deadline, SystemClock
-from connector.document import Document, UserResult, build_document
+from connector.document import Document, UserResult, build_document, to_json
 from connector.errors import (
     ConnectorError,
     InterruptedRun,
@@ -31,7 +32,7 @@ from connector.errors import (
 )
 from connector.inputs import Credentials, Inputs, load_inputs
 from connector.judge import SANDBOX
-from connector.redact import Redactor
+from connector.redact import Redactor, cleaned_logs
 from connector.settings import Environment
 from connector.threads import in_order
 from connector.users import read_user_ids
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from connector.clock import Clock
 
 READINGS = 3
+# A filter is asked for a logger's own records alone, not for those of the loggers below it.
+_LOGS = ("connector.job", "connector.alm.client", "urllib3.connectionpool", "urllib3.connection")
 # Nothing resolves it: should the stand-in not be asked, nothing else is.
 _SANDBOX_URL = "https://sandbox.invalid"
 _EVERYONES = (UnreachableError, UsageError, RefusedError, InterruptedRun)
@@ -71,10 +74,11 @@ def run(**inputs: Any) -> Document:  # noqa: ANN401 - whatever is given is judge
     redactor = Redactor()
     loaded, credentials = load_inputs(inputs, Environment(os.environ), redactor)
     outcome = execute(loaded, credentials, redactor, clock=SystemClock(), stdin=sys.stdin)
+    document: Document = json.loads(redactor.clean_document(to_json(outcome.document)))
     if outcome.error:
-        outcome.error.document = outcome.document
+        outcome.error.document = document
         raise outcome.error
-    return outcome.document
+    return document
 
 
 def execute(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock: Clock, stdin: TextIO) -> Outcome:
@@ -84,7 +88,8 @@ def execute(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clo
     results: list[UserResult] = []
     interrupted: ConnectorError | None = None
     try:
-        results.extend(read_users(user_ids, inputs, client))
+        with cleaned_logs(redactor, _LOGS):
+            results.extend(read_users(user_ids, inputs, client))
     except InterruptedRun as stopped:
         interrupted = stopped
     finally:
@@ -139,6 +144,7 @@ def _read_user(user_id: str, inputs: Inputs, client: Client) -> UserResult:
         f"ALM's pages for user {user_id} contradict themselves, {READINGS} readings over: {result.completeness.reasons[0]}.",
         hint="Enrollments that come or go during the run do this; run again, or take what there is with allow_incomplete.",
     )
+    client.forget(error)
     return UserResult(user_id, result.enrollments, result.completeness, error)
 
 
@@ -157,6 +163,7 @@ def _read_once(user_id: str, inputs: Inputs, client: Client) -> UserResult:
             if stopped or witness.violated:
                 break
     except ConnectorError as error:
+        client.forget(error)
         failed, stopped = error, error.message
     verdict = witness.verdict(stopped, noticed=_noticed(undecoded))
     return UserResult(user_id, selection.kept, verdict, failed)

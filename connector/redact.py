@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import logging
 import re
+import traceback
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PLACEHOLDER = "***"
 # A shorter piece of base64 stands in too much innocent text to be taken for a secret.
@@ -17,6 +20,8 @@ _SHORTEST_BASE64 = 8
 # What is shorter, or a number, may be part of any id: a document without its ids would be worth nothing.
 _SHORTEST_IN_DOCUMENT = 8
 
+# As a pattern has them: a message that quotes a message, inside the document, escapes the escapes.
+_ESCAPED = re.compile(r"""\\\\|["'/]""")
 # What a message quotes is cut with an ellipsis, in a document written as an escape.
 _CUT = re.compile(r"(…|\\u2026)")
 _SHORTEST_BEGINNING = 6
@@ -55,6 +60,33 @@ class Redactor:
         return "".join(pieces)
 
 
+class _CleanedRecords(logging.Filter):
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the secrets out of *record*'s message and traceback."""
+        record.msg, record.args = self._redactor.clean(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = self._redactor.clean("".join(traceback.format_exception(record.exc_info[1])))
+            record.exc_info = None
+        return True
+
+
+@contextlib.contextmanager
+def cleaned_logs(redactor: Redactor, loggers: Iterable[str]) -> Iterator[None]:
+    """Keep the secrets out of what *loggers* log inside, whoever writes it where."""
+    cleaning = _CleanedRecords(redactor)
+    for name in loggers:
+        logging.getLogger(name).addFilter(cleaning)
+    try:
+        yield
+    finally:
+        for name in loggers:
+            logging.getLogger(name).removeFilter(cleaning)
+
+
 def _without_end(text: str, forms: set[str]) -> str:
     """Return *text* with ``***`` for the beginning of a form that it ends with."""
     lengths = [length for form in forms for length in range(_SHORTEST_BEGINNING, len(form)) if text.endswith(form[:length])]
@@ -64,9 +96,13 @@ def _without_end(text: str, forms: set[str]) -> str:
 def _pattern(forms: set[str]) -> re.Pattern[str] | None:
     longest_first = sorted(forms, key=len, reverse=True)
     # The document writes every second of two number signs that meet as an escape.
-    written = (re.escape(form).replace(r"\#", r"(?:\#|\\u0023)") for form in longest_first)
+    written = (_ESCAPED.sub(_any_escape, re.escape(form).replace(r"\#", r"(?:\#|\\u0023)")) for form in longest_first)
     # Percent-encoding may be written in either case.
     return re.compile("|".join(written), re.IGNORECASE) if forms else None
+
+
+def _any_escape(escaped: re.Match[str]) -> str:
+    return r"\\+" if escaped[0] == r"\\" else r"\\*" + escaped[0]
 
 
 def _forms(secret: str) -> Iterator[str]:

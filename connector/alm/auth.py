@@ -45,6 +45,14 @@ class TokenSource:
         """Whether a new token can be had."""
         return self._credentials.refresh_token is not None
 
+    def clean(self, text: str) -> str:
+        """Return *text* without the run's secrets."""
+        return self._redactor.clean(text)
+
+    def are_in(self, cursor: str | None) -> bool:
+        """Return whether *cursor* holds one of the run's secrets."""
+        return cursor is not None and self._redactor.clean_document(cursor) != cursor
+
     def token(self, send: SendRefresh) -> SecretStr:
         """Return the token to send, which *send* gets first where none was given."""
         with self._lock:

@@ -17,6 +17,7 @@ from connector import __version__
 from connector.alm import protocol
 from connector.alm.auth import read_refresh
 from connector.alm.retry import Attempt, GiveUp, Wait, decide, out_of_time
+from connector.alm.timed import READ_SECONDS, TimedAdapter
 from connector.alm.transport import translated
 from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from connector.clock import Deadline
 
 CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
 LARGEST_BODY = 32 * 1024 * 1024
 LARGEST_POOL = 32
 _CHUNK = 64 * 1024
@@ -78,7 +78,7 @@ class Client:
         self._deadline = deadline
         self._clock = deadline.clock
         self._jitter = jitter
-        self._session = _session(base_url, adapter)
+        self._session = _session(base_url, adapter or TimedAdapter(deadline.left, LARGEST_POOL))
         self._lock = threading.Lock()
         self.requests = 0
 
@@ -86,6 +86,14 @@ class Client:
     def quota(self) -> Quota | None:
         """The limits that ALM's headers told; ``None`` until they did."""
         return self._gate.seen
+
+    def forget(self, error: ConnectorError) -> None:
+        """Take the run's secrets out of *error*: ALM may have sent back what it was sent, and the frames hold the whole answer."""
+        error.message = self._tokens.clean(error.message)
+        error.args = (error.message,)
+        error.request_id = error.request_id and self._tokens.clean(error.request_id)
+        error.retry_after = None
+        error.__traceback__ = None
 
     def close(self) -> None:
         """Give the connections back."""
@@ -135,6 +143,11 @@ class Client:
         return self._fetch_once(request, self._tokens.token(self._send_refresh))
 
     def _fetch_once(self, request: PageRequest, token: SecretStr) -> Page:
+        if self._tokens.are_in(request.cursor):
+            raise ProtocolError(
+                "ALM's link to the next page holds one of this run's own secrets.",
+                hint="It was not followed: addresses are written to logs on the way. Look for a proxy between here and ALM.",
+            )
         self._pass_gate()
         with self._lock:
             self.requests += 1
@@ -179,7 +192,7 @@ class Client:
             raise out_of_time(self._deadline.seconds, 0, now=self._clock.now())
         began = self._clock.monotonic()
         with (
-            translated(asked_for, urlsplit(url).netloc),
+            translated(asked_for, urlsplit(url).netloc, self._tokens.clean),
             self._session.request(
                 method,
                 url,
@@ -225,7 +238,7 @@ class _Session(requests.Session):
         """Return that the answer leads nowhere else."""
 
 
-def _session(base_url: str, adapter: BaseAdapter | None) -> requests.Session:
+def _session(base_url: str, adapter: BaseAdapter) -> requests.Session:
     session = _Session()
     session.headers = requests.structures.CaseInsensitiveDict(
         {
@@ -237,5 +250,5 @@ def _session(base_url: str, adapter: BaseAdapter | None) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     # http is loopback (the inputs schema sees to that): a proxy has no business there, and would be shown the token.
     session.trust_env = base_url.startswith("https:")
-    session.mount(base_url, adapter or requests.adapters.HTTPAdapter(pool_maxsize=LARGEST_POOL))
+    session.mount(base_url, adapter)
     return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -146,7 +147,7 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
     """
     request_id = read_request_id(headers)
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_constant=_refuse_constant, parse_float=_parse_finite)
     except (ValueError, RecursionError):
         what = "an empty body" if not body.strip() else "an HTML page" if body.lstrip()[:1] == b"<" else "a body that is not JSON"
         raise TemporaryError(
@@ -170,6 +171,13 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 @cache

@@ -13,7 +13,7 @@ from urllib3 import exceptions as urllib3
 from connector.errors import ConnectorError, ProtocolError, TemporaryError, UnreachableError, UntrustedHostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # The first line that has an exception of the chain decides: the cause stands before what it led to, a class before its own base.
 _MEANINGS: tuple[tuple[type[BaseException], type[ConnectorError], str, str], ...] = (
@@ -105,10 +105,11 @@ _NO_AUTHORITIES = (
 
 
 @contextmanager
-def translated(asked_for: str, host: str) -> Iterator[None]:
+def translated(asked_for: str, host: str, clean: Callable[[str], str] = str) -> Iterator[None]:
     """Raise a ConnectorError for whatever the connection with *host* fails with inside, its cause with it.
 
-    The cause's frames are let go: their locals hold the request's headers, and so the token.
+    The cause's frames are let go: their locals hold the request's headers, and so the
+    token. What the causes quote of the answer goes through *clean*.
     """
     try:
         yield
@@ -117,6 +118,7 @@ def translated(asked_for: str, host: str) -> Iterator[None]:
         kind, happened, hint = _meaning(chain)
         for link in chain:
             link.__traceback__ = None
+            link.args = tuple(clean(one) if isinstance(one, str) else one for one in link.args)
             if isinstance(link, requests.RequestException):
                 link.request = link.response = None
         raise kind(f"{happened.format(host=host)}, asked for {asked_for}.", hint=hint) from error
