@@ -110,10 +110,17 @@ def _print_document(document: Document, redactor: Redactor) -> None:
 
 
 def _print(texts: Iterable[str]) -> int:
+    if sys.stdout is None:
+        raise OutputError("Standard output is closed.", hint="Nothing was handed on; give it one and run again.")
     try:
         for text in texts:
             sys.stdout.write(text)
         sys.stdout.flush()
+    except InterruptedRun as stopped:
+        # Part of the line may be out: nothing may follow it, and who reads may have stopped reading.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stopped.hint = "What is on standard output may end in the middle; run it again."
+        raise
     except BrokenPipeError:
         # Who reads has enough (`| head`). Python would try to write the rest once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -127,6 +134,8 @@ def _print(texts: Iterable[str]) -> int:
 
 def _write_error(text: str, redactor: Redactor) -> None:
     # Without standard error there is nobody to tell.
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{_PROGRAM}: {one_line(redactor.clean(text))}\n")
         sys.stderr.flush()
@@ -162,7 +171,9 @@ def _signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    # A signal that whoever started the run has it ignore stays ignored.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heeded}
     try:
         yield
     finally:

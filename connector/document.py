@@ -55,7 +55,12 @@ def build_document(
         "enrollment_count": len(enrollments),
         "enrollments": [enrollment.as_dict() for enrollment in enrollments],
         "complete": error is None and completeness.is_complete,
-        "completeness": {"status": status, "reasons": list(completeness.reasons), "pages": completeness.pages, "requests": requests},
+        "completeness": {
+            "status": status,
+            "reasons": list(completeness.reasons),
+            "pages": completeness.pages,
+            "requests": requests,
+        },
         "latest_date_enrolled": _latest(enrollments),
         "users": {"requested": requested, "read": read, "failed": [_failed(result) for result in results if result.error]},
         "output_file": None,

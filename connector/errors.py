@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 def one_line(text: str) -> str:
     """Return *text* as one line in which a terminal or a CI system obeys nothing, whatever it quotes."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    visible = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    # GitHub and Azure obey ##[…] and ##vso[…] in mid-line.
+    return visible.replace("##", "#\\u0023")
 
 
 class ConnectorError(Exception):
@@ -63,13 +65,27 @@ class ConnectorError(Exception):
 
     def __str__(self) -> str:
         """Return message, hint and request id as one line."""
-        request = f" (request id {self.request_id})" if self.request_id else ""
-        return one_line(f"{self.message} {self.hint}{request}")
+        return one_line(f"{self.message} {self.hint}{self.quoted_request_id}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state: exceptions are rebuilt from their arguments alone, and a pool of processes breaks on what that refuses."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+    @property
+    def quoted_request_id(self) -> str:
+        """The request id in brackets, to follow a message; empty where nothing answered."""
+        return f" (request id {self.request_id})" if self.request_id else ""
 
     @property
     def code(self) -> int:
         """The exit code that the run ends with."""
         return self.exit_code
+
+
+def _rebuilt(kind: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]) -> ConnectorError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,5 +145,6 @@ def _unknown(words: Sequence[str]) -> list[Problem]:
         elif flag.startswith("--"):
             problems.append(Problem(flag, "no flag", near=next(iter(difflib.get_close_matches(flag, known, n=1, cutoff=0.7)), "")))
         elif not problems:
-            problems.append(Problem("the command line", "not understood: it has a word that belongs to no flag", ", ".join(COMMANDS)))
+            words = f"a command as its first word: {', '.join(COMMANDS)}"
+            problems.append(Problem("the command line", "not understood: a word in it is no flag's value", words))
     return problems

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from connector.alm.auth import TokenSource
@@ -95,6 +95,8 @@ def execute(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clo
     finally:
         client.close()
     error = interrupted or _error_of(results, len(user_ids))
+    if results and len(results) < len(user_ids):
+        results[-1] = _with_reason(results[-1], f"{len(user_ids) - len(results)} of {len(user_ids)} users were not reached")
     document = build_document(results, error, requested=len(user_ids), requests=client.requests, allow_incomplete=inputs.allow_incomplete)
     read_any = any(result.completeness.pages for result in results)
     is_forgiven = inputs.allow_incomplete and read_any and not isinstance(error, InterruptedRun)
@@ -169,6 +171,11 @@ def _read_once(user_id: str, inputs: Inputs, client: Client) -> UserResult:
     return UserResult(user_id, selection.kept, verdict, failed)
 
 
+def _with_reason(result: UserResult, reason: str) -> UserResult:
+    completeness = replace(result.completeness, reasons=(*result.completeness.reasons, reason))
+    return replace(result, completeness=completeness)
+
+
 def _noticed(undecoded: Sequence[str]) -> tuple[str, ...]:
     if not undecoded:
         return ()
@@ -183,7 +190,7 @@ def _error_of(results: Sequence[UserResult], requested: int) -> ConnectorError |
     if last and (requested == 1 or _is_everyones(last)):
         return last
     errors = [result.error for result in failed if result.error]
-    listed = ", ".join(f"{result.user_id} ({result.error.code})" for result in failed[:_SHOWN] if result.error)
+    listed = ", ".join(f"{result.user_id} (exit code {result.error.code})" for result in failed[:_SHOWN] if result.error)
     more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     retry_at = max((error.retry_at for error in errors if error.retry_at), default=None)
     if len(failed) == requested:

@@ -22,37 +22,32 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurren
     begun are left alone. The threads are daemons: a signal that ends the caller's wait
     ends the process, whatever they are still waiting for.
     """
-    if min(concurrency, len(items)) <= 1:
-        yield from map(work, items)
-        return
-    futures: list[Future[Result]] = [Future() for _ in items]
-    waiting = iter(zip(items, futures, strict=True))
-    lock, stopped = threading.Lock(), threading.Event()
+    waiting = enumerate(items)
+    done: dict[int, Future[Result]] = {}
+    arrived, taking, stopped = threading.Condition(), threading.Lock(), threading.Event()
 
     def serve() -> None:
         while not stopped.is_set():
-            with lock:
-                item, future = next(waiting, (None, None))
-            if future is None or item is None:
+            with taking:
+                number, item = next(waiting, (None, None))
+            if number is None or item is None:
                 return
+            future: Future[Result] = Future()
             try:
                 future.set_result(work(item))
             except BaseException as error:  # noqa: BLE001 - not caught but handed over to the thread that asks for the result
                 future.set_exception(error)
+            with arrived:
+                done[number] = future
+                arrived.notify_all()
 
     for _ in range(min(concurrency, len(items))):
         threading.Thread(target=serve, daemon=True).start()
     try:
-        for future in futures:
-            yield _result_of(future)
+        for number in range(len(items)):
+            with arrived:
+                while number not in done:
+                    arrived.wait(_LONGEST_WAIT_SECONDS)
+            yield done.pop(number).result()
     finally:
         stopped.set()
-
-
-def _result_of(future: Future[Result]) -> Result:
-    while True:
-        try:
-            return future.result(_LONGEST_WAIT_SECONDS)
-        except TimeoutError:
-            if future.done():
-                raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import itertools
@@ -42,7 +43,7 @@ def is_in_shard(user_id: str, number: int, count: int) -> bool:
 def _ids_of_file(path: str, stdin: TextIO) -> list[str]:
     try:
         if path == STANDARD_INPUT:
-            return _parse_ids(stdin, "standard input")
+            return _parse_ids(_utf8_lines(stdin), "standard input")
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             return _parse_ids(file, path)
     except OSError as error:
@@ -53,6 +54,13 @@ def _ids_of_file(path: str, stdin: TextIO) -> list[str]:
         raise _refused(Problem("user_ids_file", f'"{path}"', "a file of UTF-8 text")) from error
     except ValueError as error:
         raise _refused(Problem("user_ids_file", f'"{path}"', "a readable file")) from error
+
+
+def _utf8_lines(stdin: TextIO | None) -> Iterable[str]:
+    if stdin is None:
+        raise _refused(Problem("user_ids_file", "-", "a standard input that is open"))
+    # Whatever encoding the terminal has: files of ids are UTF-8.
+    return codecs.iterdecode(stdin.buffer, "utf-8-sig") if hasattr(stdin, "buffer") else stdin
 
 
 def _parse_ids(lines: Iterable[str], name: str) -> list[str]:
@@ -92,11 +100,20 @@ def _cells(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 def _cells_of_csv(numbered: Iterator[tuple[int, str]], column: int) -> Iterator[tuple[int, str]]:
     for number, line in numbered:
-        if not line.strip(", \t\r\n") or line.lstrip().startswith("#"):
+        if not line.strip(", \t\r\n"):
+            continue
+        if line.lstrip().startswith("#"):
+            # A comment, unless an id stands where one is due: a name may begin with a number sign.
+            cell = _cell(next(csv.reader([line])), column)
+            if cell.isdecimal():
+                yield number, cell
             continue
         # A quoted cell may go on in the lines that follow: there a number sign begins no comment.
-        row = next(csv.reader(itertools.chain([line], (rest for _, rest in numbered)), strict=True))
-        yield number, row[column].strip() if column < len(row) else ""
+        yield number, _cell(next(csv.reader(itertools.chain([line], (rest for _, rest in numbered)), strict=True)), column)
+
+
+def _cell(row: list[str], column: int) -> str:
+    return row[column].strip() if column < len(row) else ""
 
 
 def _refused(problem: Problem) -> UsageError:

@@ -38,6 +38,10 @@ _CHUNK = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
+class RunEndedError(Exception):
+    """The run has ended; nobody waits for this answer."""
+
+
 class _Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
@@ -80,6 +84,7 @@ class Client:
         self._jitter = jitter
         self._session = _session(base_url, adapter or TimedAdapter(deadline.left, LARGEST_POOL))
         self._lock = threading.Lock()
+        self._is_closed = False
         self.requests = 0
 
     @property
@@ -96,7 +101,8 @@ class Client:
         error.__traceback__ = None
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections back; threads that still read for a run that has ended send nothing further."""
+        self._is_closed = True
         self._session.close()
 
     def fetch(self, request: PageRequest) -> Page:
@@ -187,6 +193,8 @@ class Client:
             del answer
 
     def _ask(self, method: str, url: str, auth: _Authorization, asked_for: str, *, form: Mapping[str, SecretStr] | None = None) -> _Answer:
+        if self._is_closed:
+            raise RunEndedError
         left = self._deadline.left()
         if left <= 0:
             raise out_of_time(self._deadline.seconds, 0, now=self._clock.now())
@@ -249,6 +257,6 @@ def _session(base_url: str, adapter: BaseAdapter) -> requests.Session:
     )
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     # http is loopback (the inputs schema sees to that): a proxy has no business there, and would be shown the token.
-    session.trust_env = base_url.startswith("https:")
+    session.trust_env = base_url.lower().startswith("https:")
     session.mount(base_url, adapter)
     return session

@@ -166,7 +166,7 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
             request_id=request_id,
         ) from None
     links = document.get("links") or {}
-    return Page(request.user_id, request.cursor, document["data"], document.get("included", []), links.get("next"), request_id)
+    return Page(request.user_id, request.cursor, document["data"], document.get("included") or [], links.get("next"), request_id)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -176,7 +176,11 @@ def _refuse_constant(name: str) -> NoReturn:
 def _parse_finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(text)
+        raise ProtocolError(
+            f"ALM's page has a number that is too large to be one: {shown(text)}.",
+            hint="Nothing of it was used; report it, with the time of this run.",
+            http_status=200,
+        )
     return number
 
 

@@ -223,9 +223,9 @@ def _read_grade(identifier: Resource, included: _Resources | None) -> ResourceGr
     return IncludedResourceGrade(identifier["id"], module_id, module_version, *map(attributes.get, _GRADE_ATTRIBUTES))
 
 
-def _read_included(resource: Resource, include: tuple[str, ...], included: _Resources) -> dict[str, Any]:
+def _read_included(resource: Resource, include: tuple[str, ...], included: _Resources) -> dict[str, Any] | None:
     """Return by path what was asked for: a resource, a list of them where a relationship on the way has many, or ``None``."""
-    return {path: _follow(resource, path.split("."), included) for path in include if path != _GRADES}
+    return {path: _follow(resource, path.split("."), included) for path in include if path != _GRADES} or None
 
 
 def _follow(resource: Resource, steps: list[str], included: _Resources) -> Any:  # noqa: ANN401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -81,6 +82,56 @@ def test_stdout__full_disk(environ: dict[str, str]) -> None:
         "alm-enrollments: error: Standard output cannot be written: No space left on device."
         " Nothing was handed on; mend it and run again.\n"
     )
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals__while_nobody_reads(
+    number: signal.Signals, exit_code: int, environ: dict[str, str], start_sandbox: StartSandbox, reaching: Reaching
+) -> None:
+    """A signal ends a run whose reader has stalled in mid-document, and nothing follows the half that is out."""
+    server = start_sandbox(rate_per_minute=600_000, burst=100_000)
+    users = ",".join(map(str, range(1000, 1060)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "connector", "--lo-types", "all"],
+        env={**environ, **reaching(server, ALM_USER_ID=users)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    begun = os.read(process.stdout.fileno(), 1)
+
+    process.send_signal(number)
+    began = time.monotonic()
+    assert process.wait(timeout=10) == exit_code
+    assert time.monotonic() - began < 2
+
+    rest, stderr = process.communicate()
+    assert (begun + rest).count(b'"enrollment_ids"') == 1
+    assert b"may end in the middle" in stderr
+
+
+@pytest.mark.parametrize(("closing", "exit_code"), [(">&-", 73), ("--sort x 2>&-", 64), ("--user-ids-file - <&-", 64)])
+def test_streams__closed_from_the_start(closing: str, exit_code: int, environ: dict[str, str]) -> None:
+    """A stream that is closed from the start ends in an exit code of the contract, without a traceback."""
+    variables = {"ALM_BASE_URL": "sandbox"} | ({} if "ids-file" in closing else {"ALM_USER_ID": "20941371"})
+
+    finished = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m connector {closing}"],
+        env={**environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == exit_code
+    assert "Traceback" not in finished.stderr
+
+
+def test_help__in_any_encoding(command: RunCommand) -> None:
+    """--help is told on a terminal that knows ASCII alone."""
+    finished = command("--help", environ={"PYTHONIOENCODING": "ascii"})
+
+    assert (finished.exit_code, finished.stderr) == (0, "")
 
 
 def test_dotenv__found_by_chance_is_not_read(command: RunCommand, tmp_path: Path) -> None:

@@ -271,7 +271,8 @@ def test_refresh__as_a_command(
     assert leaks(command(server, tmp_path, capsys)) == set()
 
 
-@pytest.mark.parametrize(("where", "how"), ECHOES)
+@pytest.mark.parametrize("where", [pytest.param(where, id=place) for place, where in WHERE.items()])
+@pytest.mark.parametrize("how", [pytest.param(HOW[form], id=form) for form in ("raw", "base64-url")])
 def test_refreshed_token__as_a_command(
     where: Callable[[str], Actions], how: Callable[[str], str], play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1024 * 1024
 # The largest body allowed and what a growing buffer of it takes, with something over.
-MOST_MEMORY = 96 * MEGABYTE
+MOST_MEMORY = 64 * MEGABYTE
 MOST_STDERR = 20_000
 
 

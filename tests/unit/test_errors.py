@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 import signal
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from connector.errors import (
     UnreachableError,
     UntrustedHostError,
     UsageError,
+    one_line,
 )
 
 # CONTRACT.md, Exit codes.
@@ -173,3 +175,26 @@ def test_usage_error__of_several_problems() -> None:
     assert str(error) == ('2 inputs are not valid: shard is "9/8"; sort is "date" (did you mean dateEnrolled?). Nothing was sent.')
     assert error.problems == tuple(problems)
     assert error.code == 64
+
+
+@pytest.mark.parametrize("error_class", [cls for cls, _ in EXIT_CODES])
+def test_error__survives_a_pool_of_processes(error_class: type[ConnectorError]) -> None:
+    """An error goes from one process to another whole: pools break, or wait for ever, on one that does not."""
+    error = error_class("It failed.", hint="Do this.", http_status=503, request_id="trace", retry_at=datetime(2024, 6, 9, tzinfo=UTC))
+    error.document = {"complete": False}
+
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - this test's own
+
+    assert type(copied) is error_class
+    assert (str(copied), vars(copied)) == (str(error), vars(error))
+
+
+def test_error__of_a_signal_survives_a_pool_of_processes() -> None:
+    """The same holds for the one that is built from a signal's number."""
+    assert pickle.loads(pickle.dumps(InterruptedRun(15))).code == 143  # noqa: S301 - this test's own
+
+
+@pytest.mark.parametrize(("text", "told"), [("##[error]x", "#\\u0023[error]x"), ("a ##vso[task.x]", "a #\\u0023vso[task.x]"), ("#1", "#1")])
+def test_one_line__obeyed_by_nobody(text: str, told: str) -> None:
+    """What GitHub and Azure would obey in mid-line is written so that they do not."""
+    assert one_line(text) == told

@@ -14,7 +14,7 @@ from connector.flags import CommandLine, format_help, parse_command_line
 from connector.schemas import load_schema
 
 CANARY = "canary-0042-secret"
-STRAY = Problem("the command line", "not understood: it has a word that belongs to no flag", "fetch, check, sandbox")
+STRAY = Problem("the command line", "not understood: a word in it is no flag's value", "a command as its first word: fetch, check, sandbox")
 # Every flag of CONTRACT.md's inputs: what help shows behind it, and after its description.
 FLAGS = [
     ("--user-id", "LIST", ""),

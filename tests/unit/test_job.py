@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,10 @@ def test_execute__all_users_failed_alike(clock: Clock) -> None:
     outcome, _ = outcome_of(clock=clock, user_id="4041 4042 4043 4044")
 
     assert type(outcome.error) is UnknownUserError
-    assert outcome.error.message == "None of the 4 users could be read: 4041 (67), 4042 (67), 4043 (67) and 1 more."
+    assert (
+        outcome.error.message
+        == "None of the 4 users could be read: 4041 (exit code 67), 4042 (exit code 67), 4043 (exit code 67) and 1 more."
+    )
 
 
 def test_execute__all_users_failed_one_of_them_for_now(clock: Clock) -> None:
@@ -41,7 +45,7 @@ def test_execute__all_users_failed_one_of_them_for_now(clock: Clock) -> None:
     outcome, _ = outcome_of("user=7:503x*", clock=clock, user_id="4041,7")
 
     assert type(outcome.error) is TemporaryError
-    assert outcome.error.message == "None of the 2 users could be read: 4041 (67), 7 (75)."
+    assert outcome.error.message == "None of the 2 users could be read: 4041 (exit code 67), 7 (exit code 75)."
     assert outcome.error.retry_at is not None
 
 
@@ -95,3 +99,20 @@ def test_execute__a_contradiction_handed_on_has_no_duplicates(clock: Clock) -> N
     ids = outcome.document["enrollment_ids"]
     assert outcome.document["completeness"]["status"] == "violated"
     assert (len(ids), outcome.document["enrollment_count"]) == (len(set(ids)), len(ids))
+
+
+def test_execute__nobody_asks_on_when_the_run_has_ended(clock: Clock) -> None:
+    """Once the run has ended, threads that still read for it send nothing further."""
+    redactor = Redactor()
+    with SandboxServer(Settings(rate_per_minute=0, faults=parse_faults(["user=1:401x*"])), latency_seconds=0.02) as server:
+        users = [1, *range(1000, 1100)]
+        given = {"base_url": server.url, "user_id": users, "page_limit": 1, "lo_types": "all"}
+        loaded, credentials = load_inputs(given, {"ALM_ACCESS_TOKEN": ACCESS_TOKEN}, redactor)
+        outcome = execute(loaded, credentials, redactor, clock=clock, stdin=io.StringIO())
+        at_the_end = len(server.requests)
+        threading.Event().wait(0.5)
+
+        assert outcome.error is not None
+        assert outcome.error.code == 77
+        assert outcome.document["completeness"]["reasons"][-1] == "100 of 101 users were not reached"
+        assert len(server.requests) <= at_the_end + loaded.concurrency

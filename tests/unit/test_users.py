@@ -293,3 +293,26 @@ def test_shards__may_be_empty() -> None:
     parts = [read_user_ids(inputs(user_id="20941371", shard=f"{number}/2"), NO_INPUT) for number in (1, 2)]
 
     assert sorted(parts) == [(), ("20941371",)]
+
+
+def test_standard_input__whatever_the_terminal_speaks() -> None:
+    """Ids that are piped in are UTF-8, with or without a byte order mark, whatever encoding the terminal has."""
+    content = "\ufeffuser_id,name\n20941371,J\u00f6rg\n".encode()
+    stdin = io.TextIOWrapper(io.BytesIO(content), encoding="cp1252")
+
+    assert read_user_ids(inputs(user_ids_file="-"), stdin) == ("20941371",)
+
+
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        pytest.param(b"email,user_id\n#boss,7\nx,8\n", ("7", "8"), id="a name that begins with one"),
+        pytest.param(b'email,user_id\n#a "quote that stays open,\nx,8\ny,9\n', ("8", "9"), id="an open quote in a comment"),
+        pytest.param(b"user_id\n# 7 was here\n8\n", ("8",), id="a comment"),
+    ],
+)
+def test_file__csv_rows_that_begin_with_a_number_sign(
+    content: bytes, ids: tuple[str, ...], read: Callable[[bytes], tuple[str, ...]]
+) -> None:
+    """In CSV a number sign begins a comment only where no id stands where one is due."""
+    assert read(content) == ids

@@ -259,6 +259,16 @@ def test_read_page__empty(body: bytes) -> None:
     assert read_page(FIRST, {}, body) == Page("20941371", None, [], [], None, None)
 
 
+@pytest.mark.parametrize("beside", [{"included": None}, {"links": None}, {"included": []}, {"links": {"next": None}}])
+def test_read_page__null_is_nothing(beside: dict[str, Any]) -> None:
+    """Where ALM writes null, it is taken as if nothing stood there."""
+    enrollment = {"id": "course:1_2_3", "type": "learningObjectInstanceEnrollment", "attributes": None, "relationships": {"learner": None}}
+
+    page = read_page(FIRST, {}, json.dumps({"data": [enrollment], **beside}).encode())
+
+    assert page == Page("20941371", None, [enrollment], [], None, None)
+
+
 def test_read_page__empty_with_next_link() -> None:
     """An empty page may still have a next one."""
     page = read_page(FIRST, {}, b'{"data":[],"links":{"next":"?page[cursor]=x"}}')
@@ -361,7 +371,6 @@ def with_enrollment(**members: object) -> dict[str, Any]:
         (with_enrollment(relationships=[]), "data/0/relationships"),
         *[(with_enrollment(relationships={name: {"data": [RESOURCE]}}), f"data/0/relationships/{name}/data") for name in TO_ONE],
         *[(with_enrollment(relationships={name: {"data": {"id": "1"}}}), f"data/0/relationships/{name}/data") for name in TO_ONE],
-        (with_enrollment(relationships={"learner": None}), "data/0/relationships/learner"),
         (with_enrollment(relationships={"loResourceGrades": {"data": GRADE}}), "data/0/relationships/loResourceGrades/data"),
         (with_enrollment(relationships={"loResourceGrades": {"data": [{"id": "1"}]}}), "data/0/relationships/loResourceGrades/data/0"),
         (with_enrollment(relationships={"other": {"data": "1"}}), "data/0/relationships/other/data"),
@@ -369,7 +378,6 @@ def with_enrollment(**members: object) -> dict[str, Any]:
         ({"data": [], "links": {"next": 1}}, "links/next"),
         ({"data": [], "links": {"next": ""}}, "links/next"),
         ({"data": [], "links": {"next": {"href": "?x"}}}, "links/next"),
-        ({"data": [], "included": None}, "included"),
         ({"data": [], "included": {}}, "included"),
         ({"data": [], "included": [{"id": "1"}]}, "included/0"),
         ({"data": [], "included": [{**RESOURCE, "attributes": 1}]}, "included/0/attributes"),

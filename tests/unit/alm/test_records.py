@@ -345,7 +345,7 @@ def test_read_enrollments__grades_with_include() -> None:
         IncludedResourceGrade("course:1_2_7_1_3", "7", 1, *values),
         IncludedResourceGrade("course:1_2_8_1_3", "8", 1, *[None] * 9),
     )
-    assert enrollment.included == {}
+    assert enrollment.included is None
 
 
 def test_enrollment__as_dict_of_included_grade() -> None:
