@@ -119,17 +119,20 @@ def open_client(inputs: Inputs, credentials: Credentials, redactor: Redactor, cl
 
 
 def read_users(user_ids: Sequence[str], inputs: Inputs, client: Client) -> Iterator[UserResult]:
-    """Yield what was read of each user, in order; a failure that would be every user's is the last."""
-    for result in in_order(lambda user_id: _read_user(user_id, inputs, client), user_ids, concurrency=inputs.concurrency):
-        yield result
-        if result.error and _is_everyones(result.error):
-            return
+    """Return what was read of each user, in order; a failure that would be every user's is the last."""
+    return in_order(
+        lambda user_id: _read_user(user_id, inputs, client), user_ids, concurrency=inputs.concurrency, is_last=_is_everyones_failure
+    )
 
 
 def request_for(user_id: str, inputs: Inputs) -> PageRequest:
     """Return the request for the first page of *user_id*."""
     query = Query(inputs.lo_types, inputs.sort, inputs.state, inputs.include, inputs.page_limit)
     return first_request(_SANDBOX_URL if inputs.base_url == SANDBOX else inputs.base_url, user_id, query)
+
+
+def _is_everyones_failure(result: UserResult) -> bool:
+    return result.error is not None and _is_everyones(result.error)
 
 
 def _is_everyones(error: ConnectorError) -> bool:

@@ -15,12 +15,14 @@ Result = TypeVar("Result")
 _LONGEST_WAIT_SECONDS = 0.5
 
 
-def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurrency: int) -> Generator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Sequence[Item], *, concurrency: int, is_last: Callable[[Result], bool] = lambda _: False
+) -> Generator[Result]:
     """Yield what *work* makes of each of *items*, in their order, *concurrency* of them at once.
 
-    What *work* raises is raised here. Where the caller stops asking, items not yet
-    begun are left alone. The threads are daemons: a signal that ends the caller's wait
-    ends the process, whatever they are still waiting for.
+    What *work* raises is raised here. Behind a result that *is_last*, or where the
+    caller stops asking, items not yet begun are left alone. The threads are daemons:
+    a signal that ends the caller's wait ends the process, whatever they still wait for.
     """
     waiting = enumerate(items)
     done: dict[int, Future[Result]] = {}
@@ -34,7 +36,10 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurren
                 return
             future: Future[Result] = Future()
             try:
-                future.set_result(work(item))
+                result = work(item)
+                if is_last(result):
+                    stopped.set()
+                future.set_result(result)
             except BaseException as error:  # noqa: BLE001 - not caught but handed over to the thread that asks for the result
                 future.set_exception(error)
             with arrived:
@@ -48,6 +53,10 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, concurren
             with arrived:
                 while number not in done:
                     arrived.wait(_LONGEST_WAIT_SECONDS)
-            yield done.pop(number).result()
+                result = done.pop(number).result()
+            yield result
+            # Every item before it was begun before it: none of those is missing here.
+            if is_last(result):
+                return
     finally:
         stopped.set()

@@ -72,3 +72,18 @@ def test_in_order__longer_than_one_wait() -> None:
     never = threading.Event()
 
     assert list(in_order(lambda _: never.wait(0.7), range(2), concurrency=2)) == [False, False]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_in_order__ends_behind_the_last(concurrency: int) -> None:
+    """The result that is the last is the last that comes, and next to nothing behind it is begun."""
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item
+
+    results = list(in_order(work, range(1000), concurrency=concurrency, is_last=lambda result: result == 5))
+
+    assert results == [0, 1, 2, 3, 4, 5]
+    assert len(begun) <= 6 + concurrency
