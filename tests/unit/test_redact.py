@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import string
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -13,7 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.document import to_json
-from connector.redact import Redactor
+from connector.redact import Redactor, cleaned_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # An asterisk is what the placeholder is made of: a secret that holds "***" could be put together of it.
 PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "*")
@@ -222,3 +226,64 @@ def test_clean__the_longest_beginning() -> None:
     redactor = knowing("secret-one", "secret-one-and-more")
 
     assert redactor.clean("it says secret-one-and-m…") == "it says ***…"
+
+
+@pytest.fixture
+def heard() -> Iterator[list[logging.LogRecord]]:
+    """Return the records that arrive from the logger ``connector.test``."""
+    records: list[logging.LogRecord] = []
+    handler, logger = logging.Handler(), logging.getLogger("connector.test")
+    handler.emit = records.append  # type: ignore[method-assign] # a handler that only listens
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def test_cleaned_logs__message_and_arguments(heard: list[logging.LogRecord]) -> None:
+    """What is logged inside is cleaned whole, whether the secret is in the message or in an argument; outside it is left alone."""
+    logger = logging.getLogger("connector.test")
+
+    with cleaned_logs(knowing("secret-token"), ["connector.test"]):
+        logger.warning("told %s and secret-token, %d times", "secret-token", 2)
+    logger.warning("told %s", "another-token")
+
+    assert [(record.getMessage(), record.args) for record in heard] == [
+        ("told *** and ***, 2 times", ()),
+        ("told another-token", ("another-token",)),
+    ]
+
+
+def test_cleaned_logs__traceback(heard: list[logging.LogRecord]) -> None:
+    """A traceback that is logged inside is told without the secret, and carries the exception no further."""
+    logger = logging.getLogger("connector.test")
+
+    with cleaned_logs(knowing("secret-token"), ["connector.test"]):
+        try:
+            int("secret-token")
+        except ValueError:
+            logger.exception("it failed")
+
+    assert heard[0].exc_info is None
+    assert heard[0].exc_text is not None
+    assert heard[0].exc_text.startswith("Traceback (most recent call last):\n")
+    assert heard[0].exc_text.endswith("ValueError: invalid literal for int() with base 10: '***'\n")
+
+
+def test_cleaned_logs__only_inside() -> None:
+    """Afterwards the loggers are as they were."""
+    logger = logging.getLogger("connector.test")
+
+    with cleaned_logs(knowing("secret-token"), ["connector.test"]):
+        assert len(logger.filters) == 1
+    assert logger.filters == []
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_clean__a_quoted_secret_escaped_again_and_again(depth: int) -> None:
+    """A message that quotes a message that quotes it escapes the escapes: it is known all the same."""
+    text = """a"b/c'd\\e-secret"""
+    redactor = knowing(text)
+    for _ in range(depth):
+        text = json.dumps(text)[1:-1]
+
+    assert redactor.clean(f"<{text}>") == "<***>"

@@ -259,6 +259,26 @@ def test_read_page__empty(body: bytes) -> None:
     assert read_page(FIRST, {}, body) == Page("20941371", None, [], [], None, None)
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400"])
+def test_read_page__a_number_that_no_float_holds(number: str) -> None:
+    """A number that could not be written out again is refused by name, not asked for again."""
+    body = b'{"data":[],"included":[{"id":"1","type":"user","attributes":{"points":%s}}]}' % number.encode()
+
+    with pytest.raises(ProtocolError) as caught:
+        read_page(FIRST, {}, body)
+
+    assert caught.value.message == f'ALM\'s page has a number that is too large to be one: "{number}".'
+    assert caught.value.hint == "Nothing of it was used; report it, with the time of this run."
+    assert caught.value.http_status == 200
+
+
+def test_read_page__fractions_stay_themselves() -> None:
+    """Other numbers with a fraction arrive as they were."""
+    body = b'{"data":[],"included":[{"id":"1","type":"user","attributes":{"points":-1.25e2}}]}'
+
+    assert read_page(FIRST, {}, body).included[0]["attributes"] == {"points": -125.0}
+
+
 @pytest.mark.parametrize("beside", [{"included": None}, {"links": None}, {"included": []}, {"links": {"next": None}}])
 def test_read_page__null_is_nothing(beside: dict[str, Any]) -> None:
     """Where ALM writes null, it is taken as if nothing stood there."""
