@@ -228,15 +228,25 @@ def test_clean__the_longest_beginning() -> None:
     assert redactor.clean("it says secret-one-and-m…") == "it says ***…"
 
 
+class Listening(logging.Handler):
+    """Keeps the records that arrive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep *record*."""
+        self.records.append(record)
+
+
 @pytest.fixture
 def heard() -> Iterator[list[logging.LogRecord]]:
     """Return the records that arrive from the logger ``connector.test``."""
-    records: list[logging.LogRecord] = []
-    handler, logger = logging.Handler(), logging.getLogger("connector.test")
-    handler.emit = records.append  # type: ignore[method-assign] # a handler that only listens
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
+    listening, logger = Listening(), logging.getLogger("connector.test")
+    logger.addHandler(listening)
+    yield listening.records
+    logger.removeHandler(listening)
 
 
 def test_cleaned_logs__message_and_arguments(heard: list[logging.LogRecord]) -> None:
