@@ -97,3 +97,25 @@ def test_debug__tells_requests_without_secrets(command: RunCommand, start_sandbo
 
     assert finished.stderr.startswith(f"alm-enrollments: GET {server.url}/primeapi/v2/users/20941371/enrollments?page%5Blimit%5D=10")
     assert finished.stderr.endswith("request id sandbox-1\n")
+
+
+def test_proxy__never_sees_loopback(command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching) -> None:
+    """What goes to loopback goes there directly, whatever proxy the environment names: it would be shown the token."""
+    nobody = "http://127.0.0.1:9"
+    proxies = {"HTTP_PROXY": nobody, "http_proxy": nobody, "ALL_PROXY": nobody}
+
+    finished = command(environ=reaching(start_sandbox(), ALM_USER_ID="20941371", **proxies))
+
+    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert finished.document["enrollment_count"] == 3
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_proxy__is_heeded_for_https(scheme: str, command: RunCommand) -> None:
+    """What goes out over https takes the proxy that the environment names, however the scheme is written."""
+    variables = {"ALM_USER_ID": "1", "ALM_ACCESS_TOKEN": CANARY, "HTTPS_PROXY": "http://127.0.0.1:9", "ALM_DEADLINE": "1"}
+
+    finished = command(environ={**variables, "ALM_BASE_URL": f"{scheme}://localhost:9"})
+
+    assert finished.exit_code == 69
+    assert finished.document["error"]["message"].startswith("The proxy in front of localhost:9 does not answer as one")
