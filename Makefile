@@ -50,9 +50,9 @@ $(PY):
 	@echo "setting up $(VENV)" >&2; $(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.lock | $(PY)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
 	@touch $@
 
 $(VENV)/.test: requirements-test.lock | $(PY)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-test.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements-test.lock
 	@touch $@ $(VENV)/.run
