@@ -22,9 +22,10 @@ from connector.alm.protocol import PageRequest, Query, first_request, next_reque
 from connector.alm.records import read_enrollments
 from connector.alm.selection import Selection
 from connector.clock import SystemClock
-from connector.document import UserResult, build_document, to_json
+from connector.document import UserResult, build_document
 from connector.sandbox import ACCESS_TOKEN, Request, Sandbox, Settings
 from connector.sandbox.server import SandboxServer
+from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

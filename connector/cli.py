@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import logging
 import os
 import signal
@@ -12,15 +14,18 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from connector import __version__
-from connector.errors import ConnectorError, DefectError, InterruptedRun, OutputError, one_line
+from connector.channels import Handover, Place, deliver, find_channels, prepare
+from connector.errors import ConnectorError, DefectError, InterruptedRun, OutputError
 from connector.flags import format_help, parse_command_line
 from connector.redact import Redactor
 from connector.settings import Environment, credential_names, variable
+from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
+    from connector.channels import Channel
     from connector.document import Document
 
 _PROGRAM = "alm-enrollments"
@@ -33,80 +38,147 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     Standard output carries the document and nothing else; it is the last thing that
     is written. Everything else goes to standard error, each message in one line.
     """
-    environ = Environment(environ)
-    redactor = Redactor()
-    # Known before anything can go wrong, a slip such as a token given as user id included.
-    for name in credential_names():
-        redactor.add(environ.get(variable(name), "").strip())
-    is_debug = "--debug" in argv or environ.get("RUNNER_DEBUG") == "1"
-    with _messages(redactor, is_debug=is_debug):
+    command = _Command(argv, Environment(environ))
+    with _messages(command):
         try:
             with _signals():
-                return _run(argv, environ, redactor)
+                return command.run()
         except ConnectorError as error:
-            return _fail(error, redactor, has_document=argv[:1] not in (["check"], ["sandbox"]))
+            return command.fail(error)
         except Exception as error:  # noqa: BLE001 - the one place where a defect becomes an exit code
-            if is_debug:
+            if command.is_debug:
                 for line in "".join(traceback.format_exception(error)).splitlines():
-                    _write_error(line, redactor)
+                    command.tell(line)
             defect = DefectError(
                 f"A defect in {_PROGRAM}: {type(error).__name__}: {error}.",
                 hint="Please report it, with what --debug tells.",
             )
-            return _fail(defect, redactor, has_document=argv[:1] not in (["check"], ["sandbox"]))
+            return command.fail(defect)
+        finally:
+            command.close_group()
 
 
-def _run(argv: Sequence[str], environ: Environment, redactor: Redactor) -> int:
-    if argv[:1] == ["sandbox"]:
-        from connector.sandbox.command import main as serve  # noqa: PLC0415 - an HTTP server, which no other command needs
+class _Command:
+    """One run of the command: what it was told, and where it tells what came of it."""
 
-        return serve(argv[1:], out=sys.stdout)
-    line = parse_command_line(argv)
-    if line.help or line.version:
-        return _print([format_help() if line.help else f"{_PROGRAM} {__version__}\n"])
-    from connector.clock import SystemClock  # noqa: PLC0415 - as all below: --help and --version do without
-    from connector.inputs import load_inputs  # noqa: PLC0415
+    def __init__(self, argv: Sequence[str], environ: Environment) -> None:
+        self.is_debug = "--debug" in argv or environ.get("RUNNER_DEBUG") == "1"
+        self._argv = argv
+        self._environ = environ
+        self._redactor = Redactor()
+        self._channels: tuple[Channel, ...] = ()
+        self._named_users: tuple[str, ...] = ()
+        self._has_document = argv[:1] not in (["check"], ["sandbox"])
+        self._has_open_group = False
+        self._is_annotated = False
 
-    inputs, credentials = load_inputs(line.inputs, environ, redactor, problems=line.problems)
-    if line.command == "check":
-        from connector.check import check  # noqa: PLC0415
+    def run(self) -> int:
+        """Do what the command line says and return the exit code. Raises ConnectorError."""
+        # Known before anything can go wrong, a slip such as a token given as user id included.
+        for name in credential_names():
+            self._redactor.add(self._environ.get(variable(name), "").strip())
+        if self._argv[:1] == ["sandbox"]:
+            from connector.sandbox.command import main as serve  # noqa: PLC0415 - an HTTP server, which no other command needs
 
-        lines = check(inputs, credentials, redactor, clock=SystemClock(), stdin=sys.stdin)
-        return _print(redactor.clean(told) + "\n" for told in lines)
-    from connector.job import execute  # noqa: PLC0415
+            return serve(self._argv[1:], out=sys.stdout)
+        line = parse_command_line(self._argv)
+        if line.help or line.version:
+            return _print([format_help() if line.help else f"{_PROGRAM} {__version__}\n"])
+        self._channels = find_channels(Place(self._environ, _say, line.output_dir, line.dotenv))
+        for channel in self._channels:
+            self._redactor.announce(channel.mask)
+        from connector.clock import SystemClock  # noqa: PLC0415 - as all below: --help and --version do without
+        from connector.inputs import load_inputs  # noqa: PLC0415
 
-    outcome = execute(inputs, credentials, redactor, clock=SystemClock(), stdin=sys.stdin)
-    if outcome.error:
-        _write_error(_told(outcome.error), redactor)
-    elif forgiven := outcome.document["error"]:
-        _write_error(f"incomplete, as allow_incomplete allows: {forgiven['message']} {forgiven['hint']}", redactor)
-    _print_document(outcome.document, redactor)
-    return outcome.error.code if outcome.error else 0
+        inputs, credentials = load_inputs(line.inputs, self._environ, self._redactor, problems=line.problems)
+        if line.command == "check":
+            from connector.check import check  # noqa: PLC0415
 
+            lines = check(inputs, credentials, self._redactor, clock=SystemClock(), stdin=sys.stdin)
+            return _print(self._redactor.clean(told) + "\n" for told in lines)
+        self._named_users = inputs.user_id
+        for channel in self._channels:
+            channel.watch(inputs.user_id)
+        prepare(self._channels)
+        from connector.job import execute  # noqa: PLC0415
 
-def _fail(error: ConnectorError, redactor: Redactor, *, has_document: bool) -> int:
-    """Tell *error*, print the document of a run that came to nothing, and return the exit code."""
-    _write_error(_told(error), redactor)
-    # A document that could not be written is not tried again.
-    if has_document and not isinstance(error, OutputError):
-        from connector.document import build_document  # noqa: PLC0415
+        outcome = execute(inputs, credentials, self._redactor, clock=SystemClock(), stdin=sys.stdin)
+        return self._finish(outcome.document, outcome.error)
 
-        document = build_document([], error, requested=0, requests=0, allow_incomplete=False)
+    def fail(self, error: ConnectorError) -> int:
+        """Tell *error*, hand on the document of a run that came to nothing, and return the exit code."""
+        if self._has_document:
+            return self._finish(_failed(error), error)
+        self.tell(f"error: {error}")
+        self._annotate(error)
+        return error.code
+
+    def tell(self, text: str) -> None:
+        """Write *text* to standard error as one line, without the run's secrets."""
+        if self._channels and not self._has_open_group:
+            self._has_open_group = True
+            for channel in self._channels:
+                channel.open_group()
+        _say(f"{_PROGRAM}: {one_line(self._redactor.clean(text))}")
+
+    def close_group(self) -> None:
+        """End the part of the log that can be folded, where one is open."""
+        if self._has_open_group:
+            self._has_open_group = False
+            for channel in self._channels:
+                channel.close_group()
+
+    def _finish(self, document: Document, error: ConnectorError | None) -> int:
+        if error:
+            self.tell(f"error: {error}")
+        elif forgiven := document["error"]:
+            self.tell(f"incomplete, as allow_incomplete allows: {forgiven['message']} {forgiven['hint']}")
+        text = self._redactor.clean_document(to_json(document))
+        for hand_on in (self._deliver, self._print_document):
+            try:
+                hand_on(text, error)
+            except OutputError as unwritten:
+                # What was to be handed on is not; where that was nothing, why it was nothing says more.
+                if error is None or document["enrollment_count"]:
+                    return self._finish(_failed(unwritten), unwritten)
+                if str(unwritten) != str(error):
+                    self.tell(f"error: {unwritten}")
+        return error.code if error else 0
+
+    def _deliver(self, text: str, error: ConnectorError | None) -> None:
+        if not self._channels:
+            return
+        self.close_group()
+        cleaned = self._without_secrets(error) if error else None
         try:
-            _print_document(document, redactor)
-        except OutputError as unwritten:
-            _write_error(_told(unwritten), redactor)
-    return error.code
+            deliver(self._channels, Handover(json.loads(text), cleaned, self._named_users))
+        finally:
+            if error:
+                self._annotate(error)
+
+    def _print_document(self, text: str, _error: ConnectorError | None) -> None:
+        _print([text, "\n"])
+
+    def _annotate(self, error: ConnectorError) -> None:
+        self.close_group()
+        # One is seen; a second one, of what followed from the first, would hide it.
+        if not self._is_annotated:
+            self._is_annotated = True
+            for channel in self._channels:
+                channel.annotate(self._without_secrets(error))
+
+    def _without_secrets(self, error: ConnectorError) -> ConnectorError:
+        clean = self._redactor.clean
+        cleaned = copy.copy(error)
+        cleaned.message, cleaned.hint = clean(error.message), clean(error.hint)
+        cleaned.request_id = error.request_id and clean(error.request_id)
+        return cleaned
 
 
-def _told(error: ConnectorError) -> str:
-    return f"error: {error}"
+def _failed(error: ConnectorError) -> Document:
+    from connector.document import build_document  # noqa: PLC0415
 
-
-def _print_document(document: Document, redactor: Redactor) -> None:
-    from connector.document import to_json  # noqa: PLC0415
-
-    _print([redactor.clean_document(to_json(document)), "\n"])
+    return build_document([], error, requested=0, requests=0, allow_incomplete=False)
 
 
 def _print(texts: Iterable[str]) -> int:
@@ -132,32 +204,32 @@ def _print(texts: Iterable[str]) -> int:
     return 0
 
 
-def _write_error(text: str, redactor: Redactor) -> None:
+def _say(line: str) -> None:
     # Without standard error there is nobody to tell.
     if sys.stderr is None:
         return
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{_PROGRAM}: {one_line(redactor.clean(text))}\n")
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
 class _Messages(logging.Handler):
     """Writes the log to standard error, one line a message, without the run's secrets."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, command: _Command) -> None:
         super().__init__()
-        self._redactor = redactor
+        self._command = command
 
     def emit(self, record: logging.LogRecord) -> None:
-        _write_error(record.getMessage(), self._redactor)
+        self._command.tell(record.getMessage())
 
 
 @contextlib.contextmanager
-def _messages(redactor: Redactor, *, is_debug: bool) -> Iterator[None]:
-    log, handler = logging.getLogger("connector"), _Messages(redactor)
+def _messages(command: _Command) -> Iterator[None]:
+    log, handler = logging.getLogger("connector"), _Messages(command)
     level = log.level
     log.addHandler(handler)
-    log.setLevel(logging.DEBUG if is_debug else logging.WARNING)
+    log.setLevel(logging.DEBUG if command.is_debug else logging.WARNING)
     try:
         yield
     finally:

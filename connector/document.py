@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +10,11 @@ import jsonschema_rs
 
 from connector.alm.completeness import Completeness, Status, combine
 from connector.clock import parse_moment
-from connector.errors import ConnectorError, DefectError, PartialError
+from connector.errors import ConnectorError, DefectError, PartialError, error_as_dict
 from connector.schemas import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from connector.alm.records import Enrollment
 
@@ -90,24 +87,6 @@ def _failed(result: UserResult) -> Document:
     return {"user_id": result.user_id, "error": error_as_dict(result.error)} if result.error else {}
 
 
-def error_as_dict(error: ConnectorError) -> Document:
-    """Return *error* by the contract's names; ``retry_at`` in ISO 8601, UTC."""
-    return {
-        "code": error.code,
-        "message": error.message,
-        "hint": error.hint,
-        "http_status": error.http_status,
-        "request_id": error.request_id,
-        "retry_at": _whole_seconds(error.retry_at) if error.retry_at else None,
-    }
-
-
-def _whole_seconds(moment: datetime) -> str:
-    # Never before the moment itself: who comes back then must not come too early.
-    later = moment.astimezone(UTC) + timedelta(microseconds=999_999)
-    return f"{later:%Y-%m-%dT%H:%M:%SZ}"
-
-
 @cache
 def _validator() -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(load_schema("outputs"))
@@ -119,11 +98,3 @@ def _judge(document: Document) -> None:
     error = next(iter(_validator().iter_errors(document)))
     place = "/".join(map(str, error.instance_path))
     raise DefectError(f"The output document breaks its own schema at {place}.", hint="Nothing was handed on; please report it.")
-
-
-def to_json(document: Document) -> str:
-    r"""Return *document* as one line of compact ASCII JSON, ``##`` in it written ``#\u0023``.
-
-    GitHub and Azure obey ``##[…]`` and ``##vso[…]`` in mid-line (CONTRACT.md, Output).
-    """
-    return json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("##", "#\\u0023")

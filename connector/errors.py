@@ -18,18 +18,14 @@ ConnectorError
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from connector.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-
-def one_line(text: str) -> str:
-    """Return *text* as one line in which a terminal or a CI system obeys nothing, whatever it quotes."""
-    visible = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-    # GitHub and Azure obey ##[…] and ##vso[…] in mid-line.
-    return visible.replace("##", "#\\u0023")
 
 
 class ConnectorError(Exception):
@@ -191,3 +187,21 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - what happened is an interr
     def code(self) -> int:
         """130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal_number
+
+
+def error_as_dict(error: ConnectorError) -> dict[str, Any]:
+    """Return *error* by the contract's names; ``retry_at`` in ISO 8601, UTC."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "http_status": error.http_status,
+        "request_id": error.request_id,
+        "retry_at": _whole_seconds(error.retry_at) if error.retry_at else None,
+    }
+
+
+def _whole_seconds(moment: datetime) -> str:
+    # Never before the moment itself: who comes back then must not come too early.
+    later = moment.astimezone(UTC) + timedelta(microseconds=999_999)
+    return f"{later:%Y-%m-%dT%H:%M:%SZ}"

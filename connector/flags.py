@@ -19,7 +19,7 @@ COMMANDS = {
     "check": "try inputs, token and quota with a one-record read; print no document",
     "sandbox": "serve a stand-in for ALM on this machine, to try things against; has a --help of its own",
 }
-_OWN_FLAGS = ("env_file", "debug", "help", "version")
+_OWN_FLAGS = ("env_file", "output_dir", "dotenv", "debug", "help", "version")
 _EXIT_CODES = """\
   0 the whole answer      64 inputs invalid        65 some users failed
  67 no such user          69 host not reached      70 a defect of ours
@@ -45,6 +45,8 @@ class CommandLine:
     debug: bool
     help: bool
     version: bool
+    output_dir: str | None
+    dotenv: str | None
     problems: tuple[Problem, ...]
 
 
@@ -56,9 +58,12 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     known, unknown = parser.parse_known_args(joined)
     given = {name: value for name, value in vars(known).items() if value is not None}
     own = {name: bool(given.pop(name, False)) for name in ("debug", "help", "version")}
+    # Empty means not given, as with every input.
+    output_dir, dotenv = (given.pop(name, "").strip() or None for name in ("output_dir", "dotenv"))
     # A list's flag may be repeated.
     inputs = {name: "\n".join(value) if isinstance(value, list) else value for name, value in given.items()}
-    return CommandLine(command, inputs, **own, problems=(*problems, *_unknown(unknown)))
+    told = (*problems, *_unknown(unknown))
+    return CommandLine(command, inputs, **own, output_dir=output_dir, dotenv=dotenv, problems=told)
 
 
 def format_help() -> str:
@@ -88,6 +93,11 @@ def _parser(rules: Mapping[str, Any]) -> argparse.ArgumentParser:
     for name, rule in rules.items():
         _add_flag(inputs, name, rule)
     inputs.add_argument("--env-file", metavar="FILE", help="NAME=value lines, where flags and environment do not say; none is read unasked")
+    outputs = parser.add_argument_group("outputs, besides standard output and what the CI system that runs it offers")
+    outputs.add_argument(
+        "--output-dir", metavar="DIR", help="one file a field of the document but the enrollments: Tekton, Argo, Concourse"
+    )
+    outputs.add_argument("--dotenv", metavar="FILE", help="the same fields as NAME=value lines: GitLab's dotenv report")
     credentials = "\n".join(
         f"{variable(name):19} {rule['description']}" for name, rule in load_schema("inputs")["$defs"]["credentials"]["properties"].items()
     )

@@ -18,7 +18,7 @@ from connector.alm.records import read_enrollments
 from connector.alm.selection import Selection
 from connector.alm.walk import walk
 from connector.clock import Deadline, SystemClock
-from connector.document import Document, UserResult, build_document, to_json
+from connector.document import Document, UserResult, build_document
 from connector.errors import (
     ConnectorError,
     InterruptedRun,
@@ -34,6 +34,7 @@ from connector.inputs import Credentials, Inputs, load_inputs
 from connector.judge import SANDBOX
 from connector.redact import Redactor, cleaned_logs
 from connector.settings import Environment
+from connector.text import to_json
 from connector.threads import in_order
 from connector.users import read_user_ids
 

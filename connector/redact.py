@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PLACEHOLDER = "***"
 # A shorter piece of base64 stands in too much innocent text to be taken for a secret.
@@ -31,6 +31,8 @@ class Redactor:
     """Knows the run's secrets and takes them out of text: raw, URL-encoded, base64 and JSON-escaped."""
 
     def __init__(self) -> None:
+        self._secrets: list[str] = []
+        self._announce: list[Callable[[str], None]] = []
         self._forms: set[str] = set()
         self._in_text: re.Pattern[str] | None = None
         self._in_document: re.Pattern[str] | None = None
@@ -41,9 +43,20 @@ class Redactor:
 
     def add(self, secret: str) -> None:
         """Take *secret* out of every later text; an empty one is none."""
+        if not secret or secret in self._secrets:
+            return
+        self._secrets.append(secret)
+        for tell in self._announce:
+            tell(secret)
         self._forms.update(form for form in _forms(secret) if form)
         self._in_text = _pattern(self._forms)
         self._in_document = _pattern({form for form in self._forms if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()})
+
+    def announce(self, tell: Callable[[str], None]) -> None:
+        """Call *tell* with each secret: those known by now, and later ones before they can be in any text."""
+        self._announce.append(tell)
+        for secret in self._secrets:
+            tell(secret)
 
     def clean(self, text: str) -> str:
         """Return *text*, a message, with ``***`` for each secret, and for the beginning of one that a cut has left."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.alm.completeness import Completeness, Status
 from connector.alm.records import Enrollment, IncludedResourceGrade, ResourceGrade
-from connector.document import Document, UserResult, build_document, error_as_dict, to_json
+from connector.document import Document, UserResult, build_document
 from connector.errors import (
     ConnectorError,
     DefectError,
@@ -29,6 +29,7 @@ from connector.errors import (
     UsageError,
 )
 from connector.schemas import load_schema
+from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +65,6 @@ BUSY_TOLD = {
     "request_id": "r-9",
     "retry_at": "2023-06-29T14:05:00Z",
 }
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.text('#\\u023"'),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("#ab"), inner, max_size=4),
-    max_leaves=12,
-)
 
 
 def enrollment(enrollment_id: str = "course:1_2_3", **known: Any) -> Enrollment:
@@ -370,23 +366,6 @@ def test_build__an_interrupted_run(number: int, code: int) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("moment", "text"),
-    [
-        (datetime(2023, 6, 29, 14, 5, tzinfo=UTC), "2023-06-29T14:05:00Z"),
-        (datetime(2023, 6, 29, 14, 5, tzinfo=timezone(timedelta(hours=2))), "2023-06-29T12:05:00Z"),
-        (datetime(2023, 6, 29, 14, 5, 59, 1, tzinfo=UTC), "2023-06-29T14:06:00Z"),
-        (datetime(2023, 6, 29, 14, 5, 59, 999_999, tzinfo=UTC), "2023-06-29T14:06:00Z"),
-        (datetime(2023, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC), "2024-01-01T00:00:00Z"),
-    ],
-)
-def test_error_as_dict__retry_at_is_utc_and_not_too_early(moment: datetime, text: str) -> None:
-    """The moment is told in UTC, in whole seconds, and never before it: a run that trusts it must not come too early."""
-    error = TemporaryError("m", hint="h", retry_at=moment)
-
-    assert error_as_dict(error)["retry_at"] == text
-
-
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_build__a_number_that_json_has_not(number: float) -> None:
     """A number that no JSON can hold is a defect that is told with its place, and nothing is handed on."""
@@ -423,29 +402,3 @@ def test_build__whatever_alm_writes(text: str, number: float | None) -> None:
     assert "##" not in line
     assert line.isascii()
     assert len(line.splitlines()) == 1
-
-
-@given(JSON)
-@example({"##": "###", "####": ["#", "#####", '\\"##', "\\##", "\\u0023#", "#\\u0023"]})
-def test_to_json__reads_back_as_it_was(document: Any) -> None:
-    """One line of ASCII without any `##`, which means what the document said."""
-    line = to_json(document)
-
-    assert json.loads(line) == document
-    assert "##" not in line
-    assert line.isascii()
-    assert line.isprintable()
-
-
-def test_to_json__whole_line() -> None:
-    r"""Compact ASCII JSON, in the document's order, ``##`` written ``#\u0023``."""
-    document = {"b": ["é\n\u2028😀", "##vso[task.x]"], "a": {"n": None, "t": True, "f": 1.5}}
-
-    assert to_json(document) == (r'{"b":["\u00e9\n\u2028\ud83d\ude00","#\u0023vso[task.x]"],"a":{"n":null,"t":true,"f":1.5}}')
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_to_json__numbers_that_json_has_not(number: float) -> None:
-    """What JSON cannot say is refused rather than written in a way that few can read."""
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        to_json({"score": number})

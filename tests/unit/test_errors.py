@@ -6,7 +6,7 @@ import inspect
 import pickle
 import re
 import signal
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -27,7 +27,7 @@ from connector.errors import (
     UnreachableError,
     UntrustedHostError,
     UsageError,
-    one_line,
+    error_as_dict,
 )
 
 # CONTRACT.md, Exit codes.
@@ -194,7 +194,18 @@ def test_error__of_a_signal_survives_a_pool_of_processes() -> None:
     assert pickle.loads(pickle.dumps(InterruptedRun(15))).code == 143  # noqa: S301 - this test's own
 
 
-@pytest.mark.parametrize(("text", "told"), [("##[error]x", "#\\u0023[error]x"), ("a ##vso[task.x]", "a #\\u0023vso[task.x]"), ("#1", "#1")])
-def test_one_line__obeyed_by_nobody(text: str, told: str) -> None:
-    """What GitHub and Azure would obey in mid-line is written so that they do not."""
-    assert one_line(text) == told
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2023, 6, 29, 14, 5, tzinfo=UTC), "2023-06-29T14:05:00Z"),
+        (datetime(2023, 6, 29, 14, 5, tzinfo=timezone(timedelta(hours=2))), "2023-06-29T12:05:00Z"),
+        (datetime(2023, 6, 29, 14, 5, 59, 1, tzinfo=UTC), "2023-06-29T14:06:00Z"),
+        (datetime(2023, 6, 29, 14, 5, 59, 999_999, tzinfo=UTC), "2023-06-29T14:06:00Z"),
+        (datetime(2023, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC), "2024-01-01T00:00:00Z"),
+    ],
+)
+def test_error_as_dict__retry_at_is_utc_and_not_too_early(moment: datetime, text: str) -> None:
+    """The moment is told in UTC, in whole seconds, and never before it: a run that trusts it must not come too early."""
+    error = TemporaryError("m", hint="h", retry_at=moment)
+
+    assert error_as_dict(error)["retry_at"] == text

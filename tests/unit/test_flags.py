@@ -42,7 +42,8 @@ CREDENTIALS = ["--access-token", "--client-id", "--client-secret", "--refresh-to
 
 def line(inputs: dict[str, Any] | None = None, *problems: Problem, command: str = "fetch", **own: bool) -> CommandLine:
     """Return the command line that says *inputs*, and nothing else but what is named."""
-    return CommandLine(command, inputs or {}, **{"debug": False, "help": False, "version": False, **own}, problems=problems)
+    told = {"debug": False, "help": False, "version": False, **own}
+    return CommandLine(command, inputs or {}, **told, output_dir=None, dotenv=None, problems=problems)
 
 
 def name_of(flag: str) -> str:

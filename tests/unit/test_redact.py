@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.document import to_json
 from connector.redact import Redactor, cleaned_logs
+from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

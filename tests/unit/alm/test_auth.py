@@ -11,8 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource, read_refresh
-from connector.document import error_as_dict
-from connector.errors import RefusedError, TemporaryError
+from connector.errors import RefusedError, TemporaryError, error_as_dict
 from connector.inputs import Credentials
 from connector.redact import Redactor
 

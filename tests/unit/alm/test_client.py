@@ -18,8 +18,7 @@ from connector.alm.client import LARGEST_BODY, Client
 from connector.alm.protocol import Page, Query, first_request
 from connector.alm.quota import Quota, QuotaGate
 from connector.clock import Deadline
-from connector.document import error_as_dict
-from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError, UntrustedHostError
+from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError, UntrustedHostError, error_as_dict
 from connector.inputs import Credentials
 from connector.redact import Redactor
 

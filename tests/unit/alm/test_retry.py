@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.alm.retry import MAX_ATTEMPTS, Attempt, GiveUp, Wait, decide, out_of_time, parse_retry_after
-from connector.document import error_as_dict
 from connector.errors import (
     ConnectorError,
     DefectError,
@@ -24,6 +23,7 @@ from connector.errors import (
     UnreachableError,
     UntrustedHostError,
     UsageError,
+    error_as_dict,
 )
 
 NOW = datetime(2024, 6, 9, 13, 5, 9, tzinfo=UTC)

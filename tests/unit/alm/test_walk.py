@@ -10,8 +10,7 @@ import pytest
 
 from connector.alm.protocol import Page, PageRequest, Query, first_request
 from connector.alm.walk import MOST_PAGES, walk
-from connector.document import error_as_dict
-from connector.errors import ProtocolError, TemporaryError, UnknownUserError
+from connector.errors import ProtocolError, TemporaryError, UnknownUserError, error_as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

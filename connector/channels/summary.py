@@ -1,0 +1,139 @@
+"""The step summary: what a person wants to know of a run, as Markdown in which nothing that was quoted is markup."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from connector.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from connector.channels.interface import Handover
+
+#: Bytes of all summaries of one step (GitHub's docs, workflow commands).
+LARGEST_SUMMARY = 1_048_576
+SHOWN_ENROLLMENTS = 50
+_SHOWN_FAILURES = 50
+_MOST_KINDS = 12
+_LONGEST_CELL = 160
+_LONGEST_MESSAGE = 1_000
+_OTHERS = "others"
+
+
+def summary_of(handover: Handover) -> str:
+    """Return the summary of a run: users, counts, completeness, what failed, and the first enrollments."""
+    document = handover.document
+    enrollments = document.get("enrollments", [])
+    parts = [
+        "### Enrollments from Adobe Learning Manager",
+        _headline(handover),
+        *_reasons(document["completeness"]["reasons"]),
+        *_what_failed(document),
+        *_counts(enrollments),
+        *_first_of(enrollments),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _headline(handover: Handover) -> str:
+    document = handover.document
+    users, completeness = document["users"], document["completeness"]
+    whose = f"user {_code(handover.named_users[0])}" if len(handover.named_users) == 1 else _counted(users["requested"], "user")
+    mark = "❌ failed" if handover.error else "✅ complete" if document["complete"] else "⚠️ incomplete"
+    read = f" ({users['read']:,} of them read)" if users["read"] < users["requested"] and users["requested"] > 1 else ""
+    pages = f"{_counted(completeness['pages'], 'page')}, {_counted(completeness['requests'], 'request')}"
+    where = f" Records in {_code(document['output_file'])}." if document["output_file"] else ""
+    return (
+        f"**{mark}** · **{_counted(document['enrollment_count'], 'enrollment')}** of {whose}{read}"
+        f" · {_escaped(completeness['status'])} from {pages}.{where}"
+    )
+
+
+def _reasons(reasons: Sequence[str]) -> list[str]:
+    shown = [f"- {_escaped(reason, _LONGEST_MESSAGE)}" for reason in reasons[:_SHOWN_FAILURES]]
+    more = len(reasons) - len(shown)
+    return ["\n".join([*shown, *([f"- and {more:,} more"] if more else [])])] if shown else []
+
+
+def _what_failed(document: Mapping[str, Any]) -> list[str]:
+    failed = document["users"]["failed"]
+    error = document["error"]
+    rows = [[_code(one["user_id"]), *_told(one["error"])] for one in failed[:_SHOWN_FAILURES]]
+    # What failed as a whole is told first; where it is one user's own failure, that row tells it.
+    if error and not any(one["error"]["message"] == error["message"] for one in failed):
+        rows.insert(0, ["the run", *_told(error)])
+    more = len(failed) - _SHOWN_FAILURES
+    note = [f"… and {more:,} more users; `users.failed` names them all."] if more > 0 else []
+    return [_table(["who", "exit code", "what happened", "what to do", "request id"], rows), *note] if rows else []
+
+
+def _told(error: Mapping[str, Any]) -> list[str]:
+    until = f" Not before {_escaped(error['retry_at'])}." if error["retry_at"] else ""
+    request = _code(error["request_id"]) if error["request_id"] else ""
+    return [str(error["code"]), _escaped(error["message"], _LONGEST_MESSAGE), _escaped(error["hint"], _LONGEST_MESSAGE) + until, request]
+
+
+def _counts(enrollments: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not enrollments:
+        return []
+    of_types = Counter(str(one["lo_type"]) for one in enrollments)
+    of_states = Counter(str(one["state"]) for one in enrollments)
+    types, states = _most_common(of_types), _most_common(of_states)
+    pairs = Counter((_or_others(one["lo_type"], types), _or_others(one["state"], states)) for one in enrollments)
+    rows = [[_code(kind), *(str(pairs[kind, state] or "") for state in states), str(of_kind)] for kind, of_kind in _sums(pairs, types)]
+    total = ["**all**", *(f"**{count}**" for count in _column_sums(pairs, states)), f"**{len(enrollments)}**"]
+    return [_table(["type", *map(_code, states), "all"], [*rows, total])]
+
+
+def _most_common(counts: Counter[str]) -> list[str]:
+    kinds = [kind for kind, _ in counts.most_common(_MOST_KINDS)]
+    return kinds if len(counts) <= _MOST_KINDS else [*kinds, _OTHERS]
+
+
+def _or_others(kind: object, kinds: Sequence[str]) -> str:
+    return str(kind) if str(kind) in kinds else _OTHERS
+
+
+def _sums(pairs: Counter[tuple[str, str]], types: Sequence[str]) -> list[tuple[str, int]]:
+    return [(kind, sum(count for (one, _), count in pairs.items() if one == kind)) for kind in types]
+
+
+def _column_sums(pairs: Counter[tuple[str, str]], states: Sequence[str]) -> list[int]:
+    return [sum(count for (_, one), count in pairs.items() if one == state) for state in states]
+
+
+def _first_of(enrollments: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not enrollments:
+        return []
+    shown = enrollments[:SHOWN_ENROLLMENTS]
+    which = f"The first {len(shown)} of {len(enrollments):,}" if len(shown) < len(enrollments) else "The"
+    rows = [
+        [_code(one["id"]), _code(one["state"]), *(_escaped(one[name]) for name in ("progress_percent", "has_passed", "date_enrolled"))]
+        for one in shown
+    ]
+    table = _table(["enrollment", "state", "progress %", "passed", "enrolled"], rows)
+    return [f"<details><summary>{which} {'enrollments' if len(enrollments) != 1 else 'enrollment'}</summary>", table, "</details>"]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _code(value: object) -> str:
+    return f"<code>{_escaped(value)}</code>"
+
+
+def _escaped(value: object, longest: int = _LONGEST_CELL) -> str:
+    """Return *value* as Markdown that shows it: each character that could be markup, or part of a link, as its number."""
+    if value is None:
+        return ""
+    text = one_line(str(value))
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    return "".join(one if one.isalnum() or one in " …" or not one.isascii() else f"&#{ord(one)};" for one in cut)
