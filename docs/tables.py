@@ -1,7 +1,10 @@
-"""Writes the README's tables from the schemas and the error classes: ``make docs``. A test holds the README to them."""
+"""Writes the README's tables and action.yml's names from the schemas and the error classes: ``make docs``. A test holds them to it."""
 
 from __future__ import annotations
 
+import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from connector.schemas import load_schema
 from connector.settings import variable
 
 README = Path(__file__).parents[1] / "README.md"
+ACTION = README.parent / "action.yml"
 
 
 def inputs_table() -> str:
@@ -23,11 +27,12 @@ def inputs_table() -> str:
 
 
 def _default(rule: dict[str, Any]) -> str:
-    default = rule.get("default")
-    if default is None:
-        return "none"
-    written = ",".join(default) if isinstance(default, list) else str(default).lower() if isinstance(default, bool) else str(default)
-    return f"`{written}`"
+    return f"`{_written(rule)}`" if "default" in rule else "none"
+
+
+def _written(rule: dict[str, Any]) -> str:
+    default = rule["default"]
+    return ",".join(default) if isinstance(default, list) else str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def credentials_table() -> str:
@@ -82,7 +87,46 @@ def exits_table() -> str:
     )
 
 
+def action_inputs() -> str:
+    """Return action.yml's inputs: every input and every credential."""
+    schema = load_schema("inputs")
+    lines = []
+    for name, rule in schema["properties"].items():
+        lines += [f"{_kebab(name)}:", _description(f"{rule['description']} Allowed: {allowed(rule)}.")]
+        lines += [f"  default: {json.dumps(_written(rule))}"] if "default" in rule else []
+    for name, rule in schema["$defs"]["credentials"]["properties"].items():
+        lines += [f"{_kebab(name)}:", _description(f"{rule['description']} From a secret.")]
+    return "\n".join(lines)
+
+
+def action_outputs() -> str:
+    """Return action.yml's outputs: every field of the document but the enrollments."""
+    schema = load_schema("outputs")
+    lines = []
+    for name, rule in schema["properties"].items():
+        if name != "enrollments":
+            told = _resolved(rule, schema).get("description", _resolved(rule, schema)["title"])
+            lines += [f"{name}:", _description(told), f"  value: ${{{{ steps.run.outputs.{name} }}}}"]
+    return "\n".join(lines)
+
+
+def _description(text: str) -> str:
+    return textwrap.fill(text, 130, initial_indent="  description: >-\n    ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def action_env() -> str:
+    """Return the variables that action.yml's step gives its inputs to the command in."""
+    schema = load_schema("inputs")
+    names = (*schema["properties"], *schema["$defs"]["credentials"]["properties"])
+    return "\n".join(f"{variable(name)}: ${{{{ inputs.{_kebab(name)} }}}}" for name in names)
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
 TABLES = {"inputs": inputs_table, "credentials": credentials_table, "outputs": outputs_table, "exits": exits_table}
+NAMES = {"inputs": action_inputs, "outputs": action_outputs, "env": action_env}
 
 
 def updated(text: str) -> str:
@@ -94,5 +138,16 @@ def updated(text: str) -> str:
     return text
 
 
+def updated_action(text: str) -> str:
+    """Return action.yml's *text* with all that stands below inputs, outputs and env as the schemas have it now."""
+    for key, lines in NAMES.items():
+        found = re.search(rf"^( *){key}:\n((?:\1  .*\n)+)", text, flags=re.MULTILINE)
+        if found is None:
+            raise ValueError(f"action.yml has lost its {key}")
+        text = text[: found.start(2)] + textwrap.indent(lines(), f"{found[1]}  ") + "\n" + text[found.end(2) :]
+    return text
+
+
 if __name__ == "__main__":
     README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+    ACTION.write_text(updated_action(ACTION.read_text(encoding="utf-8")), encoding="utf-8")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from connector.channels.interface import Channel, Handover, Limit, Place, append_whole, environment_limit, write_whole
 from connector.channels.summary import LARGEST_SUMMARY, summary_of
+from connector.errors import error_as_dict
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from connector.errors import ConnectorError
 
@@ -80,10 +81,15 @@ class GitHub(Channel):
                 f"{', '.join(hidden)}: GitHub drops job outputs like these, for they hold masked text."
                 " Ids end in the user id: keep user ids in variables, not in secrets."
             )
-        append_whole(Path(self.place.environ["GITHUB_OUTPUT"]), "".join(_assignment(name, value) for name, value in kept.items()))
+        self._append(kept)
         path = self.place.environ.get("GITHUB_STEP_SUMMARY")
         if path:
             self._append_summary(Path(path), handover)
+
+    def write_failure(self, error: ConnectorError) -> None:
+        """Append what is known of a run that could not even begin, and annotate it. Raises OSError."""
+        self._append({"complete": "false", "error": to_json(error_as_dict(error))})
+        self.annotate(error)
 
     def whereabouts(self, handover: Handover) -> str:
         """Write the document to a file of the job's own, unless the run has an output file, and return which."""
@@ -93,6 +99,9 @@ class GitHub(Channel):
         path = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
         write_whole(path, to_json(handover.document) + "\n")
         return str(path)
+
+    def _append(self, outputs: Mapping[str, str]) -> None:
+        append_whole(Path(self.place.environ["GITHUB_OUTPUT"]), "".join(_assignment(name, value) for name, value in outputs.items()))
 
     def _append_summary(self, path: Path, handover: Handover) -> None:
         summary = summary_of(handover)
