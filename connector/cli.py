@@ -157,6 +157,8 @@ class _Command:
                 self._annotate(error)
 
     def _print_document(self, text: str, _error: ConnectorError | None) -> None:
+        # The document is the last line, also where both streams are one.
+        self.close_group()
         _print([text, "\n"])
 
     def _annotate(self, error: ConnectorError) -> None:

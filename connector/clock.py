@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -41,6 +42,9 @@ class SystemClock:
 
 def parse_moment(text: str) -> datetime | None:
     """Return the moment of an ISO 8601 date or date-time, UTC where it names no offset; ``None`` if *text* is neither."""
+    # Python takes any character between date and time: a line break, or half a surrogate pair.
+    if not re.fullmatch("[0-9TtWwZz:.,+ -]*", text):
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

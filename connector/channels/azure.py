@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connector.channels.interface import Channel, Handover, Place, environment_limit
-from connector.text import one_line
 
 if TYPE_CHECKING:
     from connector.errors import ConnectorError
@@ -40,7 +39,7 @@ class AzurePipelines(Channel):
 
     def annotate(self, error: ConnectorError) -> None:
         """Show the error on the run's page."""
-        self.place.say(f"##vso[task.logissue type=error;code={error.code}]{_data(one_line(str(error)))}")
+        self.place.say(f"##vso[task.logissue type=error;code={error.code}]{_data(str(error))}")
 
     def write(self, handover: Handover) -> None:
         """Set a variable for each output, which later jobs read as ``dependencies.JOB.outputs['STEP.NAME']``."""

@@ -6,16 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.channels.interface import Channel, Handover, Limit, Place, size_in_bytes, write_whole
+from connector.channels.interface import Channel, Handover, Limit, Place, encoded, size_in_bytes, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Of the 4,096 bytes of a termination message, which carries all results of a task, Tekton itself takes a part.
-_TEKTON = Limit(3_072, "Tekton's results take at most about 3 KB together", lambda _, value: len(value.encode()))
-_TEKTON_RESULTS = Path("/tekton/results")
+_TEKTON = Limit(3_072, "Tekton's results take at most about 3 KB together", lambda _, value: len(encoded(value)))
 # An output parameter becomes part of an annotation.
-_ARGO = Limit(262_144, "an output parameter of Argo Workflows takes at most 256 KB", lambda _, value: len(value.encode()))
+_ARGO = Limit(262_144, "an output parameter of Argo Workflows takes at most 256 KB", lambda _, value: len(encoded(value)))
 # GitLab's own default, and gitlab.com's.
 _GITLAB = Limit(5_120, "a dotenv report of GitLab takes at most 5 KB", lambda name, value: size_in_bytes(name, value) + 1)
 
@@ -41,9 +40,11 @@ class OutputFolder(Channel):
 
     def write(self, handover: Handover) -> None:
         """Write a file for each output, and take away the file of an earlier run for one that is left out."""
-        is_tekton = self._folder.resolve().is_relative_to(_TEKTON_RESULTS)
+        is_tekton = self._folder.resolve().is_relative_to(self.place.root / "tekton/results")
         each = _ARGO if self.place.environ.get("ARGO_TEMPLATE") else None
         kept = self.within(handover, each=each, total=_TEKTON if is_tekton else None)
+        # A run that fails on its inputs was not prepared.
+        self._folder.mkdir(parents=True, exist_ok=True)
         for name in handover.outputs():
             if name in kept:
                 write_whole(self._folder / name, kept[name])

@@ -6,7 +6,17 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.channels.interface import Channel, Handover, Limit, Place, append_whole, environment_limit, write_whole
+from connector.channels.interface import (
+    Channel,
+    Handover,
+    Limit,
+    Place,
+    append_whole,
+    environment_limit,
+    missing_line_end,
+    size_in_utf_16,
+    write_whole,
+)
 from connector.channels.summary import LARGEST_SUMMARY, summary_of
 from connector.errors import error_as_dict
 from connector.text import one_line, to_json
@@ -17,9 +27,7 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
 
 # "The size is approximated based on UTF-16 encoding" (GitHub's docs, workflow syntax, jobs.<job_id>.outputs).
-_ALL_OUTPUTS = Limit(
-    1_048_576, "a job's outputs take at most 1 MB, counted in UTF-16", lambda name, value: len((name + value).encode("utf-16-le"))
-)
+_ALL_OUTPUTS = Limit(1_048_576, "a job's outputs take at most 1 MB, counted in UTF-16", lambda name, value: size_in_utf_16(name + value))
 _LONGEST_ANNOTATION = 4_096
 _TITLE = "alm-enrollments"
 
@@ -105,7 +113,7 @@ class GitHub(Channel):
 
     def _append_summary(self, path: Path, handover: Handover) -> None:
         summary = summary_of(handover)
-        size = len(summary.encode()) + (path.stat().st_size if path.is_file() else 0)
+        size = len(missing_line_end(path) + summary.encode()) + (path.stat().st_size if path.is_file() else 0)
         if size > LARGEST_SUMMARY:
             self.warn(f"The step summary is left out: it would have {size:,} bytes, and GitHub takes {LARGEST_SUMMARY:,} a step.")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from connector.errors import ConnectorError
+
+# Half a surrogate pair stands in no file. Those that are left out here are a file name's: they stand for its bytes.
+_UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,46 +141,68 @@ def environment_limit(system: str) -> Limit | None:
 
 def size_in_bytes(name: str, value: str) -> int:
     """Return the bytes of an output as ``name=value``."""
-    return len(f"{name}={value}".encode())
+    return len(encoded(f"{name}={value}"))
+
+
+def size_in_utf_16(text: str) -> int:
+    """Return the bytes of *text* in UTF-16."""
+    return len(text.encode("utf-16-le", errors="surrogatepass"))
+
+
+def encoded(text: str) -> bytes:
+    """Return *text* in UTF-8, a file's name in it as it was."""
+    return text.encode(errors="surrogateescape")
 
 
 def _characters(name: str, value: str) -> int:
-    return len(f"{name}={value}".encode("utf-16-le")) // 2
+    return size_in_utf_16(f"{name}={value}") // 2
 
 
 def _as_text(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else to_json(value)
+    return _UNWRITABLE.sub(lambda half: f"\\u{ord(half[0]):x}", value) if isinstance(value, str) else to_json(value)
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write *text* to *path*, whole or not at all. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _named(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(encoded(text))
+            # As any new file has it: mkstemp lets nobody else read, and a sidecar of another user has to.
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have an OSError name *path*: nobody knows the file beside it, and a write names none."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-        # As any new file has it: mkstemp lets nobody else read, and a sidecar of another user has to.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def missing_line_end(path: Path) -> bytes:
+    """Return the line end that *path* lacks, for what is appended to stand on a line of its own."""
+    before = path.read_bytes()[-1:] if path.is_file() else b""
+    return b"\n" if before not in (b"", b"\n") else b""
 
 
 def append_whole(path: Path, text: str) -> None:
     """Append *text* to *path*, on a line of its own, whole or not at all. Raises OSError."""
-    before = path.read_bytes()[-1:] if path.is_file() else b""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(handle).st_size
+    with _named(path), path.open("ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
         try:
-            rest = (b"\n" if before not in (b"", b"\n") else b"") + text.encode(errors="surrogateescape")
+            rest = missing_line_end(path) + encoded(text)
             while rest:
-                rest = rest[os.write(handle, rest) :]
+                rest = rest[file.write(rest) :]
         except BaseException:
             with contextlib.suppress(OSError):
-                os.ftruncate(handle, size)
+                file.truncate(size)
             raise
-    finally:
-        os.close(handle)

@@ -20,6 +20,8 @@ _MOST_KINDS = 12
 _LONGEST_CELL = 160
 _LONGEST_MESSAGE = 1_000
 _OTHERS = "others"
+# What GitHub makes a link, a mention or a picture of after Markdown has been read: where it stands as a number, too.
+_SEEN_AFTERWARDS = "@#:"
 
 
 def summary_of(handover: Handover) -> str:
@@ -134,6 +136,15 @@ def _escaped(value: object, longest: int = _LONGEST_CELL) -> str:
     """Return *value* as Markdown that shows it: each character that could be markup, or part of a link, as its number."""
     if value is None:
         return ""
-    text = one_line(str(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # Four spaces at the beginning would make code of it.
+    text = one_line(str(value)).strip()
     cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return "".join(one if one.isalnum() or one in " …" or not one.isascii() else f"&#{ord(one)};" for one in cut)
+    return "".join(map(_as_number, cut))
+
+
+def _as_number(one: str) -> str:
+    if one.isalnum() or one in " …" or not one.isascii():
+        return one
+    return f"&#{ord(one)};<wbr>" if one in _SEEN_AFTERWARDS else f"&#{ord(one)};"

@@ -59,7 +59,11 @@ def test_parse_moment__iso_8601(text: str, moment: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "yesterday", "29.06.2023", "2023-02-30", "2023-13-01", "2023-06-29T25:00", "1687998873", "2023-06-29T12:34+99:00"]
+    "text",
+    [
+        *("", " ", "yesterday", "29.06.2023", "2023-02-30", "2023-13-01", "2023-06-29T25:00", "1687998873", "2023-06-29T12:34+99:00"),
+        *("2023-06-29\n12:34", "2023-06-29\ud80012:34", "2023-06-29x12:34"),
+    ],
 )
 def test_parse_moment__anything_else(text: str) -> None:
     """What is neither date nor date-time is not guessed at."""

@@ -297,3 +297,19 @@ def test_clean__a_quoted_secret_escaped_again_and_again(depth: int) -> None:
         text = json.dumps(text)[1:-1]
 
     assert redactor.clean(f"<{text}>") == "<***>"
+
+
+def test_announce__secrets_known_and_to_come() -> None:
+    """Everyone who asks is told each secret once, those that are known already and later ones alike, and none that is empty."""
+    redactor = knowing("first-secret", "second-secret")
+    early: list[str] = []
+    late: list[str] = []
+
+    redactor.announce(early.append)
+    redactor.add("third-secret")
+    redactor.announce(late.append)
+    redactor.add("first-secret")
+    redactor.add("")
+    redactor.add("fourth-secret")
+
+    assert early == late == ["first-secret", "second-secret", "third-secret", "fourth-secret"]
