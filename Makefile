@@ -31,6 +31,7 @@ mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whet
 bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench
 	$(PY) -m benchmarks.quota
+	$(PY) -m benchmarks.action
 
 docs: $(VENV)/.test ## write the tables of the README from the schemas
 	$(PY) -m docs.tables

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,8 +29,20 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _LOCK = CHECKOUT / "requirements.lock"
 _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 _WHAT = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(_LOCK))
-# What the user tells pip stays (an index, a proxy, a certificate), but for where packages go.
-_PLACES = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV")
+# What the user tells pip stays (an index, a proxy, a certificate), but for where packages go and for what they are made.
+_LEFT_OUT = (
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_DRY_RUN",
+    "PIP_PYTHON",
+    "PIP_PYTHON_VERSION",
+    "PIP_PLATFORM",
+    "PIP_ABI",
+    "PIP_IMPLEMENTATION",
+)
+# The same where a file says so, over which a variable goes.
+_PUT_RIGHT = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 _LONGEST_REASON = 600
 
 
@@ -84,19 +97,22 @@ def _install(folder: Path, environ: Mapping[str, str]) -> None:
     from connector.errors import UnreachableError  # noqa: PLC0415
 
     wheels = _wheels_folder(folder, environ)
-    install = ("install", *_WHAT, "--no-index", "--find-links", str(wheels), "--target", str(folder))
-    if any(wheels.iterdir()) and _pip(install, environ) is None:
+    install = ("install", *_WHAT, "--no-index", "--target", str(folder), "--find-links")
+    if any(wheels.iterdir()) and _pip((*install, str(wheels)), environ) is None:
         return
     with tempfile.TemporaryDirectory(dir=wheels) as fetched:
-        reason = _pip(("download", *_WHAT, "--dest", fetched), environ)
-        for wheel in Path(fetched).iterdir():
-            wheel.replace(wheels / wheel.name)
-    reason = reason or _pip(install, environ)
-    if reason:
-        raise UnreachableError(
-            f"The action's packages cannot be installed: {reason}.",
-            hint="Nothing was sent. The runner needs pip, which actions/setup-python brings, and an index: PIP_INDEX_URL names a mirror.",
-        )
+        # From where nothing else lies: a foreign wheel that pip would rather take cannot come between.
+        reason = _pip(("download", *_WHAT, "--dest", fetched), environ) or _pip((*install, fetched), environ)
+        if reason:
+            raise UnreachableError(
+                f"The action's packages cannot be installed: {reason}.",
+                hint="Nothing was sent. The runner needs pip, which actions/setup-python brings, and an index:"
+                " PIP_INDEX_URL names a mirror.",
+            )
+        # What cannot be kept is fetched anew in the next job.
+        with contextlib.suppress(OSError):
+            for wheel in Path(fetched).iterdir():
+                wheel.replace(wheels / wheel.name)
 
 
 def _wheels_folder(folder: Path, environ: Mapping[str, str]) -> Path:
@@ -113,10 +129,10 @@ def _wheels_folder(folder: Path, environ: Mapping[str, str]) -> Path:
 
 def _pip(command: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
     """Return why pip could not do *command*; ``None`` where it could."""
-    told = {name: value for name, value in environ.items() if name not in _PLACES and not name.startswith("ALM_")}
+    told = {name: value for name, value in environ.items() if name not in _LEFT_OUT and not name.startswith("ALM_")}
     finished = subprocess.run(  # noqa: S603 - this Python's own pip, with words of this module
         [sys.executable, "-I", *_PIP, *command],
-        env={**told, "PIP_USER": "0"},
+        env={**told, **_PUT_RIGHT},
         capture_output=True,
         text=True,
         errors="replace",
@@ -124,8 +140,16 @@ def _pip(command: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
     )
     if finished.returncode == 0:
         return None
-    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
-    return " / ".join(lines)[-_LONGEST_REASON:] or f"pip ended with exit code {finished.returncode}"
+    return _said(finished.stderr) or f"pip ended with exit code {finished.returncode}"
+
+
+def _said(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+    # A traceback quotes what pip was told, an index's or a proxy's password included.
+    if any(line.startswith("Traceback ") for line in lines):
+        kind = re.match(r"[\w.]*(: \[Errno \d+\] [\w ]+)?", lines[-1])
+        return f"pip itself failed with {kind and kind[0]}"
+    return re.sub(r"//\S+@", "//***@", " / ".join(lines))[-_LONGEST_REASON:]
 
 
 def _fail(error: ConnectorError, environ: Mapping[str, str]) -> int:
@@ -139,7 +163,12 @@ def _fail(error: ConnectorError, environ: Mapping[str, str]) -> int:
     say(f"alm-enrollments: error: {error}")
     place = Place(environ, say)
     if GitHub.is_there(place):
-        GitHub(place).write_failure(error)
+        github = GitHub(place)
+        try:
+            github.write_failure(error)
+        except OSError as unwritten:
+            say(f"alm-enrollments: error: {github.name} cannot be written: {unwritten.strerror}.")
+            github.annotate(error)
     return error.code
 
 
