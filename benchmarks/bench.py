@@ -30,6 +30,8 @@ from connector.text import to_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from connector.alm.records import Enrollment
+
 CHECKOUT = Path(__file__).parents[1]
 USER = "20941371"
 EVERY_TYPE = ("course", "learningProgram", "jobAid", "certification")
@@ -107,13 +109,14 @@ def recorded_pages() -> tuple[PageRequest, list[bytes]]:
 def document_of(first: PageRequest, bodies: list[bytes]) -> str:
     """Return the printed document of *bodies*, through everything but HTTP."""
     witness, selection = Witness(), Selection(since=None, most=None, newest_first=False)
+    kept: list[Enrollment] = []
     for body in bodies:
         page = read_page(first, {}, body)
         enrollments = read_enrollments(page)
         following = next_request(first, page.next_link)
         witness.observe([(one.id, one.lo_type) for one in enrollments], following.cursor if following else None)
-        selection.take(enrollments)
-    result = UserResult(first.user_id, selection.kept, witness.verdict())
+        kept += selection.take(enrollments)
+    result = UserResult(first.user_id, kept, witness.verdict())
     return to_json(build_document([result], None, requested=1, requests=len(bodies), allow_incomplete=False))
 
 

@@ -85,7 +85,10 @@ class Client:
         self._session = _session(base_url, adapter or TimedAdapter(deadline.left, LARGEST_POOL))
         self._lock = threading.Lock()
         self._is_closed = False
+        self.began_at = self._clock.monotonic()
         self.requests = 0
+        #: Seconds that all threads together have waited for the quota.
+        self.waited = 0.0
 
     @property
     def quota(self) -> Quota | None:
@@ -176,6 +179,8 @@ class Client:
         if seconds >= self._deadline.left():
             raise out_of_time(self._deadline.seconds, seconds, now=self._clock.now())
         _log.debug("waiting %.2f s for the quota", seconds)
+        with self._lock:
+            self.waited += seconds
         self._clock.sleep(seconds)
 
     def _send_refresh(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:

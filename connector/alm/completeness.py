@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from connector.alm.protocol import shown
+from connector.fingerprints import Fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,8 +64,8 @@ class Witness:
     """Watches one reading of one user, page by page, and says at the end what it is worth."""
 
     def __init__(self) -> None:
-        self._seen_ids: set[str] = set()
-        self._seen_cursors: set[str] = set()
+        self._seen_ids = Fingerprints()
+        self._seen_cursors = Fingerprints()
         self._received: Counter[str] = Counter()
         self._violations: list[str] = []
         self._opaque = False
@@ -75,21 +76,26 @@ class Witness:
         """Whether a check has failed: reading on is of no use then."""
         return bool(self._violations)
 
-    def observe(self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None) -> None:
-        """Take in one page: its enrollments' ids with their types, as served, and the cursor of its next link."""
+    def observe(self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None) -> list[bool]:
+        """Take in one page: its enrollments' ids with their types, as served, and the cursor of its next link.
+
+        Returns for each enrollment whether it is new.
+        """
         self.pages += 1
-        for enrollment_id, lo_type in types_by_id:
-            if enrollment_id in self._seen_ids:
-                self._violations.append(f"page {self.pages}: enrollment {shown(enrollment_id)} came twice")
-            self._seen_ids.add(enrollment_id)
-            self._received[lo_type or ""] += 1
+        listed = list(types_by_id)
+        ids, types = zip(*listed, strict=True) if listed else ((), ())
+        are_new = self._seen_ids.add_texts(ids)
+        self._received.update(types if all(types) else [lo_type or "" for lo_type in types])
+        if not all(are_new):
+            twice = [enrollment_id for enrollment_id, is_new in zip(ids, are_new, strict=True) if not is_new]
+            self._violations += [f"page {self.pages}: enrollment {shown(enrollment_id)} came twice" for enrollment_id in twice]
         if next_cursor is not None:
             self._check_cursor(next_cursor)
+        return are_new
 
     def _check_cursor(self, cursor: str) -> None:
-        if cursor in self._seen_cursors:
+        if not all(self._seen_cursors.add_texts([cursor])):
             self._violations.append(f"page {self.pages}: the cursor of its next link came before")
-        self._seen_cursors.add(cursor)
         counts = decode_cursor(cursor)
         if counts is None:
             self._opaque = True
@@ -102,7 +108,7 @@ class Witness:
     def _agrees(self, counts: Counter[str]) -> bool:
         # An enrollment of unknown type is counted under one of the types: then only the sums can be compared.
         if self._received.keys() <= LO_TYPES:
-            return counts == self._received
+            return {lo_type: count for lo_type, count in counts.items() if count} == dict(self._received)
         return counts.total() == self._received.total()
 
     def verdict(self, stopped: str | None = None, *, noticed: Iterable[str] = ()) -> Completeness:
@@ -127,13 +133,3 @@ class Witness:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{lo_type or 'of unknown type'} {count}" for lo_type, count in sorted(counts.items()) if count) or "none"
-
-
-def combine(verdicts: Mapping[str, Completeness]) -> Completeness:
-    """Return the verdict on several users' readings: the least sure of theirs, with every reason."""
-    order = list(Status)
-    status = max((verdict.status for verdict in verdicts.values()), key=order.index, default=Status.PROVED)
-    reasons = [
-        f"user {user_id}: {reason}" if len(verdicts) > 1 else reason for user_id, verdict in verdicts.items() for reason in verdict.reasons
-    ]
-    return Completeness(status, tuple(reasons), sum(verdict.pages for verdict in verdicts.values()))

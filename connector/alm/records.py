@@ -1,6 +1,6 @@
 """JSON:API resources to flat, typed records; ids taken apart and held against the relationships.
 
-Records are named tuples: immutable as a frozen dataclass, and made in a fifth of the time.
+Records are msgspec's structs: immutable as a frozen dataclass, made in a fifth of the time, and written as they are.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from connector.alm.protocol import shown
 from connector.errors import ProtocolError
@@ -62,7 +65,7 @@ class ResourceGradeId(NamedTuple):
         return cls(instance, module, int(version), user)
 
 
-class ResourceGrade(NamedTuple):
+class ResourceGrade(Struct, frozen=True):
     """A learner's grade in one module; module and version are ``None`` where the id is of another shape."""
 
     id: str
@@ -70,7 +73,7 @@ class ResourceGrade(NamedTuple):
     module_version: int | None
 
 
-class IncludedResourceGrade(NamedTuple):
+class IncludedResourceGrade(Struct, frozen=True):
     """A grade with its attributes, as ``include`` brings them; *duration* in seconds."""
 
     id: str
@@ -87,7 +90,7 @@ class IncludedResourceGrade(NamedTuple):
     date_success: str | None
 
 
-class Enrollment(NamedTuple):
+class Enrollment(Struct, frozen=True, omit_defaults=True):
     """One learner's enrollment in one loInstance, flat; ``None`` where ALM sent nothing. Dates as ALM writes them."""
 
     id: str
@@ -109,13 +112,13 @@ class Enrollment(NamedTuple):
     purchased_price: float | None
     url: str | None
     resource_grades: tuple[ResourceGrade | IncludedResourceGrade, ...]
-    included: dict[str, Any] | None
-    is_decoded: bool
+    included: dict[str, Any] | None = None
+    is_decoded: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return the enrollment by the contract's names; ``included`` only where it was asked for."""
-        values = self._asdict()
-        values["resource_grades"] = [grade._asdict() for grade in self.resource_grades]
+        values = asdict(self)
+        values["resource_grades"] = [asdict(grade) for grade in self.resource_grades]
         del values["is_decoded"]
         if self.included is None:
             del values["included"]
@@ -127,10 +130,9 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-_ENROLLMENT_ATTRIBUTES = tuple(
-    map(_camel, Enrollment._fields[Enrollment._fields.index("state") : Enrollment._fields.index("resource_grades")])
-)
-_GRADE_ATTRIBUTES = tuple(map(_camel, IncludedResourceGrade._fields[len(ResourceGrade._fields) :]))
+FIELDS = Enrollment.__struct_fields__
+_ENROLLMENT_ATTRIBUTES = tuple(map(_camel, FIELDS[FIELDS.index("state") : FIELDS.index("resource_grades")]))
+_GRADE_ATTRIBUTES = tuple(map(_camel, IncludedResourceGrade.__struct_fields__[len(ResourceGrade.__struct_fields__) :]))
 
 
 def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment]:
@@ -149,19 +151,19 @@ def _read_enrollment(
     resource: Resource, page: Page, include: tuple[str, ...], resources: _Resources, grades: _Resources | None
 ) -> Enrollment:
     relationships = resource.get("relationships") or {}
-    told = [_told_id(relationships, name) for name in _TO_ONE]
-    parsed = EnrollmentId.parse(resource["id"])
-    if parsed is None:
+    told = _told_ids(relationships)
+    match = _ENROLLMENT_ID.fullmatch(resource["id"])
+    if match is None:
         lo_id, instance_id, learner = told
         lo_type, user_id = _type_prefix(lo_id or resource["id"]), learner or page.user_id
     else:
-        lo_type, lo_id, instance_id, user_id = parsed
-        if told != [lo_id, instance_id, user_id]:
-            _cross_check(parsed, told, resource["id"], page)
+        instance_id, lo_id, lo_type, user_id = match.groups()
+        if told != (lo_id, instance_id, user_id):
+            _cross_check((lo_id, instance_id, user_id), told, resource["id"], page)
     if user_id != page.user_id:
         _check_learner(user_id, resource["id"], page)
     attributes = resource.get("attributes") or {}
-    values: list[Any] = [
+    values: tuple[Any, ...] = (
         resource["id"],
         user_id,
         lo_id,
@@ -170,14 +172,22 @@ def _read_enrollment(
         *map(attributes.get, _ENROLLMENT_ATTRIBUTES),
         _read_grades(relationships, grades),
         _read_included(resource, include, resources) if include else None,
-        parsed is not None,
-    ]
+        match is not None,
+    )
     return Enrollment(*values)
 
 
-def _told_id(relationships: Resource, name: str) -> str | None:
-    identifier = (relationships.get(name) or {}).get("data")
-    return identifier["id"] if identifier else None
+def _told_ids(relationships: Resource) -> tuple[str | None, ...]:
+    try:
+        # As a rule all are there.
+        return (
+            relationships["learningObject"]["data"]["id"],
+            relationships["loInstance"]["data"]["id"],
+            relationships["learner"]["data"]["id"],
+        )
+    except (KeyError, TypeError):
+        identifiers = [(relationships.get(name) or {}).get("data") for name in _TO_ONE]
+        return tuple([identifier["id"] if identifier else None for identifier in identifiers])
 
 
 def _type_prefix(text: str) -> str | None:
@@ -185,8 +195,7 @@ def _type_prefix(text: str) -> str | None:
     return prefix if colon and prefix.isascii() and prefix.isalpha() else None
 
 
-def _cross_check(parsed: EnrollmentId, told: list[str | None], enrollment_id: str, page: Page) -> None:
-    from_id = (parsed.lo_id, parsed.lo_instance_id, parsed.user_id)
+def _cross_check(from_id: tuple[str, ...], told: tuple[str | None, ...], enrollment_id: str, page: Page) -> None:
     for name, expected, related in zip(_TO_ONE, from_id, told, strict=True):
         if related is not None and related != expected:
             raise ProtocolError(
@@ -210,17 +219,23 @@ def _check_learner(user_id: str, enrollment_id: str, page: Page) -> None:
 def _read_grades(
     relationships: Resource, included: Mapping[tuple[str, str], Resource] | None
 ) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
-    identifiers = (relationships.get(_GRADES) or {}).get("data") or ()
-    return tuple([_read_grade(identifier, included) for identifier in identifiers])
-
-
-def _read_grade(identifier: Resource, included: _Resources | None) -> ResourceGrade | IncludedResourceGrade:
-    parsed = ResourceGradeId.parse(identifier["id"])
-    module_id, module_version = (parsed.module_id, parsed.module_version) if parsed else (None, None)
+    told = relationships.get(_GRADES)
+    identifiers = told.get("data") if told else None
+    if not identifiers:
+        return ()
     if included is None:
-        return ResourceGrade(identifier["id"], module_id, module_version)
+        return tuple([ResourceGrade(one["id"], *_module(one["id"])) for one in identifiers])
+    return tuple([_read_grade(one, included) for one in identifiers])
+
+
+def _module(grade_id: str) -> tuple[str | None, int | None]:
+    match = _RESOURCE_GRADE_ID.fullmatch(grade_id)
+    return (match[2], int(match[3])) if match else (None, None)
+
+
+def _read_grade(identifier: Resource, included: _Resources) -> IncludedResourceGrade:
     attributes = included.get((identifier["type"], identifier["id"]), {}).get("attributes") or {}
-    return IncludedResourceGrade(identifier["id"], module_id, module_version, *map(attributes.get, _GRADE_ATTRIBUTES))
+    return IncludedResourceGrade(identifier["id"], *_module(identifier["id"]), *map(attributes.get, _GRADE_ATTRIBUTES))
 
 
 def _read_included(resource: Resource, include: tuple[str, ...], included: _Resources) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from connector.clock import parse_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from datetime import datetime
 
     from connector.alm.records import Enrollment
@@ -23,16 +23,16 @@ class Selection:
         self._last: datetime | None = None
         self._passed_since = False
         self._left_out = False
-        self.kept: list[Enrollment] = []
+        self._kept = 0
 
-    def take(self, enrollments: Iterable[Enrollment]) -> None:
-        """Keep what is wanted of one page, in the order served."""
+    def take(self, enrollments: Sequence[Enrollment]) -> Sequence[Enrollment]:
+        """Return what is wanted of one page, in the order served."""
         wanted = enrollments if self._since is None else [one for one in enrollments if self._is_wanted(one, self._since)]
-        for one in wanted:
-            if self._most is not None and len(self.kept) >= self._most:
-                self._left_out = True
-                return
-            self.kept.append(one)
+        if self._most is not None and self._kept + len(wanted) > self._most:
+            self._left_out = True
+            wanted = wanted[: self._most - self._kept]
+        self._kept += len(wanted)
+        return wanted
 
     def _is_wanted(self, enrollment: Enrollment, since: datetime) -> bool:
         moment = parse_moment(enrollment.date_enrolled or "")
@@ -50,7 +50,7 @@ class Selection:
 
     def why_stop(self, *, has_next: bool) -> str | None:
         """Return why nothing further need be read, or why not all that was read is kept; ``None`` where neither is so."""
-        if self._most is not None and len(self.kept) >= self._most and (has_next or self._left_out):
+        if self._most is not None and self._kept >= self._most and (has_next or self._left_out):
             return f"stopped after {self._most} enrollments, as max_enrollments asks"
         # Only while the dates really descend does an older one prove that all that follow are older too.
         if self._passed_since and self._descends and has_next:

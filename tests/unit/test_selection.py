@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.alm.records import Enrollment
-from connector.alm.selection import Selection
+from connector.alm.selection import Selection as Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Selection(Judged):
+    """A selection, and all that it kept."""
+
+    def __init__(self, **rules: Any) -> None:
+        super().__init__(**rules)
+        self.kept: list[Enrollment] = []
+
+    def take(self, enrollments: Sequence[Enrollment]) -> Sequence[Enrollment]:
+        """Remember what is kept of one page."""
+        wanted = super().take(enrollments)
+        self.kept += wanted
+        return wanted
+
 
 SINCE = datetime(2023, 6, 15, tzinfo=UTC)
 OLD, OLDER = "2023-06-10T00:00:00.000Z", "2023-06-01T00:00:00.000Z"
@@ -20,7 +38,7 @@ PAST_SINCE = "stopped at the first enrollment older than since"
 
 def enrollment(enrollment_id: str, date: str | None = None) -> Enrollment:
     """Return an enrollment of which only id and date are known."""
-    values: dict[str, Any] = dict.fromkeys(Enrollment._fields)
+    values: dict[str, Any] = dict.fromkeys(Enrollment.__struct_fields__)
     known = {"id": enrollment_id, "user_id": "1", "date_enrolled": date, "resource_grades": (), "is_decoded": True}
     return Enrollment(**{**values, **known})
 

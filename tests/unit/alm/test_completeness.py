@@ -1,4 +1,4 @@
-"""What a reading is worth: cursors decoded, checks failed, verdicts given and combined."""
+"""What a reading is worth: cursors decoded, checks failed, verdicts given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.completeness import LO_TYPES, Completeness, Status, Witness, combine, decode_cursor
+from connector.alm.completeness import LO_TYPES, Completeness, Status, Witness, decode_cursor
 
 DOCUMENTED = "eyJqb2JBaWQiOjAsImNvdXJzZSI6MywibGVhcm5pbmdQcm9ncmFtIjowLCJjZXJ0aWZpY2F0aW9uIjowfQ=="
 OPAQUE = "the cursors could not be decoded: that no enrollment was skipped is likely, not proved"
@@ -308,29 +308,6 @@ def test_completeness__is_complete(status: Status, *, complete: bool) -> None:
 def test_status__values() -> None:
     """The contract's four words, from the surest to the least sure."""
     assert [*map(str, Status)] == ["proved", "consistent", "incomplete", "violated"]
-
-
-@pytest.mark.parametrize("worst", Status)
-@pytest.mark.parametrize("better", Status)
-def test_combine__least_sure(better: Status, worst: Status) -> None:
-    """Of several users the least sure verdict counts, whoever's it is."""
-    one, other = Completeness(better, (), 1), Completeness(worst, (), 2)
-
-    least = max(better, worst, key=list(Status).index)
-    assert combine({"1": one, "2": other}) == combine({"2": other, "1": one}) == Completeness(least, (), 3)
-
-
-def test_combine__reasons() -> None:
-    """Of several users each reason names its user; of one there is no need to."""
-    one, other = Completeness(Status.INCOMPLETE, ("a", "b"), 1), Completeness(Status.VIOLATED, ("c",), 2)
-
-    assert combine({"1": one}) == one
-    assert combine({"1": one, "2": other}).reasons == ("user 1: a", "user 1: b", "user 2: c")
-
-
-def test_combine__nobody() -> None:
-    """Where there was nobody to read, nothing is missing."""
-    assert combine({}) == Completeness(Status.PROVED, (), 0)
 
 
 @pytest.mark.parametrize(
