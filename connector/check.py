@@ -10,6 +10,7 @@ from connector.alm.quota import ASSUMED
 from connector.alm.records import read_enrollments
 from connector.job import open_client, request_for
 from connector.judge import SANDBOX
+from connector.progress import duration
 from connector.users import read_user_ids
 
 if TYPE_CHECKING:
@@ -23,37 +24,40 @@ if TYPE_CHECKING:
 
 # How many enrollments a learner has is known only once they are read: the estimate is given for few, some and many.
 _ENROLLMENTS_EACH = (10, 50, 200)
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_MINUTE = 60
 
 
 def check(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock: Clock, stdin: TextIO) -> Iterator[str]:
     """Yield a line for each thing that is in order; the first that is not raises its ConnectorError."""
-    user_ids = read_user_ids(inputs, stdin)
-    users = _counted(len(user_ids), "user")
+    listed = read_user_ids(inputs, stdin)
+    first = next(listed.ids, None)
+    # Of a pipe the rest is read to be counted: nothing else is to read it.
+    count = listed.total if listed.total is not None else (first is not None) + sum(1 for _ in listed.ids)
+    users = _counted(count, "user")
     yield f"inputs     valid: {users}; {', '.join(inputs.lo_types)}; sort {inputs.sort}; {inputs.base_url}"
-    if not user_ids:
+    if first is None:
         yield "           none of the users is in this shard: nothing was asked"
         return
     client = open_client(inputs, credentials, redactor, clock)
     try:
         began = clock.monotonic()
-        page = client.fetch(request_for(user_ids[0], replace(inputs, page_limit=1)))
+        page = client.fetch(request_for(first, replace(inputs, page_limit=1)))
         seconds = clock.monotonic() - began
     finally:
         client.close()
     enrollments = read_enrollments(page, inputs.include)
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     yield f"quota      {_told(client.quota)}"
-    read = f"{_counted(len(enrollments), 'enrollment')} of user {user_ids[0]} in {seconds * 1000:.0f} ms"
+    read = f"{_counted(len(enrollments), 'enrollment')} of user {first} in {seconds * 1000:.0f} ms"
     more = "more follow" if page.next_link else "no more follow"
     yield f"read       {read}, {more}; request id {page.request_id}"
     quota = client.quota or ASSUMED
     for each in _ENROLLMENTS_EACH:
-        requests = len(user_ids) * math.ceil(each / inputs.page_limit)
+        requests = count * math.ceil(each / inputs.page_limit)
         needed = quota.share(inputs.quota_share).seconds_for(requests)
         late = f": longer than the deadline of {inputs.deadline:g} s" if needed > inputs.deadline else ""
         asked = _counted(requests, "request")
-        yield f"full read  {users} of {each} enrollments: {asked}, at least {_duration(needed)} at this quota{late}"
+        yield f"full read  {users} of {each} enrollments: {asked}, at least {duration(needed)} at this quota{late}"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -64,10 +68,3 @@ def _told(quota: Quota | None) -> str:
     if quota is None:
         return f"not told by ALM; taken to be {ASSUMED.rate * _MINUTE:g} requests a minute, burst {ASSUMED.burst:g}"
     return f"{quota.rate * _MINUTE:g} requests a minute, burst {quota.burst:g}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{math.ceil(seconds)} s"

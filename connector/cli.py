@@ -14,8 +14,8 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from connector import __version__
-from connector.channels import Handover, Place, deliver, find_channels, prepare
-from connector.errors import ConnectorError, DefectError, InterruptedRun, OutputError
+from connector.channels import Handover, Place, Written, deliver, find_channels, prepare
+from connector.errors import ConnectorError, DefectError, InterruptedRun, OutputError, Problem, UsageError
 from connector.flags import format_help, parse_command_line
 from connector.redact import Redactor
 from connector.settings import Environment, credential_names, variable
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from connector.channels import Channel
-    from connector.document import Document
+    from connector.document import Document, Totals
+    from connector.flags import CommandLine
+    from connector.inputs import Credentials, Inputs
+    from connector.progress import Bar, Lines
 
 _PROGRAM = "alm-enrollments"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -71,6 +74,9 @@ class _Command:
         self._has_document = argv[:1] not in (["check"], ["sandbox"])
         self._has_open_group = False
         self._is_annotated = False
+        self._has_records_on_stdout = False
+        self._watch: Bar | Lines | None = None
+        self._totals: Totals | None = None
 
     def run(self) -> int:
         """Do what the command line says and return the exit code. Raises ConnectorError."""
@@ -87,6 +93,8 @@ class _Command:
         self._channels = find_channels(Place(self._environ, _say, line.output_dir, line.dotenv))
         for channel in self._channels:
             self._redactor.announce(channel.mask)
+        if line.command == "merge":
+            return self._merge(line)
         from connector.clock import SystemClock  # noqa: PLC0415 - as all below: --help and --version do without
         from connector.inputs import load_inputs  # noqa: PLC0415
 
@@ -100,10 +108,35 @@ class _Command:
         for channel in self._channels:
             channel.watch(inputs.user_id)
         prepare(self._channels)
-        from connector.job import execute  # noqa: PLC0415
+        return self._fetch(inputs, credentials)
 
-        outcome = execute(inputs, credentials, self._redactor, clock=SystemClock(), stdin=sys.stdin)
+    def _fetch(self, inputs: Inputs, credentials: Credentials) -> int:
+        from connector.clock import SystemClock  # noqa: PLC0415
+        from connector.job import Around, execute  # noqa: PLC0415
+        from connector.progress import Bar, Lines  # noqa: PLC0415
+
+        clock = SystemClock()
+        self._has_records_on_stdout = inputs.format != "json" and inputs.output_file is None
+        self._watch = Bar() if sys.stderr is not None and sys.stderr.isatty() else Lines(self.tell, clock)
+        around = Around(_write if self._has_records_on_stdout else None, self._watch)
+        try:
+            outcome = execute(inputs, credentials, self._redactor, clock=clock, stdin=sys.stdin, around=around)
+        except BrokenPipeError:
+            # Who reads has enough (`| head`).
+            return 0
+        finally:
+            self._watch.close()
+        self._totals = outcome.totals
         return self._finish(outcome.document, outcome.error)
+
+    def _merge(self, line: CommandLine) -> int:
+        from connector.merge import merge  # noqa: PLC0415
+
+        if line.problems or line.inputs:
+            extra = [Problem(name, "not for merge", "the file to write, then each shard's output file") for name in line.inputs]
+            raise UsageError.of([*line.problems, *extra], hint="Nothing was written.")
+        prepare(self._channels)
+        return self._finish(*merge(line.files, self._redactor.clean_document))
 
     def fail(self, error: ConnectorError) -> int:
         """Tell *error*, hand on the document of a run that came to nothing, and return the exit code."""
@@ -119,6 +152,8 @@ class _Command:
             self._has_open_group = True
             for channel in self._channels:
                 channel.open_group()
+        if self._watch:
+            self._watch.hide()
         _say(f"{_PROGRAM}: {one_line(self._redactor.clean(text))}")
 
     def close_group(self) -> None:
@@ -151,15 +186,24 @@ class _Command:
         self.close_group()
         cleaned = self._without_secrets(error) if error else None
         try:
-            deliver(self._channels, Handover(json.loads(text), cleaned, self._named_users))
+            deliver(self._channels, Handover(json.loads(text), cleaned, self._named_users, self._written()))
         finally:
             if error:
                 self._annotate(error)
 
+    def _written(self) -> Written | None:
+        totals = self._totals
+        if totals is None or not totals.kinds:
+            return None
+        told = {"kinds": [(*kind, count) for kind, count in totals.kinds.items()], "first": totals.first}
+        cleaned = json.loads(self._redactor.clean_document(to_json(told)))
+        return Written({(str(lo_type), str(state)): count for lo_type, state, count in cleaned["kinds"]}, cleaned["first"])
+
     def _print_document(self, text: str, _error: ConnectorError | None) -> None:
         # The document is the last line, also where both streams are one.
         self.close_group()
-        _print([text, "\n"])
+        if not self._has_records_on_stdout:
+            _print([text, "\n"])
 
     def _annotate(self, error: ConnectorError) -> None:
         self.close_group()
@@ -204,6 +248,23 @@ def _print(texts: Iterable[str]) -> int:
             f"Standard output cannot be written: {error.strerror}.", hint="Nothing was handed on; mend it and run again."
         ) from error
     return 0
+
+
+def _write(piece: bytes) -> None:
+    """Write *piece* of the records to standard output. Raises BrokenPipeError where nobody reads any more, OutputError."""
+    if sys.stdout is None:
+        raise OutputError("Standard output is closed.", hint="Nothing was handed on; give it one and run again.")
+    try:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    except BaseException as error:
+        # Whatever is still to be written must not be written behind it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"Standard output cannot be written: {error.strerror}.", hint="What is on it ends in the middle; mend it and run again."
+            ) from error
+        raise
 
 
 def _say(line: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "fetch": "read the enrollments and print the document (this is what runs where no command is named)",
+    "merge": "join shards' output files: alm-enrollments merge FILE SHARD1 SHARD2 …; no network",
     "check": "try inputs, token and quota with a one-record read; print no document",
     "sandbox": "serve a stand-in for ALM on this machine, to try things against; has a --help of its own",
 }
@@ -45,9 +46,10 @@ class CommandLine:
     debug: bool
     help: bool
     version: bool
-    output_dir: str | None
-    dotenv: str | None
     problems: tuple[Problem, ...]
+    output_dir: str | None = None
+    dotenv: str | None = None
+    files: tuple[str, ...] = ()
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
@@ -62,8 +64,9 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     output_dir, dotenv = (given.pop(name, "").strip() or None for name in ("output_dir", "dotenv"))
     # A list's flag may be repeated.
     inputs = {name: "\n".join(value) if isinstance(value, list) else value for name, value in given.items()}
-    told = (*problems, *_unknown(unknown))
-    return CommandLine(command, inputs, **own, output_dir=output_dir, dotenv=dotenv, problems=told)
+    files = tuple(word for word in unknown if not word.startswith("-")) if command == "merge" else ()
+    told = (*problems, *_unknown([word for word in unknown if word not in files]))
+    return CommandLine(command, inputs, **own, output_dir=output_dir, dotenv=dotenv, files=files, problems=told)
 
 
 def format_help() -> str:
@@ -74,7 +77,7 @@ def format_help() -> str:
 def _parser(rules: Mapping[str, Any]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="alm-enrollments",
-        usage="alm-enrollments [fetch | check | sandbox] [--user-id ID …] [flags]",
+        usage="alm-enrollments [fetch | merge | check | sandbox] [--user-id ID …] [flags]",
         description="Brings every enrollment of an Adobe Learning Manager learner into whatever runs next, or says what is missing.",
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100),

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from connector.alm.auth import TokenSource
@@ -17,13 +18,13 @@ from connector.alm.quota import QuotaGate
 from connector.alm.records import read_enrollments
 from connector.alm.selection import Selection
 from connector.alm.walk import walk
+from connector.chunk import Chunk
 from connector.clock import Deadline, SystemClock
-from connector.document import Document, UserResult, build_document
+from connector.document import Document, Totals, UserResult, list_users, partial_error
 from connector.errors import (
     ConnectorError,
     InterruptedRun,
     OutOfScopeError,
-    PartialError,
     ProtocolError,
     RefusedError,
     TemporaryError,
@@ -32,17 +33,21 @@ from connector.errors import (
 )
 from connector.inputs import Credentials, Inputs, load_inputs
 from connector.judge import SANDBOX
+from connector.progress import Progress
 from connector.redact import Redactor, cleaned_logs
 from connector.settings import Environment
+from connector.sinks import Sink, open_sink
 from connector.text import to_json
-from connector.threads import in_order
+from connector.threads import as_finished
 from connector.users import read_user_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
     from typing import TextIO
 
     from connector.alm.protocol import PageRequest
+    from connector.alm.records import Enrollment
     from connector.clock import Clock
 
 READINGS = 3
@@ -51,16 +56,29 @@ _LOGS = ("connector.job", "connector.alm.client", "urllib3.connectionpool", "url
 # Nothing resolves it: should the stand-in not be asked, nothing else is.
 _SANDBOX_URL = "https://sandbox.invalid"
 _EVERYONES = (UnreachableError, UsageError, RefusedError, InterruptedRun)
-_SHOWN = 3
+_LISTED = 3
+_ID_AND_TYPE = attrgetter("id", "lo_type")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to: its document, and the error that it fails with."""
+    """What a run came to: its document, the error that it fails with, and what it has read, added up."""
 
     document: Document
     error: ConnectorError | None
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is around a run: *write* takes the records of a format that has no file, *watch* is called after each user and now and then."""
+
+    write: Callable[[bytes], None] | None = None
+    watch: Callable[[Progress], None] = lambda _: None
+
+
+NOTHING_AROUND = Around()
 
 
 def run(**inputs: Any) -> Document:  # noqa: ANN401 - whatever is given is judged by the inputs schema
@@ -82,26 +100,77 @@ def run(**inputs: Any) -> Document:  # noqa: ANN401 - whatever is given is judge
     return document
 
 
-def execute(inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock: Clock, stdin: TextIO) -> Outcome:
-    """Read every user and return what came of it. Raises UsageError where the file of users cannot be used."""
-    user_ids = read_user_ids(inputs, stdin)
+def execute(
+    inputs: Inputs,
+    credentials: Credentials,
+    redactor: Redactor,
+    *,
+    clock: Clock,
+    stdin: TextIO,
+    around: Around = NOTHING_AROUND,
+) -> Outcome:
+    """Read every user and return what came of it.
+
+    Raises UsageError where the file of users, or the output file, cannot be used, and
+    OutputError where the records cannot be written.
+    """
+    watch = around.watch
+    users = read_user_ids(inputs, stdin)
     client = open_client(inputs, credentials, redactor, clock)
-    results: list[UserResult] = []
+    sink = open_sink(inputs, redactor, around.write)
+    totals = Totals(is_of_many=users.total != 1)
+    for entry in sink.prepare():
+        totals.resume(entry)
+    progress = Progress(totals, client, users.total, clock)
+    failures = _Failures()
     interrupted: ConnectorError | None = None
+    asked = _Asked(users.ids, sink, totals)
     try:
         with cleaned_logs(redactor, _LOGS):
-            results.extend(read_users(user_ids, inputs, client))
+            for place, result in as_finished(
+                lambda user_id: _read_user(user_id, inputs, client, sink),
+                asked,
+                concurrency=min(inputs.concurrency, users.total or inputs.concurrency),
+                is_last=_is_everyones_failure,
+                idle=lambda: watch(progress),
+            ):
+                sink.take(place, result, totals)
+                totals.records += result.count
+                totals.add(result.user_id, result.completeness, result.error)
+                failures.note(place, result)
+                watch(progress)
     except InterruptedRun as stopped:
         interrupted = stopped
+    except BaseException:
+        sink.abandon()
+        raise
     finally:
         client.close()
-    error = interrupted or _error_of(results, len(user_ids))
-    if results and len(results) < len(user_ids):
-        results[-1] = _with_reason(results[-1], f"{len(user_ids) - len(results)} of {len(user_ids)} users were not reached")
-    document = build_document(results, error, requested=len(user_ids), requests=client.requests, allow_incomplete=inputs.allow_incomplete)
-    read_any = any(result.completeness.pages for result in results)
-    is_forgiven = inputs.allow_incomplete and read_any and not isinstance(error, InterruptedRun)
-    return Outcome(document, None if is_forgiven else error)
+    requested = asked.count if users.total is None else users.total
+    error = interrupted or failures.error(requested)
+    if 0 < totals.finished < requested:
+        totals.note(f"{requested - totals.finished} of {requested} users were not reached")
+    is_forgiven = inputs.allow_incomplete and totals.pages > 0 and not isinstance(error, InterruptedRun)
+    document = sink.close(totals, error, requested=requested, requests=client.requests, is_forgiven=is_forgiven)
+    return Outcome(document, None if is_forgiven else error, totals)
+
+
+class _Asked:
+    """The users to ask for, one at a time, without those whom the output file has."""
+
+    def __init__(self, ids: Iterator[str], sink: Sink, totals: Totals) -> None:
+        self._ids = ids
+        self._sink = sink
+        self._totals = totals
+        self.count = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for user_id in self._ids:
+            self.count += 1
+            if self._sink.has(user_id):
+                self._totals.keep()
+            else:
+                yield user_id
 
 
 def open_client(inputs: Inputs, credentials: Credentials, redactor: Redactor, clock: Clock) -> Client:
@@ -119,13 +188,6 @@ def open_client(inputs: Inputs, credentials: Credentials, redactor: Redactor, cl
     return Client(_SANDBOX_URL, tokens, gate, deadline, adapter=SandboxAdapter(Sandbox(Settings(), clock)))
 
 
-def read_users(user_ids: Sequence[str], inputs: Inputs, client: Client) -> Iterator[UserResult]:
-    """Return what was read of each user, in order; a failure that would be every user's is the last."""
-    return in_order(
-        lambda user_id: _read_user(user_id, inputs, client), user_ids, concurrency=inputs.concurrency, is_last=_is_everyones_failure
-    )
-
-
 def request_for(user_id: str, inputs: Inputs) -> PageRequest:
     """Return the request for the first page of *user_id*."""
     query = Query(inputs.lo_types, inputs.sort, inputs.state, inputs.include, inputs.page_limit)
@@ -140,68 +202,96 @@ def _is_everyones(error: ConnectorError) -> bool:
     return isinstance(error, _EVERYONES) and not isinstance(error, OutOfScopeError)
 
 
-def _read_user(user_id: str, inputs: Inputs, client: Client) -> UserResult:
+def _read_user(user_id: str, inputs: Inputs, client: Client, sink: Sink) -> UserResult:
     for reading in range(1, READINGS + 1):
-        result = _read_once(user_id, inputs, client)
+        result = _read_once(user_id, inputs, client, sink)
         if result.completeness.status is not Status.VIOLATED or result.error:
             return result
         _log.warning("reading %d of user %s contradicts itself: %s", reading, user_id, "; ".join(result.completeness.reasons))
+        if reading < READINGS and result.chunk:
+            result.chunk.close()
     error = ProtocolError(
         f"ALM's pages for user {user_id} contradict themselves, {READINGS} readings over: {result.completeness.reasons[0]}.",
         hint="Enrollments that come or go during the run do this; run again, or take what there is with allow_incomplete.",
     )
     client.forget(error)
-    return UserResult(user_id, result.enrollments, result.completeness, error)
+    return replace(result, error=error)
 
 
-def _read_once(user_id: str, inputs: Inputs, client: Client) -> UserResult:
+def _read_once(user_id: str, inputs: Inputs, client: Client, sink: Sink) -> UserResult:
     witness = Witness()
     selection = Selection(since=inputs.since, most=inputs.max_enrollments, newest_first=inputs.sort == "-dateEnrolled")
-    undecoded: list[str] = []
+    collected = sink.collect()
+    undecoded = _Undecoded()
     stopped, failed = None, None
     try:
         for page, following in walk(client, request_for(user_id, inputs)):
-            enrollments = read_enrollments(page, inputs.include)
-            witness.observe([(one.id, one.lo_type) for one in enrollments], following.cursor if following else None)
-            undecoded += [one.id for one in enrollments if not one.is_decoded]
-            selection.take(enrollments)
+            served = read_enrollments(page, inputs.include)
+            are_new = witness.observe(map(_ID_AND_TYPE, served), following.cursor if following else None)
+            undecoded.note(served)
+            # Only a reading that contradicts itself has an enrollment twice: once is enough of it.
+            collected.add(selection.take(served if all(are_new) else [one for one, is_new in zip(served, are_new, strict=True) if is_new]))
             stopped = selection.why_stop(has_next=following is not None)
             if stopped or witness.violated:
                 break
     except ConnectorError as error:
         client.forget(error)
         failed, stopped = error, error.message
-    verdict = witness.verdict(stopped, noticed=_noticed(undecoded))
-    return UserResult(user_id, selection.kept, verdict, failed)
+    verdict = witness.verdict(stopped, noticed=undecoded.told())
+    chunk = collected if isinstance(collected, Chunk) else None
+    return UserResult(user_id, collected if isinstance(collected, list) else (), verdict, failed, chunk)
 
 
-def _with_reason(result: UserResult, reason: str) -> UserResult:
-    completeness = replace(result.completeness, reasons=(*result.completeness.reasons, reason))
-    return replace(result, completeness=completeness)
+class _Undecoded:
+    """Counts the ids of another shape than ALM documents."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def note(self, enrollments: Iterable[Enrollment]) -> None:
+        for one in enrollments:
+            if not one.is_decoded:
+                self._first = self._first or one.id
+                self._count += 1
+
+    def told(self) -> tuple[str, ...]:
+        if not self._count:
+            return ()
+        return (f"{self._count} ids of another shape were handed on undecoded, the first: {shown(self._first)}",)
 
 
-def _noticed(undecoded: Sequence[str]) -> tuple[str, ...]:
-    if not undecoded:
-        return ()
-    return (f"{len(undecoded)} ids of another shape were handed on undecoded, the first: {shown(undecoded[0])}",)
+class _Failures:
+    """What users' failures come to."""
 
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: list[tuple[int, str, int]] = []
+        self._everyones: ConnectorError | None = None
+        self._likest: ConnectorError | None = None
+        self._retry_at: datetime | None = None
 
-def _error_of(results: Sequence[UserResult], requested: int) -> ConnectorError | None:
-    failed = [result for result in results if result.error]
-    if not failed:
-        return None
-    last = failed[-1].error
-    if last and (requested == 1 or _is_everyones(last)):
-        return last
-    errors = [result.error for result in failed if result.error]
-    listed = ", ".join(f"{result.user_id} (exit code {result.error.code})" for result in failed[:_SHOWN] if result.error)
-    more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-    retry_at = max((error.retry_at for error in errors if error.retry_at), default=None)
-    if len(failed) == requested:
-        likest = next((error for error in errors if isinstance(error, TemporaryError)), errors[0])
-        return type(likest)(f"None of the {requested} users could be read: {listed}{more}.", hint=likest.hint, retry_at=retry_at)
-    return PartialError(
-        f"{len(failed)} of {requested} users could not be read: {listed}{more}.",
-        hint="The others were; users.failed tells each one's error. Run again for those users alone.",
-        retry_at=retry_at,
-    )
+    def note(self, place: int, result: UserResult) -> None:
+        error = result.error
+        if error is None:
+            return
+        self._count += 1
+        # The first of those asked for, whoever failed first.
+        self._first = sorted([*self._first, (place, result.user_id, error.code)])[:_LISTED]
+        if _is_everyones(error):
+            self._everyones = error
+        # Where one of the failures may pass, the run may be tried again.
+        if self._likest is None or (isinstance(error, TemporaryError) and not isinstance(self._likest, TemporaryError)):
+            self._likest = error
+        if error.retry_at:
+            self._retry_at = max(error.retry_at, self._retry_at or error.retry_at)
+
+    def error(self, requested: int) -> ConnectorError | None:
+        """Return the run's error, where *requested* users were asked for."""
+        if self._likest is None or self._everyones or requested == 1:
+            return self._everyones or self._likest
+        listed = [(user_id, code) for _, user_id, code in self._first]
+        if self._count == requested:
+            kind, told = type(self._likest), list_users(listed, self._count)
+            return kind(f"None of the {requested} users could be read: {told}.", hint=self._likest.hint, retry_at=self._retry_at)
+        return partial_error(listed, self._count, requested, self._retry_at)

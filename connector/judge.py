@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 SANDBOX = "sandbox"
-# What this version can do of these inputs; anything else is refused rather than ignored.
-_BUILT = {"format": "json", "output_file": None, "resume": False}
 _SHOWN_ITEMS = 3
 _SHOWN_CHARACTERS = 60
 
@@ -38,12 +37,16 @@ def find_problems(values: Mapping[str, Any], credentials: Mapping[str, SecretStr
     found = list(_input_problems(values, load_schema("inputs"), shown))
     if values.get("base_url") != SANDBOX:
         found += _credential_problems(credentials)
-    named = {problem.name for problem in found}
-    return found + [
-        Problem(name, shown(values[name]), "left out, in this version")
-        for name, only in _BUILT.items()
-        if name not in named and values.get(name, only) != only
-    ]
+    return [*found, *_format_problems(values, shown)]
+
+
+def _format_problems(values: Mapping[str, Any], shown: Callable[[object], str]) -> Iterator[Problem]:
+    if values.get("format") != "parquet":
+        return
+    if find_spec("pyarrow") is None:
+        yield Problem("format", '"parquet"', "what is installed; Parquet wants pip install 'alm-enrollments-connector[parquet]'")
+    if str(values.get("output_file", "")).endswith((".gz", ".zst")):
+        yield Problem("output_file", shown(values["output_file"]), "a name without .gz and .zst: Parquet is compressed in itself")
 
 
 def _input_problems(values: Mapping[str, Any], schema: dict[str, Any], shown: Callable[[object], str]) -> Iterator[Problem]:

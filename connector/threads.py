@@ -1,13 +1,16 @@
-"""Several things at once, results in order. Knows nothing of what the things are."""
+"""Several things at once, results as they finish. Knows nothing of what the things are."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import signal
 import threading
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from types import FrameType
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,48 +18,100 @@ Result = TypeVar("Result")
 _LONGEST_WAIT_SECONDS = 0.5
 
 
-def in_order(
-    work: Callable[[Item], Result], items: Sequence[Item], *, concurrency: int, is_last: Callable[[Result], bool] = lambda _: False
-) -> Generator[Result]:
-    """Yield what *work* makes of each of *items*, in their order, *concurrency* of them at once.
+class _Ended(NamedTuple):
+    """A thread has nothing more to do, or has failed."""
 
-    What *work* raises is raised here. Behind a result that *is_last*, or where the
-    caller stops asking, items not yet begun are left alone. The threads are daemons:
-    a signal that ends the caller's wait ends the process, whatever they still wait for.
+    error: BaseException | None
+
+
+class _Crew(Generic[Item, Result]):
+    """The threads, what they take from, and where they hand over."""
+
+    def __init__(self, work: Callable[[Item], Result], items: Iterable[Item], concurrency: int) -> None:
+        self._work = work
+        self._waiting = enumerate(items)
+        self._taking = threading.Lock()
+        self.finished: queue.Queue[tuple[int, Result] | _Ended] = queue.Queue(maxsize=concurrency)
+        self.stopped = threading.Event()
+
+    def serve(self) -> None:
+        """Work until nothing is left, or nothing more is wanted."""
+        try:
+            while not self.stopped.is_set() and (taken := self._take()):
+                self._hand_over((taken[0], self._work(taken[1])))
+        except BaseException as error:  # noqa: BLE001 - not caught but handed over to the thread that asks for the results
+            self._hand_over(_Ended(error))
+        else:
+            self._hand_over(_Ended(None))
+
+    def _take(self) -> tuple[int, Item] | None:
+        with self._taking:
+            return next(self._waiting, None)
+
+    def _hand_over(self, what: tuple[int, Result] | _Ended) -> None:
+        while not self.stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                self.finished.put(what, timeout=_LONGEST_WAIT_SECONDS)
+                return
+
+
+def as_finished(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    concurrency: int,
+    is_last: Callable[[Result], bool] = lambda _: False,
+    idle: Callable[[], None] = lambda: None,
+) -> Generator[tuple[int, Result]]:
+    """Yield the place of each of *items* with what *work* makes of it, as they finish, *concurrency* of them at once.
+
+    *items* are asked for one at a time, when a thread is free, and threads that have
+    finished wait while the caller is behind. What *work* or *items* raise is raised
+    here. Behind a result that *is_last*, or where the caller stops asking, nothing
+    more is begun. While there is nothing to yield, *idle* is called now and then. The
+    threads are daemons: a signal that ends the caller's wait ends the process.
     """
-    waiting = enumerate(items)
-    done: dict[int, Future[Result]] = {}
-    arrived, taking, stopped = threading.Condition(), threading.Lock(), threading.Event()
-
-    def serve() -> None:
-        while not stopped.is_set():
-            with taking:
-                number, item = next(waiting, (None, None))
-            if number is None or item is None:
-                return
-            future: Future[Result] = Future()
-            try:
-                result = work(item)
-                if is_last(result):
-                    stopped.set()
-                future.set_result(result)
-            except BaseException as error:  # noqa: BLE001 - not caught but handed over to the thread that asks for the result
-                future.set_exception(error)
-            with arrived:
-                done[number] = future
-                arrived.notify_all()
-
-    for _ in range(min(concurrency, len(items))):
-        threading.Thread(target=serve, daemon=True).start()
+    crew = _Crew(work, items, concurrency)
+    for _ in range(concurrency):
+        threading.Thread(target=crew.serve, daemon=True).start()
+    serving = concurrency
     try:
-        for number in range(len(items)):
-            with arrived:
-                while number not in done:
-                    arrived.wait(_LONGEST_WAIT_SECONDS)
-                result = done.pop(number).result()
-            yield result
-            # Every item before it was begun before it: none of those is missing here.
-            if is_last(result):
-                return
+        while serving:
+            try:
+                one = crew.finished.get(timeout=_LONGEST_WAIT_SECONDS)
+            except queue.Empty:
+                idle()
+                continue
+            if not isinstance(one, _Ended):
+                yield one
+                if is_last(one[1]):
+                    return
+            elif one.error:
+                raise one.error
+            else:
+                serving -= 1
     finally:
-        stopped.set()
+        crew.stopped.set()
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Keep what a signal raises out of what is inside, and let it be raised behind it."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals raise in the main thread alone.
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda *told: came.append(told))
+        yield
+    finally:
+        for held, handler in before.items():
+            signal.signal(held, handler)
+    for came_number, frame in came:
+        before[came_number](came_number, frame)

@@ -7,10 +7,13 @@ import csv
 import hashlib
 import itertools
 import re
+import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from connector.errors import Problem, UsageError
+from connector.fingerprints import UserIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,14 +27,54 @@ _COLUMNS = ("user_id", "internaluserid")
 _SHOWN_LINES = 3
 
 
-def read_user_ids(inputs: Inputs, stdin: TextIO) -> tuple[str, ...]:
-    """Return the ids of the users to read, each once, in the order given.
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The ids of the users to read, each once, in the order given, one at a time; *total* is ``None`` where only the end tells it."""
 
-    Raises UsageError for a file that cannot be read, or that holds anything but ids.
+    ids: Iterator[str]
+    total: int | None
+
+
+def read_user_ids(inputs: Inputs, stdin: TextIO) -> Users:
+    """Return the users to read. A file is judged as a whole first; a pipe can be read only once, and is judged line by line.
+
+    Raises UsageError for a file that cannot be read, or that holds anything but ids;
+    of a pipe it is raised by the iterator.
     """
-    named = inputs.user_id if inputs.user_ids_file is None else _ids_of_file(inputs.user_ids_file, stdin)
-    ids = tuple(dict.fromkeys(named))
-    return tuple(user_id for user_id in ids if is_in_shard(user_id, *inputs.shard)) if inputs.shard else ids
+    if inputs.user_ids_file is None:
+        return Users(_chosen(inputs.user_id, inputs), sum(1 for _ in _chosen(inputs.user_id, inputs)))
+    path = inputs.user_ids_file
+    if path == STANDARD_INPUT:
+        return _of_standard_input(inputs, stdin)
+    if _is_pipe(path):
+        return Users(_chosen(_ids_of_file(path, stdin, is_pipe=True), inputs), None)
+    total = sum(1 for _ in _chosen(_ids_of_file(path, stdin), inputs))
+    return Users(_chosen(_ids_of_file(path, stdin), inputs), total)
+
+
+def _of_standard_input(inputs: Inputs, stdin: TextIO | None) -> Users:
+    stream: IO[Any] | None = getattr(stdin, "buffer", stdin)
+    if stream is None or not stream.seekable():
+        return Users(_chosen(_ids_of_file(STANDARD_INPUT, stdin, is_pipe=True), inputs), None)
+    begin = stream.tell()
+    total = sum(1 for _ in _chosen(_ids_of_file(STANDARD_INPUT, stdin), inputs))
+    stream.seek(begin)
+    return Users(_chosen(_ids_of_file(STANDARD_INPUT, stdin), inputs), total)
+
+
+def _is_pipe(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        # What is wrong with it is told when it is opened.
+        return False
+
+
+def _chosen(ids: Iterable[str], inputs: Inputs) -> Iterator[str]:
+    seen = UserIds()
+    for user_id in ids:
+        if (inputs.shard is None or is_in_shard(user_id, *inputs.shard)) and seen.add(user_id):
+            yield user_id
 
 
 def is_in_shard(user_id: str, number: int, count: int) -> bool:
@@ -40,44 +83,47 @@ def is_in_shard(user_id: str, number: int, count: int) -> bool:
     return int.from_bytes(digest[:8], "big") % count == number - 1
 
 
-def _ids_of_file(path: str, stdin: TextIO) -> list[str]:
+def _ids_of_file(path: str, stdin: TextIO | None, *, is_pipe: bool = False) -> Iterator[str]:
     try:
         if path == STANDARD_INPUT:
-            return _parse_ids(_utf8_lines(stdin), "standard input")
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            return _parse_ids(file, path)
+            yield from _parse_ids(_utf8_lines(stdin), "standard input", is_pipe=is_pipe)
+        else:
+            with Path(path).open(encoding="utf-8-sig", newline="") as file:
+                yield from _parse_ids(file, path, is_pipe=is_pipe)
     except OSError as error:
-        raise _refused(Problem("user_ids_file", f'"{path}"', f"a readable file; {error.strerror}")) from error
+        raise _refused(Problem("user_ids_file", f'"{path}"', f"a readable file; {error.strerror}"), is_pipe=is_pipe) from error
     except csv.Error as error:
-        raise _refused(Problem("user_ids_file", f'"{path}"', "lines of ids, or CSV with every quote closed")) from error
+        raise _refused(Problem("user_ids_file", f'"{path}"', "lines of ids, or CSV with every quote closed"), is_pipe=is_pipe) from error
     except UnicodeDecodeError as error:
-        raise _refused(Problem("user_ids_file", f'"{path}"', "a file of UTF-8 text")) from error
+        raise _refused(Problem("user_ids_file", f'"{path}"', "a file of UTF-8 text"), is_pipe=is_pipe) from error
     except ValueError as error:
-        raise _refused(Problem("user_ids_file", f'"{path}"', "a readable file")) from error
+        raise _refused(Problem("user_ids_file", f'"{path}"', "a readable file"), is_pipe=is_pipe) from error
 
 
 def _utf8_lines(stdin: TextIO | None) -> Iterable[str]:
     if stdin is None:
-        raise _refused(Problem("user_ids_file", "-", "a standard input that is open"))
+        raise _refused(Problem("user_ids_file", "-", "a standard input that is open"), is_pipe=False)
     # Whatever encoding the terminal has: files of ids are UTF-8.
     return codecs.iterdecode(stdin.buffer, "utf-8-sig") if hasattr(stdin, "buffer") else stdin
 
 
-def _parse_ids(lines: Iterable[str], name: str) -> list[str]:
-    ids, wrong = [], []
+def _parse_ids(lines: Iterable[str], name: str, *, is_pipe: bool) -> Iterator[str]:
+    """Yield the ids, and raise at the end for every line that has none; of a pipe, whose end may be far, at the first of them."""
+    has_ids, wrong = False, []
     for number, cell in _cells(lines):
-        if re.fullmatch(r"[0-9]{1,20}", cell):
-            ids.append(cell)
-        else:
+        if not re.fullmatch(r"[0-9]{1,20}", cell):
             wrong.append(number)
+            if is_pipe:
+                break
+        elif not wrong:
+            has_ids = True
+            yield cell
     if wrong:
         listed = ", ".join(map(str, wrong[:_SHOWN_LINES])) + (f" and {len(wrong) - _SHOWN_LINES} more" if len(wrong) > _SHOWN_LINES else "")
-        raise _refused(
-            Problem("user_ids_file", f"without an id in line {listed} of {name}", "one ALM user id, decimal digits, in each line")
-        )
-    if not ids:
-        raise _refused(Problem("user_ids_file", f"empty: no id in {name}", "at least one ALM user id"))
-    return ids
+        told = f"without an id in line {listed} of {name}"
+        raise _refused(Problem("user_ids_file", told, "one ALM user id, decimal digits, in each line"), is_pipe=is_pipe and has_ids)
+    if not has_ids:
+        raise _refused(Problem("user_ids_file", f"empty: no id in {name}", "at least one ALM user id"), is_pipe=False)
 
 
 def _cells(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -91,7 +137,7 @@ def _cells(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     if column is not None:
         yield from _cells_of_csv(numbered, column)
         return
-    for number, line in (first, *numbered):
+    for number, line in itertools.chain([first], numbered):
         # A second id in the line stays in the text, which is then refused: to read the first alone would lose a user.
         text = line.partition("#")[0].strip(", \t\r\n")
         if text:
@@ -116,5 +162,7 @@ def _cell(row: list[str], column: int) -> str:
     return row[column].strip() if column < len(row) else ""
 
 
-def _refused(problem: Problem) -> UsageError:
-    return UsageError.of([problem], hint="Nothing was sent.")
+def _refused(problem: Problem, *, is_pipe: bool) -> UsageError:
+    # Of a pipe, the users before it may have been asked for.
+    hint = "Users before it were asked for; of an output_file, resume keeps those that were read." if is_pipe else "Nothing was sent."
+    return UsageError.of([problem], hint=hint)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from connector.channels.azure import AzurePipelines
 from connector.channels.files import Dotenv, OutputFolder
 from connector.channels.github import GitHub
-from connector.channels.interface import Channel, Handover, Place
+from connector.channels.interface import Channel, Handover, Place, Written
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.errors import OutputError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Every channel that there is; a new one is a class of its own and a line here.
 CHANNELS: tuple[type[Channel], ...] = (GitHub, AzurePipelines, AirflowXCom, TerminationLog, OutputFolder, Dotenv)
 
-__all__ = ["CHANNELS", "Channel", "Handover", "Place", "deliver", "find_channels", "prepare"]
+__all__ = ["CHANNELS", "Channel", "Handover", "Place", "Written", "deliver", "find_channels", "prepare"]
 
 
 def find_channels(place: Place) -> tuple[Channel, ...]:

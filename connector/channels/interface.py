@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from connector.errors import ConnectorError
 
@@ -37,12 +37,21 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What a run has written elsewhere than into its document: how many of each type and state, and the first records."""
+
+    kinds: Mapping[tuple[str, str], int]
+    first: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Handover:
     """What a run hands on: its document without a secret, the error that it fails with, and the users that the inputs name."""
 
     document: Mapping[str, Any]
     error: ConnectorError | None = None
     named_users: tuple[str, ...] = ()
+    written: Written | None = None
 
     def outputs(self) -> dict[str, str]:
         """Return every top-level field but the enrollments as text: a string as it is, null as nothing, all else as JSON."""

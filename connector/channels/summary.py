@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from connector.channels.interface import Written
 from connector.text import one_line
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ def summary_of(handover: Handover) -> str:
     """Return the summary of a run: users, counts, completeness, what failed, and the first enrollments."""
     document = handover.document
     enrollments = document.get("enrollments", [])
+    written = handover.written or Written(Counter((str(one["lo_type"]), str(one["state"])) for one in enrollments), enrollments)
     parts = [
         "### Enrollments from Adobe Learning Manager",
         _headline(handover),
         *_reasons(document["completeness"]["reasons"]),
         *_what_failed(document),
-        *_counts(enrollments),
-        *_first_of(enrollments),
+        *_counts(written.kinds),
+        *_first_of(written.first, sum(written.kinds.values())),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -77,15 +79,19 @@ def _told(error: Mapping[str, Any]) -> list[str]:
     return [str(error["code"]), _escaped(error["message"], _LONGEST_MESSAGE), _escaped(error["hint"], _LONGEST_MESSAGE) + until, request]
 
 
-def _counts(enrollments: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not enrollments:
+def _counts(kinds: Mapping[tuple[str, str], int]) -> list[str]:
+    if not kinds:
         return []
-    of_types = Counter(str(one["lo_type"]) for one in enrollments)
-    of_states = Counter(str(one["state"]) for one in enrollments)
+    of_types, of_states = Counter[str](), Counter[str]()
+    for (lo_type, state), count in kinds.items():
+        of_types[lo_type] += count
+        of_states[state] += count
     types, states = _most_common(of_types), _most_common(of_states)
-    pairs = Counter((_or_others(one["lo_type"], types), _or_others(one["state"], states)) for one in enrollments)
+    pairs = Counter[tuple[str, str]]()
+    for (lo_type, state), count in kinds.items():
+        pairs[_or_others(lo_type, types), _or_others(state, states)] += count
     rows = [[_code(kind), *(str(pairs[kind, state] or "") for state in states), str(of_kind)] for kind, of_kind in _sums(pairs, types)]
-    total = ["**all**", *(f"**{count}**" for count in _column_sums(pairs, states)), f"**{len(enrollments)}**"]
+    total = ["**all**", *(f"**{count}**" for count in _column_sums(pairs, states)), f"**{pairs.total()}**"]
     return [_table(["type", *map(_code, states), "all"], [*rows, total])]
 
 
@@ -94,8 +100,8 @@ def _most_common(counts: Counter[str]) -> list[str]:
     return kinds if len(counts) <= _MOST_KINDS else [*kinds, _OTHERS]
 
 
-def _or_others(kind: object, kinds: Sequence[str]) -> str:
-    return str(kind) if str(kind) in kinds else _OTHERS
+def _or_others(kind: str, kinds: Sequence[str]) -> str:
+    return kind if kind in kinds else _OTHERS
 
 
 def _sums(pairs: Counter[tuple[str, str]], types: Sequence[str]) -> list[tuple[str, int]]:
@@ -106,17 +112,17 @@ def _column_sums(pairs: Counter[tuple[str, str]], states: Sequence[str]) -> list
     return [sum(count for (_, one), count in pairs.items() if one == state) for state in states]
 
 
-def _first_of(enrollments: Sequence[Mapping[str, Any]]) -> list[str]:
+def _first_of(enrollments: Sequence[Mapping[str, Any]], count: int) -> list[str]:
     if not enrollments:
         return []
     shown = enrollments[:SHOWN_ENROLLMENTS]
-    which = f"The first {len(shown)} of {len(enrollments):,}" if len(shown) < len(enrollments) else "The"
+    which = f"The first {len(shown)} of {count:,}" if len(shown) < count else "The"
     rows = [
         [_code(one["id"]), _code(one["state"]), *(_escaped(one[name]) for name in ("progress_percent", "has_passed", "date_enrolled"))]
         for one in shown
     ]
     table = _table(["enrollment", "state", "progress %", "passed", "enrolled"], rows)
-    return [f"<details><summary>{which} {'enrollments' if len(enrollments) != 1 else 'enrollment'}</summary>", table, "</details>"]
+    return [f"<details><summary>{which} {'enrollments' if count != 1 else 'enrollment'}</summary>", table, "</details>"]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

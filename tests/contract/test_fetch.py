@@ -115,7 +115,7 @@ def test_fetch__users_from_standard_input(command: RunCommand, sandbox: SandboxS
     finished = command("--user-ids-file", "-", environ=reaching(sandbox), stdin="name,internalUserID\nAda,31\nBen,32\n")
 
     assert finished.exit_code == 0
-    assert [request["target"].split("/")[4] for request in sandbox.requests if "cursor" not in request["target"]] == ["31", "32"]
+    assert sorted(request["target"].split("/")[4] for request in sandbox.requests if "cursor" not in request["target"]) == ["31", "32"]
 
 
 def test_fetch__grades_and_related_resources(command: RunCommand, sandbox: SandboxServer, reaching: Reaching) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from docs.tables import README, updated
+from docs.tables import EXPORT, README, columns_table, updated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def test_tables__are_the_schemas() -> None:
     """The README's tables are those that the schemas and the error classes give (`make docs` writes them)."""
     assert updated(TEXT) == TEXT
+    assert updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table}) == EXPORT.read_text(encoding="utf-8")
 
 
 def test_tables__are_all_there() -> None:
@@ -46,7 +47,7 @@ def test_tables__are_all_there() -> None:
     assert re.findall(r"<!-- (\w+) -->\n", TEXT) == ["outputs", "inputs", "credentials", "exits"]
 
 
-@pytest.mark.parametrize("block", blocks("console"))
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks("console", page.read_text(encoding="utf-8"))])
 def test_console__shows_what_happens(block: str, environ: dict[str, str], tmp_path: Path) -> None:
     """Every command line shown gives the output shown under it; an ellipsis stands for what differs from run to run."""
     with socket.socket() as probe:

@@ -69,13 +69,13 @@ BUSY_TOLD = {
 
 def enrollment(enrollment_id: str = "course:1_2_3", **known: Any) -> Enrollment:
     """Return an enrollment of which nothing but its id, its learner and what is *known* was sent."""
-    values: dict[str, Any] = dict.fromkeys(Enrollment._fields)
+    values: dict[str, Any] = dict.fromkeys(Enrollment.__struct_fields__)
     return Enrollment(**{**values, "id": enrollment_id, "user_id": "1", "resource_grades": (), "is_decoded": True, **known})
 
 
 def told(enrollment_id: str = "course:1_2_3", **known: Any) -> Document:
     """Return what the document tells of the enrollment that `enrollment` makes of the same arguments."""
-    names = [name for name in Enrollment._fields if name not in ("included", "is_decoded")]
+    names = [name for name in Enrollment.__struct_fields__ if name not in ("included", "is_decoded")]
     return {**dict.fromkeys(names), "id": enrollment_id, "user_id": "1", "resource_grades": [], **known}
 
 
@@ -150,7 +150,7 @@ def test_build__the_documented_enrollment() -> None:
 
 def test_build__an_enrollment_with_what_was_included() -> None:
     """A grade's attributes and the resources are there where `include` brought them."""
-    attributes: dict[str, Any] = dict.fromkeys(IncludedResourceGrade._fields[3:])
+    attributes: dict[str, Any] = dict.fromkeys(IncludedResourceGrade.__struct_fields__[3:])
     grade = IncludedResourceGrade(GRADE, "11676159", 0, **{**attributes, "score": 5, "has_passed": False})
     learner = {"id": "1", "type": "user", "attributes": {"name": "Zoë"}}
 

@@ -14,7 +14,9 @@ from connector.flags import CommandLine, format_help, parse_command_line
 from connector.schemas import load_schema
 
 CANARY = "canary-0042-secret"
-STRAY = Problem("the command line", "not understood: a word in it is no flag's value", "a command as its first word: fetch, check, sandbox")
+STRAY = Problem(
+    "the command line", "not understood: a word in it is no flag's value", "a command as its first word: fetch, merge, check, sandbox"
+)
 # Every flag of CONTRACT.md's inputs: what help shows behind it, and after its description.
 FLAGS = [
     ("--user-id", "LIST", ""),
@@ -42,8 +44,8 @@ CREDENTIALS = ["--access-token", "--client-id", "--client-secret", "--refresh-to
 
 def line(inputs: dict[str, Any] | None = None, *problems: Problem, command: str = "fetch", **own: bool) -> CommandLine:
     """Return the command line that says *inputs*, and nothing else but what is named."""
-    told = {"debug": False, "help": False, "version": False, **own}
-    return CommandLine(command, inputs or {}, **told, output_dir=None, dotenv=None, problems=problems)
+    told: dict[str, Any] = {"debug": False, "help": False, "version": False, **own}
+    return CommandLine(command, inputs or {}, **told, problems=problems)
 
 
 def name_of(flag: str) -> str:

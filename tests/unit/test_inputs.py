@@ -381,12 +381,11 @@ def test_refusal__between_inputs(flags: dict[str, Any], told: str) -> None:
     assert str(refusal({"base_url": "sandbox", **flags})) == f"1 input is not valid: {told}. {NOTHING_SENT}"
 
 
-@pytest.mark.parametrize(("name", "given", "shown"), [("format", "csv", '"csv"'), ("output_file", "x.json", '"x.json"')])
-def test_refusal__what_this_version_cannot_do(name: str, given: str, shown: str) -> None:
-    """An input that this version cannot obey is refused rather than ignored."""
-    told = f"{name} is {shown} (allowed: left out, in this version)"
+def test_refusal__parquet_is_compressed_in_itself() -> None:
+    """A Parquet file that is to be compressed once more is refused."""
+    told = 'output_file is "x.parquet.gz" (allowed: a name without .gz and .zst: Parquet is compressed in itself)'
 
-    assert str(refusal({**SANDBOX, name: given})) == f"1 input is not valid: {told}. {NOTHING_SENT}"
+    assert str(refusal({**SANDBOX, "format": "parquet", "output_file": "x.parquet.gz"})) == f"1 input is not valid: {told}. {NOTHING_SENT}"
 
 
 def test_refusal__resume_without_output_file() -> None:

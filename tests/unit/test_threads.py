@@ -1,44 +1,81 @@
-"""Several things at once: order, failures, and stopping."""
+"""Several things at once: results, failures, and stopping."""
 
 from __future__ import annotations
 
+import itertools
+import signal
 import threading
-from itertools import islice
+from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.threads import in_order
+from connector.threads import as_finished, unbroken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 8, 32])
-def test_in_order__results_in_their_places(concurrency: int) -> None:
-    """Every item's result comes once, in the items' order, however many are worked on at once."""
-    results = list(in_order(lambda item: item * item, range(50), concurrency=concurrency))
+def test_as_finished__results_with_their_places(concurrency: int) -> None:
+    """Every item's result comes once, with the item's place, however many are worked on at once."""
+    results = list(as_finished(lambda item: item * item, range(50), concurrency=concurrency))
 
-    assert results == [item * item for item in range(50)]
+    assert sorted(results) == [(item, item * item) for item in range(50)]
 
 
-def test_in_order__really_at_once() -> None:
+def test_as_finished__really_at_once() -> None:
     """As many items as allowed are under way together: each waits here for all the others."""
     together = threading.Barrier(4, timeout=10)
 
-    results = list(in_order(lambda _: together.wait() >= 0, range(4), concurrency=4))
+    results = list(as_finished(lambda _: together.wait() >= 0, range(4), concurrency=4))
 
-    assert results == [True] * 4
+    assert [result for _, result in results] == [True] * 4
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_in_order__raises_what_the_work_raised(concurrency: int) -> None:
-    """A failure comes out where its result would have, behind the results before it."""
-    made = in_order(lambda item: 6 // (3 - item), range(8), concurrency=concurrency)
-
-    assert list(islice(made, 3)) == [2, 3, 6]
+def test_as_finished__raises_what_the_work_raised(concurrency: int) -> None:
+    """A failure of the work is raised to who asks for the results."""
     with pytest.raises(ZeroDivisionError):
-        next(made)
+        list(as_finished(lambda item: 6 // (3 - item), range(8), concurrency=concurrency))
+
+
+def test_as_finished__raises_what_the_items_raised() -> None:
+    """A failure of what the items come from is raised to who asks for the results."""
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more of them")
+
+    with pytest.raises(LookupError, match="no more of them"):
+        list(as_finished(lambda item: item, items(), concurrency=3))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_as_finished__asks_for_items_as_it_goes(concurrency: int) -> None:
+    """Items are asked for when there is room for them: of an endless line only a few stand in memory."""
+    asked = itertools.count()
+
+    made = as_finished(lambda item: item, asked, concurrency=concurrency)
+    first = [next(made) for _ in range(10)]
+    made.close()
+
+    assert len(first) == 10
+    assert next(asked) <= 10 + 2 * concurrency + 1
+
+
+def test_as_finished__idle_is_called_while_nothing_comes() -> None:
+    """While a result takes its time, who waits is given a sign of life."""
+    calls: list[int] = []
+    never = threading.Event()
+
+    list(as_finished(lambda _: never.wait(1.2), range(1), concurrency=1, idle=lambda: calls.append(1)))
+
+    assert len(calls) >= 2
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_in_order__stops_where_the_caller_does(concurrency: int) -> None:
+def test_as_finished__stops_where_the_caller_does(concurrency: int) -> None:
     """Items that were not begun when the caller stopped asking are left alone."""
     begun: list[int] = []
     held = threading.Event()
@@ -49,7 +86,7 @@ def test_in_order__stops_where_the_caller_does(concurrency: int) -> None:
             held.wait(10)
         return item
 
-    made = in_order(work, range(1000), concurrency=concurrency)
+    made = as_finished(work, range(1000), concurrency=concurrency)
     next(made)
     made.close()
     held.set()
@@ -57,25 +94,25 @@ def test_in_order__stops_where_the_caller_does(concurrency: int) -> None:
     assert len(begun) <= 2 * 4
 
 
-def test_in_order__a_timeout_of_the_work_is_its_own() -> None:
+def test_as_finished__a_timeout_of_the_work_is_its_own() -> None:
     """A TimeoutError that the work raises is not mistaken for the wait's."""
 
     def work(_: int) -> int:
         raise TimeoutError("the work's own")
 
     with pytest.raises(TimeoutError, match="the work's own"):
-        list(in_order(work, range(3), concurrency=3))
+        list(as_finished(work, range(3), concurrency=3))
 
 
-def test_in_order__longer_than_one_wait() -> None:
+def test_as_finished__longer_than_one_wait() -> None:
     """Work that takes longer than a single wait for it is waited for again."""
     never = threading.Event()
 
-    assert list(in_order(lambda _: never.wait(0.7), range(2), concurrency=2)) == [False, False]
+    assert sorted(as_finished(lambda _: never.wait(0.7), range(2), concurrency=2)) == [(0, False), (1, False)]
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_in_order__ends_behind_the_last(concurrency: int) -> None:
+def test_as_finished__ends_behind_the_last(concurrency: int) -> None:
     """The result that is the last is the last that comes, and next to nothing behind it is begun."""
     begun: list[int] = []
 
@@ -83,7 +120,85 @@ def test_in_order__ends_behind_the_last(concurrency: int) -> None:
         begun.append(item)
         return item
 
-    results = list(in_order(work, range(1000), concurrency=concurrency, is_last=lambda result: result == 5))
+    results = list(as_finished(work, range(1000), concurrency=concurrency, is_last=lambda result: result == 5))
 
-    assert results == [0, 1, 2, 3, 4, 5]
-    assert len(begun) <= 6 + concurrency
+    assert results[-1] == (5, 5)
+    assert len(begun) < 1000
+
+
+class StruckError(Exception):
+    """What the signal's handler raises here."""
+
+
+@pytest.fixture
+def strike() -> Iterator[Callable[[signal.Signals], None]]:
+    """Return what sends this process a signal, each of which raises StruckError."""
+
+    def raise_it(number: int, _: FrameType | None) -> None:
+        raise StruckError(number)
+
+    before = {number: signal.signal(number, raise_it) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield signal.raise_signal
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_unbroken__a_signal_strikes_behind_it(number: signal.Signals, strike: Callable[[signal.Signals], None]) -> None:
+    """What a signal raises inside is raised when all that is inside was done, and signals strike as before then."""
+    done: list[str] = []
+
+    def work() -> None:
+        with unbroken():
+            strike(number)
+            done.append("all of it")
+
+    with pytest.raises(StruckError):
+        work()
+
+    assert done == ["all of it"]
+    with pytest.raises(StruckError):
+        strike(number)
+
+
+def test_unbroken__without_a_signal(strike: Callable[[signal.Signals], None]) -> None:
+    """Where no signal comes nothing is raised, and one that comes later strikes."""
+    with unbroken():
+        pass
+
+    with pytest.raises(StruckError):
+        strike(signal.SIGTERM)
+
+
+def test_unbroken__a_failure_inside_is_raised(strike: Callable[[signal.Signals], None]) -> None:
+    """A failure inside is raised as it is, and signals strike as before."""
+    with pytest.raises(LookupError), unbroken():
+        raise LookupError
+
+    with pytest.raises(StruckError):
+        strike(signal.SIGINT)
+
+
+def test_unbroken__ignored_signals_stay_ignored() -> None:
+    """A signal that whoever started the run has it ignore is ignored inside as well."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with unbroken():
+        inside = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+    assert inside is signal.SIG_IGN
+
+
+def test_unbroken__in_another_thread() -> None:
+    """In a thread that no signal strikes it does nothing."""
+    done: list[int] = []
+
+    def work() -> None:
+        with unbroken():
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert done == [1]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from connector.errors import Problem, UsageError
 from connector.inputs import Inputs, load_inputs
 from connector.redact import Redactor
-from connector.users import is_in_shard, read_user_ids
+from connector.users import is_in_shard
+from connector.users import read_user_ids as read_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,14 @@ ONE_EACH_LINE = "one ALM user id, decimal digits, in each line"
 def inputs(**given: Any) -> Inputs:
     """Return inputs of a run against the sandbox."""
     return load_inputs({"base_url": "sandbox", **given}, {}, Redactor(), secrets_dir=NOWHERE)[0]
+
+
+def read_user_ids(given: Inputs, stdin: Any) -> tuple[str, ...]:
+    """Return all the ids, of which there are as many as was said."""
+    users = read_users(given, stdin)
+    ids = tuple(users.ids)
+    assert users.total == len(ids)
+    return ids
 
 
 @pytest.fixture

@@ -1,0 +1,114 @@
+"""One user's records on their way to a file: written as text page by page, in memory while they are few."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from connector.clock import parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from connector.alm.records import Enrollment
+    from connector.formats.interface import Format
+
+#: Ids that a document holds beside an output file (CONTRACT.md, Output).
+MOST_IDS = 2_000
+#: Enrollments that a summary shows.
+MOST_SHOWN = 50
+_KIND = attrgetter("lo_type", "state")
+_IN_MEMORY = 512 * 1024
+# Of 2023-06-29T12:34:33.000Z.
+_USUAL_LENGTHS = {24}
+_COPIED_AT_ONCE = 1024 * 1024
+
+
+class Chunk:
+    """The rows of one reading of one user, and what a document and a summary tell of them."""
+
+    def __init__(self, written_as: Format, clean: Callable[[str], str], folder: Path | None) -> None:
+        self._format = written_as
+        self._clean = clean
+        self._folder = folder
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._file: BinaryIO | None = None
+        self._refusal: OSError | None = None
+        self._latest: datetime | None = None
+        self.count = 0
+        self.latest_date_enrolled: str | None = None
+        #: The first of them; all where there are no more than MOST_IDS.
+        self.enrollment_ids: list[str] = []
+        self.resource_grade_ids: dict[str, None] = {}
+        self.kinds: Counter[tuple[str | None, str | None]] = Counter()
+        self.first: list[dict[str, Any]] = []
+
+    def add(self, enrollments: Sequence[Enrollment]) -> None:
+        """Append *enrollments*; that there was no room for them is told by ``pieces``."""
+        if not enrollments:
+            return
+        between = self._format.between if self.count else ""
+        # Half a surrogate pair, which JSON can say and UTF-8 cannot, is written as JSON would escape it.
+        self._write(self._clean(between + self._format.rows(enrollments)).encode(errors="backslashreplace"))
+        self.count += len(enrollments)
+        if len(self.first) < MOST_SHOWN:
+            self.first += [one.as_dict() for one in enrollments[: MOST_SHOWN - len(self.first)]]
+        self.kinds.update(map(_KIND, enrollments))
+        self._note_latest([one.date_enrolled for one in enrollments if one.date_enrolled])
+        if len(self.enrollment_ids) <= MOST_IDS:
+            self.enrollment_ids += [one.id for one in enrollments]
+        if len(self.resource_grade_ids) <= MOST_IDS:
+            self.resource_grade_ids.update([(grade.id, None) for one in enrollments for grade in one.resource_grades])
+
+    def _note_latest(self, dates: list[str]) -> None:
+        # Written alike, dates come in the order of their text: then the last of them says it for all.
+        are_alike = set(map(len, dates)) == _USUAL_LENGTHS and "".join([date[-1] for date in dates]).strip("Z") == ""
+        for date in [max(dates)] if are_alike and parse_moment(max(dates)) else dates:
+            moment = parse_moment(date)
+            if moment and (self._latest is None or moment > self._latest):
+                self._latest, self.latest_date_enrolled = moment, date
+
+    def _write(self, piece: bytes) -> None:
+        # What the disk refuses is no failure of the user's: who takes the records is told.
+        try:
+            if self._refusal is None:
+                self._keep(piece)
+        except OSError as error:
+            self._refusal = error
+
+    def _keep(self, piece: bytes) -> None:
+        if self._file is None and self._size + len(piece) > _IN_MEMORY:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
+            self._file.writelines(self._pieces)
+            self._pieces = []
+        if self._file is None:
+            self._pieces.append(piece)
+            self._size += len(piece)
+        else:
+            self._file.write(piece)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all that was written, some of it at a time. Raises OSError where there was no room for it."""
+        if self._refusal:
+            raise self._refusal
+        if self._file is None:
+            yield b"".join(self._pieces)
+            return
+        self._file.seek(0)
+        while piece := self._file.read(_COPIED_AT_ONCE):
+            yield piece
+
+    def close(self) -> None:
+        """Give its memory, or its file, back."""
+        self._pieces = []
+        if self._file is not None:
+            # What its buffer still has would be refused as well.
+            with contextlib.suppress(OSError):
+                self._file.close()

@@ -1,0 +1,61 @@
+"""Enrollments as ``alm.records`` makes them, and hostile text to fill them with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from connector.alm.records import Enrollment, IncludedResourceGrade, ResourceGrade
+
+# What breaks lines, cells and terminals; half a surrogate pair, which JSON can say and UTF-8 cannot.
+HOSTILE = st.text(
+    alphabet=st.one_of(st.sampled_from("\"',;=+-@\t\r\n\x00\x1b#\\{}[]…ß日😀\u2028\ud800\udfff\x7f"), st.characters(codec="utf-8")),
+    max_size=20,
+)
+_DATE = "2023-06-29T12:34:33.000Z"
+
+
+def enrollment(user_id: str = "31", number: int = 1, **values: Any) -> Enrollment:
+    """Return the enrollment of *user_id* in course *number*, with *values* in place of the usual ones."""
+    usual: dict[str, Any] = {
+        "id": f"course:{number}_2_{user_id}",
+        "user_id": user_id,
+        "lo_id": f"course:{number}",
+        "lo_type": "course",
+        "lo_instance_id": f"course:{number}_2",
+        "state": "COMPLETED",
+        "progress_percent": 100,
+        "has_passed": True,
+        "score": 87.5,
+        "enrollment_source": "SELF_ENROLL",
+        "date_enrolled": _DATE,
+        "date_started": _DATE,
+        "date_completed": None,
+        "completion_deadline": None,
+        "last_access_date": None,
+        "rating": None,
+        "purchased_price": None,
+        "url": None,
+        "resource_grades": (ResourceGrade(f"course:{number}_2_7_0_{user_id}", "7", 0),),
+    }
+    return Enrollment(**{**usual, **values})
+
+
+def included_grade(**values: Any) -> IncludedResourceGrade:
+    """Return a grade with its attributes, as it is where they were asked for."""
+    usual: dict[str, Any] = {
+        "id": "course:1_2_7_0_31",
+        "module_id": "7",
+        "module_version": 0,
+        "progress_percent": 50,
+        "has_passed": False,
+        "score": -1.5,
+        "highest_score": 3,
+        "max_score": 10,
+        "duration": 61,
+        "date_started": _DATE,
+        "date_completed": None,
+        "date_success": None,
+    }
+    return IncludedResourceGrade(**{**usual, **values})
