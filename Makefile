@@ -32,6 +32,7 @@ bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench
 	$(PY) -m benchmarks.quota
 	$(PY) -m benchmarks.action
+	$(PY) -m benchmarks.scale
 
 docs: $(VENV)/.test ## write the tables of the README from the schemas
 	$(PY) -m docs.tables

@@ -6,14 +6,20 @@ import json
 import re
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector import errors
+from connector.formats.interface import COLUMNS
+from connector.formats.parquet import SCHEMA
 from connector.judge import allowed
 from connector.schemas import load_schema
 from connector.settings import variable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 README = Path(__file__).parents[1] / "README.md"
+EXPORT = README.parent / "docs" / "EXPORT.md"
 ACTION = README.parent / "action.yml"
 
 
@@ -125,13 +131,28 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
+def columns_table() -> str:
+    """Return the table of the columns of CSV and Parquet."""
+    described = load_schema("outputs")["$defs"]["enrollment"]["properties"]
+    rows = []
+    for name in COLUMNS:
+        kind = str(SCHEMA.field(name).type).partition("<")[0] if name in SCHEMA.names else "not there: in resource_grades"
+        rows.append(f"| `{name}` | {kind} | {_COLUMN_NOTES.get(name) or described[name].get('description', '')} |")
+    return "\n".join(["| column | Parquet | what |", "|---|---|---|", *rows])
+
+
+_COLUMN_NOTES = {
+    "resource_grade_ids": "The ids of its grades, with spaces between.",
+    "resource_grades": "In CSV as JSON.",
+    "included": "As JSON; nothing where `include` did not ask for it.",
+}
 TABLES = {"inputs": inputs_table, "credentials": credentials_table, "outputs": outputs_table, "exits": exits_table}
 NAMES = {"inputs": action_inputs, "outputs": action_outputs, "env": action_env}
 
 
-def updated(text: str) -> str:
-    """Return the README's *text* with every table as the schemas have it now."""
-    for name, table in TABLES.items():
+def updated(text: str, tables: Mapping[str, Callable[[], str]] | None = None) -> str:
+    """Return a page's *text* with every table, the README's unless others are named, as the schemas have it now."""
+    for name, table in (TABLES if tables is None else tables).items():
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
         text = f"{before}{begin}{table()}\n{end}{after}"
@@ -150,4 +171,5 @@ def updated_action(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+    EXPORT.write_text(updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table}), encoding="utf-8")
     ACTION.write_text(updated_action(ACTION.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,205 @@
+"""Prints what many users cost: memory, CPU and time, side by side in one run. Takes some three minutes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import RECORDS, cpu_of, pairs, recorded_pages
+from connector.alm.completeness import Witness
+from connector.alm.protocol import next_request, read_page
+from connector.alm.records import read_enrollments
+from connector.alm.selection import Selection
+from connector.chunk import Chunk
+from connector.formats.lines import Ndjson
+from connector.redact import Redactor
+from connector.sandbox import ACCESS_TOKEN, Settings
+from connector.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from connector.alm.protocol import PageRequest
+
+ID_AND_TYPE = attrgetter("id", "lo_type")
+CHECKOUT = Path(__file__).parents[1]
+RUNS = 1
+# So much that nothing ever waits: without a word from the limiter the documented limits would be taken.
+PER_MINUTE, BURST = 600_000, 100_000
+# Of the length and letters of ALM's own: that of the documented exchange.
+DOCUMENTED_TOKEN = "eea25e6e1e03c379c46e5ccc29932899"  # noqa: S105 - a published one
+LOOP = """
+import json, sys, requests
+session = requests.Session()
+session.headers = {"Accept": "application/vnd.api+json", "Authorization": "oauth " + sys.argv[2]}
+for user in sys.stdin.read().split():
+    url = f"{sys.argv[1]}/primeapi/v2/users/{user}/enrollments?page[limit]=10&filter.loTypes=course,learningProgram,jobAid,certification"
+    while url:
+        page = session.get(url).json()
+        for record in page["data"]:
+            sys.stdout.write(json.dumps(record) + chr(10))
+        url = page["links"].get("next")
+"""
+CURL = """
+while read -r user; do
+  url="$1/primeapi/v2/users/$user/enrollments?page%5Blimit%5D=10&filter.loTypes=course,learningProgram,jobAid,certification"
+  while [ "$url" ]; do
+    page=$(curl -sg -H "Accept: application/vnd.api+json" -H "Authorization: oauth $2" "$url")
+    jq -c '.data[]' <<< "$page"
+    url=$(jq -r '.links.next // empty' <<< "$page")
+  done
+done
+"""
+
+
+def main() -> None:
+    """Print the table."""
+    print("| what | measured | against | ratio | promised |\n|---|---|---|---|---|", flush=True)
+    memory_of_records()
+    memory_of_ids()
+    cpu_of_a_record()
+    users_at_once()
+    side_by_side()
+
+
+def memory_of_records() -> None:
+    """Compare the peak memory of many records with that of few: of one learner, and of many."""
+    for what, few, many in (("one learner", 1, 1), ("learners of 56", 10, 750)):
+        of_few = median_peak(range(1_000, 1_000 + few), 560 // few, "--format", "ndjson")
+        of_many = median_peak(range(1_000, 1_000 + many), 42_000 // many, "--format", "ndjson")
+        row(f"peak memory, 42,000 records against 560, {what}", f"{of_many:.1f} MB", f"{of_few:.1f} MB", of_many / of_few, "at most 1.05")
+
+
+def memory_of_ids() -> None:
+    """Compare the peak memory of a million ids on standard input, most of them another shard's, with that of a hundredth."""
+    of_many = median_peak(range(1_000_000, 2_000_000), 0, "--shard", "1/100", "--format", "ndjson", runs=1)
+    of_few = median_peak(range(1_000_000, 1_010_000), 0, "--shard", "1/100", "--format", "ndjson", runs=1)
+    row(
+        "peak memory, 1,000,000 ids of which 1 % are read, against 10,000",
+        f"{of_many:.1f} MB",
+        f"{of_few:.1f} MB",
+        of_many / of_few,
+        "flat",
+    )
+
+
+def cpu_of_a_record() -> None:
+    """Compare the CPU time from a page's bytes to the written line with json.loads of the same bytes."""
+    first, bodies = recorded_pages()
+
+    def floor() -> None:
+        for body in bodies:
+            json.loads(body)
+
+    ours, least, ratio = pairs(cpu_of(lambda: written(first, bodies)), cpu_of(floor))
+    row(f"CPU a record, page to NDJSON line ({RECORDS} records)", f"{ours:.1f} µs", f"{least:.1f} µs json.loads", ratio, "at most 3.5")
+
+
+def written(first: PageRequest, bodies: Iterable[bytes]) -> None:
+    """Do with *bodies* all that a run does, but for HTTP."""
+    redactor = Redactor()
+    redactor.add(DOCUMENTED_TOKEN)
+    witness, selection = Witness(), Selection(since=None, most=None, newest_first=False)
+    chunk = Chunk(Ndjson(), redactor.clean_document, None)
+    for body in bodies:
+        page = read_page(first, {}, body)
+        enrollments = read_enrollments(page)
+        following = next_request(first, page.next_link)
+        witness.observe(map(ID_AND_TYPE, enrollments), following.cursor if following else None)
+        chunk.add(selection.take(enrollments))
+    chunk.close()
+
+
+def users_at_once() -> None:
+    """Compare 16 users at once with one after the other, where each answer takes its time."""
+    with SandboxServer(Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=30), latency_seconds=0.05) as server:
+        users = range(1_000, 1_400)
+        at_once = seconds_of(ours(server.url, "--concurrency", "16"), users)
+        in_turn = seconds_of(ours(server.url, "--concurrency", "1"), users)
+    row(
+        "400 learners of 3 pages, 50 ms an answer, 16 at once",
+        f"{at_once:.1f} s",
+        f"{in_turn:.1f} s in turn",
+        in_turn / at_once,
+        "at least 10",
+    )
+
+
+def side_by_side() -> None:
+    """Compare with what people do today, for the same users: a requests loop on one connection, and curl with jq."""
+    with SandboxServer(Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=30), latency_seconds=0.05) as server:
+        users = range(1_000, 1_040)
+        ourselves = seconds_of(ours(server.url), users)
+        loop = seconds_of([sys.executable, "-c", LOOP, server.url, ACCESS_TOKEN], users)
+        row("40 learners of 3 pages, 50 ms an answer: a requests loop", f"{ourselves:.1f} s", f"{loop:.1f} s", loop / ourselves, "")
+        if shutil.which("curl") and shutil.which("jq"):
+            curl = seconds_of(["bash", "-c", CURL, "bash", server.url, ACCESS_TOKEN], users)
+            row("the same: curl and jq", f"{ourselves:.1f} s", f"{curl:.1f} s", curl / ourselves, "")
+        else:
+            print("| the same: curl and jq | not installed here | | | |", flush=True)
+
+
+def ours(url: str, *flags: str) -> list[str]:
+    """Return the command that reads the users of standard input."""
+    reaching = ["--base-url", url, "--user-ids-file", "-", "--lo-types", "all", "--deadline", "3600", "--format", "ndjson"]
+    return [sys.executable, "-m", "connector", *reaching, *flags]
+
+
+def median_peak(users: Iterable[int], enrollments: int, *flags: str, runs: int = RUNS) -> float:
+    """Return the peak memory of the command over *users*, in MB."""
+    with sandbox_apart(enrollments) as url, tempfile.TemporaryDirectory() as folder:
+        command = [*ours(url, *flags), "--output-file", f"{folder}/out.ndjson"]
+        return statistics.median(usage_of(command, users)[1] for _ in range(runs))
+
+
+@contextlib.contextmanager
+def sandbox_apart(enrollments: int) -> Iterator[str]:
+    """Serve a sandbox in a process of its own: what starts a command lends it its own peak memory."""
+    flags = ["--port", "0", "--rate-limit", str(PER_MINUTE), "--burst", str(BURST), "--enrollments", str(enrollments)]
+    command = [sys.executable, "-m", "connector", "sandbox", *flags]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this project's own command
+        told = process.stdout.readline() if process.stdout else ""
+        try:
+            yield told.split(";")[0].split()[-1]
+        finally:
+            process.terminate()
+
+
+def seconds_of(command: list[str], users: Iterable[int]) -> float:
+    """Return the wall time of *command* over *users*."""
+    return usage_of(command, users)[0]
+
+
+def usage_of(command: list[str], users: Iterable[int]) -> tuple[float, float]:
+    """Return the wall time and the peak memory of *command*, in seconds and MB. Raises CalledProcessError where it fails."""
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), "ALM_ACCESS_TOKEN": ACCESS_TOKEN}
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as listed:
+        listed.writelines(f"{user}\n" for user in users)
+        listed.seek(0)
+        # This project's own command, and what it is compared with.
+        process = subprocess.Popen(command, env=environ, stdin=listed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.monotonic() - began, usage.ru_maxrss / 1024
+
+
+def row(what: str, measured: str, against: str, ratio: float, promised: str) -> None:
+    """Print one line of the table."""
+    print(f"| {what} | {measured} | {against} | {ratio:.2f} | {promised} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
