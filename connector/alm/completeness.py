@@ -7,6 +7,8 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING
 
 from connector.alm.protocol import shown
@@ -83,11 +85,11 @@ class Witness:
         """
         self.pages += 1
         listed = list(types_by_id)
-        ids, types = zip(*listed, strict=True) if listed else ((), ())
+        ids = [enrollment_id for enrollment_id, _ in listed]
         are_new = self._seen_ids.add_texts(ids)
-        self._received.update(types if all(types) else [lo_type or "" for lo_type in types])
+        self._received.update([lo_type or "" for _, lo_type in listed])
         if not all(are_new):
-            twice = [enrollment_id for enrollment_id, is_new in zip(ids, are_new, strict=True) if not is_new]
+            twice = compress(ids, map(not_, are_new))
             self._violations += [f"page {self.pages}: enrollment {shown(enrollment_id)} came twice" for enrollment_id in twice]
         if next_cursor is not None:
             self._check_cursor(next_cursor)

@@ -313,3 +313,32 @@ def test_announce__secrets_known_and_to_come() -> None:
     redactor.add("fourth-secret")
 
     assert early == late == ["first-secret", "second-secret", "third-secret", "fourth-secret"]
+
+
+def test_clean_document__without_any_secret() -> None:
+    """Where nothing is secret every text stays as it is, whatever is in it."""
+    assert Redactor().clean_document("\u00e9") == "\u00e9"
+
+
+def test_clean_document__a_cut_beginning_alone() -> None:
+    """The beginning of a secret that a cut has left is taken out, although nothing else of it is there."""
+    cleaned = knowing("eea25e6e1e03c379c46e5ccc29932899").clean_document('{"message":"token eea25e6e1e03\\u2026"}')
+
+    assert cleaned == '{"message":"token ***\\u2026"}'
+
+
+def test_clean_document__every_form_at_once() -> None:
+    """A text that has a secret in every form that it can have loses all of them."""
+    secret = "eea25e6e1e03c379c46e5ccc29932899"
+    encoded = [base64.b64encode(b"x" * shift + secret.encode()).decode() for shift in range(3)]
+
+    cleaned = knowing(secret).clean_document(" ".join([secret, secret.upper(), *encoded]))
+
+    assert "eea25e6e1e03" not in cleaned.lower()
+    assert cleaned.count("***") == 5
+
+
+@pytest.mark.parametrize("secret", ["!@$^&*()!@$^", "a-b-c-d-e-f-g", "12-34-ab-cd-ef"])
+def test_clean_document__a_secret_without_a_long_word(secret: str) -> None:
+    """A secret of marks, or of words too short to tell it by, is found all the same."""
+    assert knowing(secret).clean_document(f"it is {secret}.") == "it is ***."

@@ -345,3 +345,17 @@ def test_witness__the_types_count_even_where_all_are_known() -> None:
     witness.observe(records, cursor_of({"course": 2, "jobAid": 0, "learningProgram": 1, "certification": 1}))
 
     assert witness.violated
+
+
+def test_observe__every_contradiction_is_told() -> None:
+    """What a later page contradicts is told beside what an earlier one did; of unknown types the sums are compared."""
+    witness = Witness()
+
+    first = witness.observe([("course:1_1_1", "course"), ("x", None)], cursor_of({"course": 3}))
+    second = witness.observe([("course:1_1_1", "course"), ("course:2_2_1", "course")], None)
+
+    assert (first, second) == ([True, True], [False, True])
+    assert witness.verdict().reasons == (
+        "page 1: ALM counts 3 enrollments served (course 3), received were 2 (of unknown type 1, course 1)",
+        'page 2: enrollment "course:1_1_1" came twice',
+    )
