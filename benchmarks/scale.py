@@ -64,7 +64,7 @@ done
 
 def main() -> None:
     """Print the table."""
-    print("| what | measured | against | ratio | promised |\n|---|---|---|---|---|", flush=True)
+    print("| what | measured | against | ratio | aimed at |\n|---|---|---|---|---|", flush=True)
     memory_of_records()
     memory_of_ids()
     cpu_of_a_record()

@@ -70,9 +70,9 @@ class Chunk:
     def _note_latest(self, dates: list[str]) -> None:
         # Written alike, dates come in the order of their text: then the last of them says it for all.
         are_alike = set(map(len, dates)) == _USUAL_LENGTHS and "".join([date[-1] for date in dates]).strip("Z") == ""
-        for date in [max(dates)] if are_alike and parse_moment(max(dates)) else dates:
-            moment = parse_moment(date)
-            if moment and (self._latest is None or moment > self._latest):
+        last = [max(dates)] if are_alike else []
+        for date, moment in _moments(last) or _moments(dates):
+            if self._latest is None or moment > self._latest:
                 self._latest, self.latest_date_enrolled = moment, date
 
     def _write(self, piece: bytes) -> None:
@@ -112,3 +112,8 @@ class Chunk:
             # What its buffer still has would be refused as well.
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def _moments(dates: Sequence[str]) -> list[tuple[str, datetime]]:
+    parsed = [(date, parse_moment(date)) for date in dates]
+    return [(date, moment) for date, moment in parsed if moment]

@@ -108,7 +108,7 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
     if len(link) > _LONGEST_LINK:
         _refuse_link(link, f"is longer than {_LONGEST_LINK} characters")
     # urlsplit silently drops control characters; half a surrogate pair cannot be sent.
-    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", link):
+    if not link.isprintable() and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", link):
         _refuse_link(link, "is no URL")
     try:
         target, own = urlsplit(link if link.startswith(first.url) else urljoin(first.url, link)), urlsplit(first.url)
@@ -134,7 +134,7 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
 def _parse_query(query: str) -> list[tuple[str, str]]:
     # ALM writes base64 into its links as it is: a plus there is a plus, not a form's space.
     pairs = (part.partition("=") for part in query.split("&") if part)
-    return [(unquote(name), unquote(value)) for name, _, value in pairs]
+    return [(unquote(name), unquote(value) if "%" in value else value) for name, _, value in pairs]
 
 
 def _refuse_link(link: str, why: str) -> NoReturn:

@@ -142,7 +142,7 @@ def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment
     where the enrollment is another learner's.
     """
     paths = tuple(include)
-    resources = {(resource["type"], resource["id"]): resource for resource in page.included}
+    resources = {(resource["type"], resource["id"]): resource for resource in page.included} if paths else {}
     grades = resources if any(path.split(".")[0] == _GRADES for path in paths) else None
     return [_read_enrollment(resource, page, paths, resources, grades) for resource in page.enrollments]
 
