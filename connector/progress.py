@@ -40,7 +40,7 @@ class Progress:
         parts = [
             f"{finished} users, {self.totals.records:,} enrollments",
             f"{self.client.requests:,} requests, {self.client.requests / minutes:.0f} a minute of {quota:.0f}",
-            f"waited {self.client.waited:.0f} s for the quota" if self.client.waited else "",
+            f"{self.client.waits:,} waits for the quota" if self.client.waits else "",
             f"about {duration(left)} left" if left is not None else "",
         ]
         return "; ".join(filter(None, parts))

@@ -87,8 +87,8 @@ class Client:
         self._is_closed = False
         self.began_at = self._clock.monotonic()
         self.requests = 0
-        #: Seconds that all threads together have waited for the quota.
-        self.waited = 0.0
+        #: How often a request has waited for the quota.
+        self.waits = 0
 
     @property
     def quota(self) -> Quota | None:
@@ -180,7 +180,7 @@ class Client:
             raise out_of_time(self._deadline.seconds, seconds, now=self._clock.now())
         _log.debug("waiting %.2f s for the quota", seconds)
         with self._lock:
-            self.waited += seconds
+            self.waits += 1
         self._clock.sleep(seconds)
 
     def _send_refresh(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:

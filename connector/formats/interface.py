@@ -5,32 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from connector.alm.records import FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from connector.alm.records import Enrollment
 
-#: Every column of the formats that have columns, in order: an enrollment's fields, then its grades' ids and what else is nested, as JSON.
-SCALARS = (
-    "id",
-    "user_id",
-    "lo_id",
-    "lo_type",
-    "lo_instance_id",
-    "state",
-    "progress_percent",
-    "has_passed",
-    "score",
-    "enrollment_source",
-    "date_enrolled",
-    "date_started",
-    "date_completed",
-    "completion_deadline",
-    "last_access_date",
-    "rating",
-    "purchased_price",
-    "url",
-)
+#: An enrollment's fields that are no lists, in the contract's order.
+SCALARS = FIELDS[: FIELDS.index("resource_grades")]
+#: Every column of the formats that have columns: those, then its grades' ids, and as JSON what is nested.
 COLUMNS = (*SCALARS, "resource_grade_ids", "resource_grades", "included")
 
 

@@ -26,7 +26,7 @@ def under_way(clock: VirtualClock, *, read: int, total: int | None, rate: float 
         totals.records += 12
     totals.add("x", PROVED, TemporaryError("ALM failed.", hint="Run again."))
     quota = SimpleNamespace(rate=rate) if rate else None
-    known: Any = SimpleNamespace(**{"quota": quota, "began_at": 0.0, "requests": 30, "waited": 0.0, **client})
+    known: Any = SimpleNamespace(**{"quota": quota, "began_at": 0.0, "requests": 30, "waits": 0, **client})
     return Progress(totals, known, total, clock)
 
 
@@ -43,9 +43,9 @@ def test_told__of_a_pipe(clock: VirtualClock) -> None:
     """Where only the end tells how many there are, nothing is said of the time left."""
     clock.sleep(30)
 
-    told = under_way(clock, read=9, total=None, waited=12.4).told()
+    told = under_way(clock, read=9, total=None, waits=12).told()
 
-    assert told == "10 users, 108 enrollments; 30 requests, 60 a minute of 600; waited 12 s for the quota"
+    assert told == "10 users, 108 enrollments; 30 requests, 60 a minute of 600; 12 waits for the quota"
 
 
 def test_told__before_the_quota_is_known(clock: VirtualClock) -> None:
