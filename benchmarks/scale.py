@@ -110,7 +110,7 @@ def written(first: PageRequest, bodies: Iterable[bytes]) -> None:
     redactor = Redactor()
     redactor.add(DOCUMENTED_TOKEN)
     witness, selection = Witness(), Selection(since=None, most=None, newest_first=False)
-    chunk = Chunk(Ndjson(), redactor.clean_document, None)
+    chunk = Chunk(Ndjson(), redactor.clean_document, None, has_tally=False)
     for body in bodies:
         page = read_page(first, {}, body)
         enrollments = read_enrollments(page)

@@ -31,10 +31,11 @@ _COPIED_AT_ONCE = 1024 * 1024
 
 
 class Chunk:
-    """The rows of one reading of one user, and what a document and a summary tell of them."""
+    """The rows of one reading of one user, and what a document tells of them; what a summary tells, where there is one (*has_tally*)."""
 
-    def __init__(self, written_as: Format, clean: Callable[[str], str], folder: Path | None) -> None:
+    def __init__(self, written_as: Format, clean: Callable[[str], str], folder: Path | None, *, has_tally: bool = True) -> None:
         self._format = written_as
+        self._has_tally = has_tally
         self._clean = clean
         self._folder = folder
         self._pieces: list[bytes] = []
@@ -46,7 +47,7 @@ class Chunk:
         self.latest_date_enrolled: str | None = None
         #: The first of them; all where there are no more than MOST_IDS.
         self.enrollment_ids: list[str] = []
-        self.resource_grade_ids: dict[str, None] = {}
+        self._grade_ids: list[str] = []
         self.kinds: Counter[tuple[str | None, str | None]] = Counter()
         self.first: list[dict[str, Any]] = []
 
@@ -58,14 +59,21 @@ class Chunk:
         # Half a surrogate pair, which JSON can say and UTF-8 cannot, is written as JSON would escape it.
         self._write(self._clean(between + self._format.rows(enrollments)).encode(errors="backslashreplace"))
         self.count += len(enrollments)
-        if len(self.first) < MOST_SHOWN:
+        if self._has_tally:
             self.first += [one.as_dict() for one in enrollments[: MOST_SHOWN - len(self.first)]]
-        self.kinds.update(map(_KIND, enrollments))
+            self.kinds.update(map(_KIND, enrollments))
         self._note_latest([one.date_enrolled for one in enrollments if one.date_enrolled])
         if len(self.enrollment_ids) <= MOST_IDS:
             self.enrollment_ids += [one.id for one in enrollments]
-        if len(self.resource_grade_ids) <= MOST_IDS:
-            self.resource_grade_ids.update([(grade.id, None) for one in enrollments for grade in one.resource_grades])
+        if len(self._grade_ids) <= MOST_IDS:
+            self._grade_ids += [grade.id for one in enrollments for grade in one.resource_grades]
+            if len(self._grade_ids) > MOST_IDS:
+                self._grade_ids = list(self.resource_grade_ids)
+
+    @property
+    def resource_grade_ids(self) -> dict[str, None]:
+        """Each grade's id once, in order; all of them where there are no more than MOST_IDS."""
+        return dict.fromkeys(self._grade_ids)
 
     def _note_latest(self, dates: list[str]) -> None:
         # Written alike, dates come in the order of their text: then the last of them says it for all.

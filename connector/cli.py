@@ -118,7 +118,7 @@ class _Command:
         clock = SystemClock()
         self._has_records_on_stdout = inputs.format != "json" and inputs.output_file is None
         self._watch = Bar() if sys.stderr is not None and sys.stderr.isatty() else Lines(self.tell, clock)
-        around = Around(_write if self._has_records_on_stdout else None, self._watch)
+        around = Around(_write if self._has_records_on_stdout else None, self._watch, has_tally=bool(self._channels))
         try:
             outcome = execute(inputs, credentials, self._redactor, clock=clock, stdin=sys.stdin, around=around)
         except BrokenPipeError:

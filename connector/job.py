@@ -76,6 +76,8 @@ class Around:
 
     write: Callable[[bytes], None] | None = None
     watch: Callable[[Progress], None] = lambda _: None
+    #: Whether a summary is to tell of records that no document has.
+    has_tally: bool = False
 
 
 NOTHING_AROUND = Around()
@@ -117,7 +119,7 @@ def execute(
     watch = around.watch
     users = read_user_ids(inputs, stdin)
     client = open_client(inputs, credentials, redactor, clock)
-    sink = open_sink(inputs, redactor, around.write)
+    sink = open_sink(inputs, redactor, around.write, has_tally=around.has_tally)
     totals = Totals(is_of_many=users.total != 1)
     for entry in sink.prepare():
         totals.resume(entry)

@@ -55,6 +55,8 @@ class OutputFile:
         self._ids_told = dict.fromkeys(_IDS, 0)
         self._failed: list[Entry] = []
         self._partial: list[Chunk] = []
+        #: Whether a summary is to tell of the records.
+        self.has_tally = True
 
     def prepare(self, *, resume: bool) -> Iterator[Entry]:
         """Find out whether the file can be written and, to *resume*, yield what its journal tells of each user that is whole.
@@ -93,7 +95,7 @@ class OutputFile:
 
     def new_chunk(self) -> Chunk:
         """Return what a user's records are collected in."""
-        return Chunk(self._format, self._clean, self.path.parent)
+        return Chunk(self._format, self._clean, self.path.parent, has_tally=self.has_tally)
 
     def append(self, user_id: str, chunk: Chunk, completeness: Completeness) -> None:
         """Append a user's records, all of them. Raises OutputError."""

@@ -54,12 +54,15 @@ class Sink(Protocol):
         """Let it be as it is: the run has ended otherwise."""
 
 
-def open_sink(inputs: Inputs, redactor: Redactor, write: Callable[[bytes], None] | None) -> Sink:
-    """Return where the records go that *inputs* ask for; *write* is standard output's, where it is to have them."""
+def open_sink(inputs: Inputs, redactor: Redactor, write: Callable[[bytes], None] | None, *, has_tally: bool = True) -> Sink:
+    """Return where the records go that *inputs* ask for; *write* is standard output's, where it is to have them.
+
+    With *has_tally* a summary can tell of records that no document has.
+    """
     if inputs.output_file:
-        return _InFile(inputs, redactor)
+        return _InFile(inputs, redactor, has_tally=has_tally)
     if inputs.format != "json" and write:
-        return _OnStream(inputs, redactor, write)
+        return _OnStream(inputs, redactor, write, has_tally=has_tally)
     return _InDocument(inputs)
 
 
@@ -100,7 +103,7 @@ class _InDocument:
 class _InFile:
     """Appends each user to the output file as he is whole."""
 
-    def __init__(self, inputs: Inputs, redactor: Redactor) -> None:
+    def __init__(self, inputs: Inputs, redactor: Redactor, *, has_tally: bool) -> None:
         made_with = {
             "lo_types": list(inputs.lo_types),
             "sort": inputs.sort,
@@ -112,6 +115,7 @@ class _InFile:
             "shard": "/".join(map(str, inputs.shard)) if inputs.shard else None,
         }
         self._file = OutputFile(Path(inputs.output_file or ""), inputs.format, made_with, redactor.clean_document)
+        self._file.has_tally = has_tally
         self._resume = inputs.resume
         self._allow_incomplete = inputs.allow_incomplete
 
@@ -157,7 +161,7 @@ class _InFile:
 class _OnStream:
     """Writes each user to standard output as he is whole."""
 
-    def __init__(self, inputs: Inputs, redactor: Redactor, write: Callable[[bytes], None]) -> None:
+    def __init__(self, inputs: Inputs, redactor: Redactor, write: Callable[[bytes], None], *, has_tally: bool) -> None:
         from connector.formats import FORMATS  # noqa: PLC0415 - the document needs none
 
         self._format = FORMATS[inputs.format]()
@@ -169,6 +173,7 @@ class _OnStream:
         self._allow_incomplete = inputs.allow_incomplete
         self._write = self._lines.write if self._lines else write
         self._write_out = write
+        self._has_tally = has_tally
         self._has_begun = False
         self._has_rows = False
 
@@ -179,7 +184,7 @@ class _OnStream:
         return False
 
     def collect(self) -> Collected:
-        return Chunk(self._format, self._clean, None)
+        return Chunk(self._format, self._clean, None, has_tally=self._has_tally)
 
     def take(self, place: int, result: UserResult, totals: Totals) -> None:  # noqa: ARG002
         chunk = result.chunk

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LO_TYPES = frozenset({"course", "learningProgram", "jobAid", "certification"})
 _LONGEST_CURSOR = 4_096
+_PLAIN_ALPHABET = str.maketrans("-_", "+/")
 
 
 class Status(StrEnum):
@@ -52,7 +53,7 @@ def decode_cursor(cursor: str) -> Counter[str] | None:
     """
     if len(cursor) > _LONGEST_CURSOR:
         return None
-    padded = cursor.translate(str.maketrans("-_", "+/")).rstrip("=")
+    padded = cursor.translate(_PLAIN_ALPHABET).rstrip("=")
     try:
         counts = json.loads(base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True))
     except (ValueError, RecursionError):

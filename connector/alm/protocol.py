@@ -133,8 +133,10 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
 
 def _parse_query(query: str) -> list[tuple[str, str]]:
     # ALM writes base64 into its links as it is: a plus there is a plus, not a form's space.
-    pairs = (part.partition("=") for part in query.split("&") if part)
-    return [(unquote(name), unquote(value) if "%" in value else value) for name, _, value in pairs]
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    if "%" not in query:
+        return [(name, value) for name, _, value in pairs]
+    return [(unquote(name), unquote(value)) for name, _, value in pairs]
 
 
 def _refuse_link(link: str, why: str) -> NoReturn:
