@@ -67,7 +67,7 @@ def load_inputs(
     redactor: Redactor,
     *,
     problems: Iterable[Problem] = (),
-    secrets_dir: Path = SECRETS_DIR,
+    secrets_dir: Path | None = SECRETS_DIR,
 ) -> tuple[Inputs, Credentials]:
     """Return what the run is told by *flags*, *environ*, the env-file that *flags* name, and *secrets_dir*.
 

@@ -35,15 +35,16 @@ from connector.inputs import Credentials, Inputs, load_inputs
 from connector.judge import SANDBOX
 from connector.progress import Progress
 from connector.redact import Redactor, cleaned_logs
-from connector.settings import Environment
+from connector.settings import SECRETS_DIR, Environment
 from connector.sinks import Sink, open_sink
 from connector.text import to_json
 from connector.threads import as_finished
 from connector.users import read_user_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
     from typing import TextIO
 
     from connector.alm.protocol import PageRequest
@@ -92,8 +93,16 @@ def run(**inputs: Any) -> Document:  # noqa: ANN401 - whatever is given is judge
     Raises the ConnectorError that the command would exit with. What could be read
     all the same (of PartialError) is its ``document``.
     """
+    return run_in(Environment(os.environ), inputs)
+
+
+def run_in(environ: Mapping[str, str], inputs: Mapping[str, Any], *, secrets_dir: Path | None = SECRETS_DIR) -> Document:
+    """Do what ``run`` does, with *environ* for the environment; without *secrets_dir* no file has a credential.
+
+    Raises as ``run`` does.
+    """
     redactor = Redactor()
-    loaded, credentials = load_inputs(inputs, Environment(os.environ), redactor)
+    loaded, credentials = load_inputs(inputs, environ, redactor, secrets_dir=secrets_dir)
     outcome = execute(loaded, credentials, redactor, clock=SystemClock(), stdin=sys.stdin)
     document: Document = json.loads(redactor.clean_document(to_json(outcome.document)))
     if outcome.error:

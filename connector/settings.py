@@ -66,15 +66,15 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def gather(flags: Mapping[str, Any], environ: Mapping[str, str], *, secrets_dir: Path) -> Given:
-    """Return what *flags*, *environ*, the file that the flag ``env_file`` names, and *secrets_dir* give.
+def gather(flags: Mapping[str, Any], environ: Mapping[str, str], *, secrets_dir: Path | None) -> Given:
+    """Return what *flags*, *environ*, the file that the flag ``env_file`` names, and *secrets_dir*, where there is one, give.
 
     Nothing is read that was not asked for: a ``.env`` that happens to lie in a
     repository could point the token at another host (CONTRACT.md, Inputs).
     """
     given_flags = {name: value for name, value in flags.items() if not _is_empty(value)}
     file_variables, problems = _read_env_file(given_flags.pop("env_file", None))
-    secrets, unread = _read_secrets(secrets_dir)
+    secrets, unread = _read_secrets(secrets_dir) if secrets_dir else (Environment(), ())
     settings = _settings(given_flags, (environ, file_variables, secrets))
     found = {name: getattr(settings, name) for name in settings.model_fields_set}
     # Flags are not matched with fields by pydantic-settings when they are none: those are judged as unknown inputs.

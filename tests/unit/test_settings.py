@@ -94,6 +94,11 @@ def test_gather__no_input_from_a_secret(secrets_dir: Path) -> None:
     assert gathered({}, {}, secrets_dir) == Given({}, {}, ())
 
 
+def test_gather__no_secrets_dir_at_all() -> None:
+    """Who brings the credentials himself has none of them mixed with files."""
+    assert gather({}, Environment({"ALM_ACCESS_TOKEN": CANARY}), secrets_dir=None).credentials.keys() == {"access_token"}
+
+
 def test_gather__secrets_dir_that_is_a_file(tmp_path: Path) -> None:
     """Where the secrets' directory is none, there are no secrets."""
     file = tmp_path / "secrets"
