@@ -8,6 +8,8 @@ WORKERS ?= auto
 # What a user's machine says about ALM is not the sandbox's business.
 CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_REFRESH_TOKEN
 
+COMPILE := $(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --python-version 3.11 pyproject.toml
+
 .PHONY: run test lint types unit mutants bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
@@ -38,11 +40,9 @@ docs: $(VENV)/.test ## write the tables of the README from the schemas
 	$(PY) -m docs.tables
 
 lock: $(VENV)/.test ## resolve the locks anew
-	$(PY) -m pip install --quiet uv
-	$(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade \
-		--python-version 3.11 pyproject.toml --output-file requirements.lock
-	$(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade \
-		--python-version 3.11 --extra test pyproject.toml --output-file requirements-test.lock
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --extra serve --output-file requirements-serve.lock
+	$(COMPILE) --extra test --output-file requirements-test.lock
 
 clean:
 	rm -rf $(VENV) build dist mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
