@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+set -euo pipefail
+python3 -m pip install --target package --platform manylinux2014_x86_64 --python-version 3.13 --only-binary :all: -r requirements.txt
+cp handler.py package/
+(cd package && python3 -m zipfile -c ../function.zip ./*)
+aws secretsmanager create-secret --name alm-enrollments --secret-string file://secret.json
+aws lambda create-function --function-name alm-enrollments --runtime python3.13 --handler handler.handler \
+  --zip-file fileb://function.zip --role "$ROLE_ARN" --timeout 30 --memory-size 512 \
+  --environment 'Variables={SECRET_ID=alm-enrollments}'
+aws lambda create-function-url-config --function-name alm-enrollments --auth-type NONE
+for action in lambda:InvokeFunctionUrl lambda:InvokeFunction; do
+  aws lambda add-permission --function-name alm-enrollments --statement-id "url-${action#*:}" --principal '*' --action "$action"
+done

@@ -1,0 +1,25 @@
+"""Answers direct invocations with the document of a run, and requests to the function's URL as the HTTP door does."""
+
+import json
+import os
+
+import boto3
+from apig_wsgi import make_lambda_handler
+
+import connector
+import connector.http
+
+INPUTS = ("user_id", "lo_types", "since", "state", "include")
+
+secret = boto3.client("secretsmanager").get_secret_value(SecretId=os.environ["SECRET_ID"])
+os.environ.update(json.loads(secret["SecretString"]))
+answer_request = make_lambda_handler(connector.http.application)
+
+
+def handler(event, context):
+    """Return an HTTP answer where *event* is a request, else the document; what it raises fails the invocation."""
+    if "requestContext" in event:
+        return answer_request(event, context)
+    # The rest of the time is for handing the document on.
+    seconds = context.get_remaining_time_in_millis() / 1000 * 0.9
+    return connector.run(deadline=seconds, **{name: event.get(name) for name in INPUTS})

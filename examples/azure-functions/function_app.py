@@ -1,0 +1,7 @@
+"""The HTTP door as a function app."""
+
+import azure.functions as func
+
+from connector.http import application
+
+app = func.WsgiFunctionApp(app=application, http_auth_level=func.AuthLevel.ANONYMOUS)
