@@ -35,9 +35,11 @@ bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.quota
 	$(PY) -m benchmarks.action
 	$(PY) -m benchmarks.scale
+	$(PY) -m benchmarks.serve
 
-docs: $(VENV)/.test ## write the tables of the README from the schemas
+docs: $(VENV)/.test ## write the tables of the pages, and the API documents, from the schemas
 	$(PY) -m docs.tables
+	$(PY) -m docs.openapi
 
 lock: $(VENV)/.test ## resolve the locks anew
 	$(COMPILE) --output-file requirements.lock

@@ -71,7 +71,7 @@ class _Command:
         self._redactor = Redactor()
         self._channels: tuple[Channel, ...] = ()
         self._named_users: tuple[str, ...] = ()
-        self._has_document = argv[:1] not in (["check"], ["sandbox"])
+        self._has_document = argv[:1] not in (["check"], ["sandbox"], ["serve"])
         self._has_open_group = False
         self._is_annotated = False
         self._has_records_on_stdout = False
@@ -87,6 +87,11 @@ class _Command:
             from connector.sandbox.command import main as serve  # noqa: PLC0415 - an HTTP server, which no other command needs
 
             return serve(self._argv[1:], out=sys.stdout)
+        if self._argv[:1] == ["serve"]:
+            from connector.http.command import main as serve_http  # noqa: PLC0415 - the same
+
+            self._redactor.add(self._environ.get("ALM_SERVE_KEY", "").strip())
+            return serve_http(self._argv[1:], self._environ, out=sys.stdout)
         line = parse_command_line(self._argv)
         if line.help or line.version:
             return _print([format_help() if line.help else f"{_PROGRAM} {__version__}\n"])

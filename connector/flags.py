@@ -18,6 +18,7 @@ COMMANDS = {
     "fetch": "read the enrollments and print the document (this is what runs where no command is named)",
     "merge": "join shards' output files: alm-enrollments merge FILE SHARD1 SHARD2 …; no network",
     "check": "try inputs, token and quota with a one-record read; print no document",
+    "serve": "answer HTTP requests with the document, for what can call nothing else; has a --help of its own",
     "sandbox": "serve a stand-in for ALM on this machine, to try things against; has a --help of its own",
 }
 _OWN_FLAGS = ("env_file", "output_dir", "dotenv", "debug", "help", "version")
@@ -77,7 +78,7 @@ def format_help() -> str:
 def _parser(rules: Mapping[str, Any]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="alm-enrollments",
-        usage="alm-enrollments [fetch | merge | check | sandbox] [--user-id ID …] [flags]",
+        usage="alm-enrollments [fetch | merge | check | serve | sandbox] [--user-id ID …] [flags]",
         description="Brings every enrollment of an Adobe Learning Manager learner into whatever runs next, or says what is missing.",
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100),

@@ -78,7 +78,7 @@ def load_inputs(
     for secret in given.credentials.values():
         redactor.add(secret.get_secret_value().strip())
     schema = load_schema("inputs")
-    values = {name: _read_value(value, schema["properties"].get(name, {})) for name, value in given.inputs.items()}
+    values = {name: read_value(value, schema["properties"].get(name, {})) for name, value in given.inputs.items()}
     credentials = {name: SecretStr(secret.get_secret_value().strip()) for name, secret in given.credentials.items()}
     found = [*problems, *given.problems, *find_problems(values, credentials, redactor)]
     if found:
@@ -95,7 +95,7 @@ def _hint(problems: list[Problem]) -> str:
     return "Nothing was sent; alm-enrollments --help tells every input."
 
 
-def _read_value(value: Any, rule: Mapping[str, Any]) -> Any:  # noqa: ANN401 - anything may be given; the schema judges it
+def read_value(value: Any, rule: Mapping[str, Any]) -> Any:  # noqa: ANN401 - anything may be given; the schema judges it
     """Return *value* in the type that *rule* asks for where it can be read so, else as it is for the schema to refuse."""
     if isinstance(value, str):
         return _READERS.get(rule.get("type", ""), str.strip)(value)

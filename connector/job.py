@@ -72,6 +72,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """One credential's token and quota gate, for every run on it."""
+
+    tokens: TokenSource
+    gate: QuotaGate
+
+
+@dataclass(frozen=True, slots=True)
 class Around:
     """What is around a run: *write* takes the records of a format that has no file, *watch* is called after each user and now and then."""
 
@@ -79,6 +87,8 @@ class Around:
     watch: Callable[[Progress], None] = lambda _: None
     #: Whether a summary is to tell of records that no document has.
     has_tally: bool = False
+    #: What other runs on the same credentials use as well.
+    shared: Shared | None = None
 
 
 NOTHING_AROUND = Around()
@@ -127,7 +137,7 @@ def execute(
     """
     watch = around.watch
     users = read_user_ids(inputs, stdin)
-    client = open_client(inputs, credentials, redactor, clock)
+    client = open_client(inputs, credentials, redactor, clock, around.shared)
     sink = open_sink(inputs, redactor, around.write, has_tally=around.has_tally)
     totals = Totals(is_of_many=users.total != 1)
     for entry in sink.prepare():
@@ -184,12 +194,13 @@ class _Asked:
                 yield user_id
 
 
-def open_client(inputs: Inputs, credentials: Credentials, redactor: Redactor, clock: Clock) -> Client:
-    """Return the client for ``base_url``: ALM itself, or the embedded sandbox with its own credentials."""
-    gate = QuotaGate(inputs.quota_share)
+def open_client(inputs: Inputs, credentials: Credentials, redactor: Redactor, clock: Clock, shared: Shared | None = None) -> Client:
+    """Return the client for ``base_url``: ALM itself, with what is *shared*, or the embedded sandbox with its own credentials."""
     deadline = Deadline(clock, inputs.deadline)
+    gate = QuotaGate(inputs.quota_share)
     if inputs.base_url != SANDBOX:
-        return Client(inputs.base_url, TokenSource(credentials, redactor), gate, deadline)
+        shared = shared or Shared(TokenSource(credentials, redactor), gate)
+        return Client(inputs.base_url, shared.tokens, shared.gate, deadline)
     from pydantic import SecretStr  # noqa: PLC0415
 
     from connector.sandbox import ACCESS_TOKEN, Sandbox, Settings  # noqa: PLC0415 - most runs ask ALM itself

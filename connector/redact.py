@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import re
+import threading
 import traceback
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -26,6 +27,8 @@ _ESCAPED = re.compile(r"""\\\\|["'/]""")
 _CUT = re.compile(r"(…|\\u2026)")
 _SHORTEST_BEGINNING = 6
 _SHORTEST_TRACE = 4
+# Runs side by side: removed from the list that a record of another run is just going through, a filter would have it skip the next one.
+_filters_lock = threading.Lock()
 
 
 class Redactor:
@@ -50,7 +53,8 @@ class Redactor:
         self._secrets.append(secret)
         for tell in self._announce:
             tell(secret)
-        self._forms.update(form for form in _forms(secret) if form)
+        # Other threads may be going through the set that there is.
+        self._forms = self._forms | {form for form in _forms(secret) if form}
         self._in_text = _pattern(self._forms)
         in_document = {form for form in self._forms if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()}
         self._in_document = _pattern(in_document)
@@ -104,13 +108,16 @@ class _CleanedRecords(logging.Filter):
 def cleaned_logs(redactor: Redactor, loggers: Iterable[str]) -> Iterator[None]:
     """Keep the secrets out of what *loggers* log inside, whoever writes it where."""
     cleaning = _CleanedRecords(redactor)
-    for name in loggers:
-        logging.getLogger(name).addFilter(cleaning)
+    cleaned = [logging.getLogger(name) for name in loggers]
+    with _filters_lock:
+        for logger in cleaned:
+            logger.filters = [*logger.filters, cleaning]
     try:
         yield
     finally:
-        for name in loggers:
-            logging.getLogger(name).removeFilter(cleaning)
+        with _filters_lock:
+            for logger in cleaned:
+                logger.filters = [one for one in logger.filters if one is not cleaning]
 
 
 def _without_end(text: str, forms: set[str]) -> str:

@@ -14,8 +14,12 @@ FOLDERS = (_SHIPPED / "schemas", _SHIPPED.parent / "schemas")
 
 @cache
 def load_schema(name: str) -> dict[str, Any]:
-    """Return the schema *name*: ``inputs``, ``enrollments-page`` or ``outputs``."""
-    paths = [folder / f"{name}.schema.json" for folder in FOLDERS]
-    path = next(path for path in paths if path.is_file())
-    schema: dict[str, Any] = json.loads(path.read_bytes())
+    """Return the schema *name*: ``inputs``, ``enrollments-page``, ``outputs`` or ``serve``."""
+    schema: dict[str, Any] = json.loads(read_file(f"{name}.schema.json"))
     return schema
+
+
+def read_file(name: str) -> bytes:
+    """Return what the file *name* beside the schemas holds."""
+    paths = [folder / name for folder in FOLDERS]
+    return next(path for path in paths if path.is_file()).read_bytes()

@@ -121,6 +121,8 @@ class Client:
                 attempt = Attempt(number, error, self._jitter())
                 match decide(attempt, now=self._clock.now(), seconds_left=self._deadline.left()):
                     case GiveUp(final):
+                        if final is not error and final.retry_at:
+                            self._close_gate(final, (final.retry_at - self._clock.now()).total_seconds())
                         raise final from error.__cause__
                     case Wait(seconds):
                         _log.warning(
@@ -134,11 +136,16 @@ class Client:
             number += 1
 
     def _hold_back(self, error: ConnectorError, seconds: float) -> None:
-        if error.http_status == requests.codes.too_many_requests:
-            now = self._clock.monotonic()
-            self._gate.close_until(now + seconds, now)
-        else:
+        if not self._close_gate(error, seconds):
             self._clock.sleep(seconds)
+
+    def _close_gate(self, error: ConnectorError, seconds: float) -> bool:
+        """Let nothing leave for *seconds* where the limiter has refused; other runs on the credential ask in vain, too."""
+        if error.http_status != requests.codes.too_many_requests:
+            return False
+        now = self._clock.monotonic()
+        self._gate.close_until(now + seconds, now)
+        return True
 
     def _fetch_authorized(self, request: PageRequest) -> Page:
         token = self._tokens.token(self._send_refresh)
@@ -177,7 +184,9 @@ class Client:
 
     def _wait_for_quota(self, seconds: float) -> None:
         if seconds >= self._deadline.left():
-            raise out_of_time(self._deadline.seconds, seconds, now=self._clock.now())
+            is_refused = self._gate.closed_for(self._clock.monotonic()) > 0
+            status = requests.codes.too_many_requests if is_refused else None
+            raise out_of_time(self._deadline.seconds, seconds, now=self._clock.now(), http_status=status)
         _log.debug("waiting %.2f s for the quota", seconds)
         with self._lock:
             self.waits += 1

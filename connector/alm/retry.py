@@ -80,12 +80,16 @@ def _past_deadline(error: ConnectorError, seconds: float, retry_at: datetime) ->
     )
 
 
-def out_of_time(deadline_seconds: float, wait_seconds: float, *, now: datetime) -> TemporaryError:
-    """Return the error of a run whose next request may leave only in *wait_seconds*, past its deadline."""
+def out_of_time(deadline_seconds: float, wait_seconds: float, *, now: datetime, http_status: int | None = None) -> TemporaryError:
+    """Return the error of a run whose next request may leave only in *wait_seconds*, past its deadline.
+
+    *http_status* is that of the answer which it has to wait for, where it is one.
+    """
     retry_at = _whole_second(now + timedelta(seconds=wait_seconds))
     return TemporaryError(
         f"The deadline of {deadline_seconds:g} s leaves no time for the next request, due in {wait_seconds:.1f} s.",
         hint=f"Run again after {retry_at:%Y-%m-%d %H:%M:%S} UTC, or give it a longer deadline.",
+        http_status=http_status,
         retry_at=retry_at,
     )
 

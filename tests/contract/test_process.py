@@ -151,7 +151,7 @@ def test_help__and_version(command: RunCommand) -> None:
     assert (told.exit_code, told.stderr, told.stdout.splitlines()[0]) == (
         0,
         "",
-        "usage: alm-enrollments [fetch | merge | check | sandbox] [--user-id ID …] [flags]",
+        "usage: alm-enrollments [fetch | merge | check | serve | sandbox] [--user-id ID …] [flags]",
     )
     assert (version.exit_code, version.stdout) == (0, "alm-enrollments 0.1.0\n")
     assert (of_sandbox.exit_code, of_sandbox.stdout.splitlines()[0]) == (0, "usage: alm-enrollments sandbox [--port N] [flags]")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 PAGE = (README.parent / "docs" / "GITHUB_ACTION.md").read_text(encoding="utf-8")
 SOURCES = [*(README.parent / "connector").rglob("*.py"), README.parent / "action.yml"]
-TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES if path.suffix == ".py" and "sandbox" not in path.parts]
+TREES = [
+    ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES if path.suffix == ".py" and not {"sandbox", "http"} & {*path.parts}
+]
 OURS = re.compile(r"(Usage|Partial|UnknownUser|Unreachable|UntrustedHost|Defect|Output|Temporary|Protocol|Refused|OutOfScope)Error")
 
 

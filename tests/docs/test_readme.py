@@ -94,9 +94,10 @@ def test_python__runs(block: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks("sh", page.read_text(encoding="utf-8"))])
 def test_sh__is_sound(block: str) -> None:
     """Every shell snippet parses, and names only targets, commands and variables that are there."""
-    help_text = subprocess.run(
-        [sys.executable, "-m", "connector", "--help"], cwd=CHECKOUT, capture_output=True, text=True, check=True
-    ).stdout
+    help_text = "".join(
+        subprocess.run([sys.executable, "-m", "connector", *command], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+        for command in (["--help"], ["serve", "--help"])
+    )
     targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
     subprocess.run(["bash", "-n", "-c", block], check=True)

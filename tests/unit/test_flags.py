@@ -15,7 +15,9 @@ from connector.schemas import load_schema
 
 CANARY = "canary-0042-secret"
 STRAY = Problem(
-    "the command line", "not understood: a word in it is no flag's value", "a command as its first word: fetch, merge, check, sandbox"
+    "the command line",
+    "not understood: a word in it is no flag's value",
+    "a command as its first word: fetch, merge, check, serve, sandbox",
 )
 # Every flag of CONTRACT.md's inputs: what help shows behind it, and after its description.
 FLAGS = [

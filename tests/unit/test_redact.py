@@ -6,6 +6,8 @@ import base64
 import json
 import logging
 import string
+import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -342,3 +344,51 @@ def test_clean_document__every_form_at_once() -> None:
 def test_clean_document__a_secret_without_a_long_word(secret: str) -> None:
     """A secret of marks, or of words too short to tell it by, is found all the same."""
     assert knowing(secret).clean_document(f"it is {secret}.") == "it is ***."
+
+
+def test_cleaned_logs__while_another_run_ends(heard: list[logging.LogRecord]) -> None:
+    """A run that ends while another one's record is on its way does not let that record pass uncleaned."""
+    mine, others = Redactor(), ExitStack()
+    mine.add("my-secret")
+    log = logging.getLogger("connector.test")
+
+    class Ending(logging.Filter):
+        def filter(self, _record: logging.LogRecord) -> bool:
+            others.close()
+            return True
+
+    others.enter_context(cleaned_logs(Redactor(), ["connector.test"]))
+    ending = Ending()
+    log.addFilter(ending)
+    with cleaned_logs(mine, ["connector.test"]):
+        log.warning("it is my-secret")
+    log.removeFilter(ending)
+
+    assert [record.getMessage() for record in heard] == ["it is ***"]
+    assert log.filters == []
+
+
+def test_add__while_others_clean() -> None:
+    """A secret may be learned while other threads clean their texts."""
+    redactor = Redactor()
+    failures: list[RuntimeError] = []
+    learned = threading.Event()
+
+    def clean() -> None:
+        while not learned.is_set():
+            try:
+                redactor.clean("cut…" * 50)
+            except RuntimeError as error:
+                failures.append(error)
+                return
+
+    cleaners = [threading.Thread(target=clean) for _ in range(4)]
+    for cleaner in cleaners:
+        cleaner.start()
+    for number in range(40):
+        redactor.add(f"secret-number-{number}")
+    learned.set()
+    for cleaner in cleaners:
+        cleaner.join()
+
+    assert failures == []

@@ -307,7 +307,7 @@ def test_fetch__quota_wait_past_deadline(open_client: OpenClient, gate: QuotaGat
         "code": 75,
         "message": "The deadline of 10 s leaves no time for the next request, due in 40.0 s.",
         "hint": "Run again after 2024-06-09 13:05:49 UTC, or give it a longer deadline.",
-        "http_status": None,
+        "http_status": 429,
         "request_id": None,
         "retry_at": "2024-06-09T13:05:49Z",
     }
@@ -567,6 +567,20 @@ def test_fetch__quota_closes_the_gate_for_all(open_client: OpenClient, gate: Quo
     open_client((429, {"retry-after": "200"}, b""), EMPTY, jitter=0.0).fetch(FIRST)
 
     assert gate.reserve(refused_at) == pytest.approx(200)
+
+
+def test_fetch__quota_stays_closed_past_the_deadline(open_client: OpenClient, gate: QuotaGate, clock: Clock, sent: Sent) -> None:
+    """A run that a 429 ends leaves the gate closed: the next one on the credential asks nothing, and may come at the same moment."""
+    messages = []
+
+    for _ in range(3):
+        with pytest.raises(TemporaryError) as caught:
+            open_client((429, {"retry-after": "200"}, b""), deadline=25, jitter=0.0).fetch(FIRST)
+        messages.append((caught.value.http_status, caught.value.retry_at))
+
+    assert len(sent) == 1
+    assert len(set(messages)) == 1
+    assert gate.reserve(clock.monotonic()) == pytest.approx(200, abs=1)
 
 
 def test_fetch__cause_is_kept(open_client: OpenClient) -> None:
