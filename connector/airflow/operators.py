@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -200,9 +201,9 @@ def _renamed(document: Document, error: str | None, local: str | None, named: st
     return renamed, error and error.replace(local, named)
 
 
-def _at(moment: datetime) -> Any:  # noqa: ANN401 - a class that Airflow 2 and 3 keep in different places
+def _at(moment: datetime) -> Any:  # noqa: ANN401 - a trigger, whose class Airflow 2 and 3 keep in different places
     try:
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # noqa: PLC0415
+        temporal = importlib.import_module("airflow.providers.standard.triggers.temporal")
     except ImportError:
-        from airflow.triggers.temporal import DateTimeTrigger  # noqa: PLC0415
-    return DateTimeTrigger(moment)
+        temporal = importlib.import_module("airflow.triggers.temporal")
+    return temporal.DateTimeTrigger(moment)

@@ -6,7 +6,7 @@ from typing import Any
 
 from connector import __version__
 
-CONNECTION_TYPE = "adobe_learning_manager"
+CONNECTION_TYPE = "alm"
 HOOK_NAME = "Adobe Learning Manager"
 #: Airflow's own form of a connection, in the words of ALM.
 HIDDEN_FIELDS = ["schema"]

@@ -38,7 +38,7 @@ class AlmRetryPolicy(RetryPolicy):
         if not can_pass(document):
             return RetryDecision.fail(reason)
         moment = retry_at(document)
-        return RetryDecision.retry(moment and max(moment - datetime.now(UTC), timedelta()), reason)
+        return RetryDecision.retry(max(moment - datetime.now(UTC), timedelta()) if moment else None, reason)
 
 
 def _printed(exception: BaseException) -> dict[str, Any] | None:
