@@ -85,7 +85,7 @@ class AlmHook(BaseHook):
 
 def _base_url(connection: Connection) -> str:
     host = connection.host or ""
-    if not host or "://" in host or host == SANDBOX:
+    if not host or host == SANDBOX:
         return host
-    port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}"
+    address = host if "://" in host else f"{connection.schema or 'https'}://{host}"
+    return f"{address}:{connection.port}" if connection.port else address

@@ -24,14 +24,13 @@ def fetched(path: str | None, *, has_journal: bool = False) -> Iterator[str | No
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
-        remote = ObjectStoragePath(path)
-        local = Path(folder, remote.name)
-        for file in (local, journal_of(local)) if has_journal else (local,):
+        local = Path(folder, ObjectStoragePath(path).name)
+        objects = {local: path, journal_of(local): f"{path}.users"} if has_journal else {local: path}
+        for file, named in objects.items():
             try:
-                _fetch(remote.parent / file.name, file)
+                _fetch(ObjectStoragePath(named), file)
             except FileNotFoundError as error:
-                problem = Problem("a file", f'"{remote.parent / file.name}"', "an object that is there")
-                raise UsageError.of([problem], hint="Nothing was sent.") from error
+                raise UsageError.of([Problem("a file", f'"{named}"', "an object that is there")], hint="Nothing was sent.") from error
         yield str(local)
 
 
@@ -47,23 +46,23 @@ def stored(path: str | None, *, resume: bool = False) -> Iterator[str | None]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
-        remote = ObjectStoragePath(path)
-        local = Path(folder, remote.name)
+        local = Path(folder, ObjectStoragePath(path).name)
         part, journal = Path(folder, f"{local.name}.part"), journal_of(local)
+        objects = {file: ObjectStoragePath(path + file.name.removeprefix(local.name)) for file in (local, part, journal)}
         as_fetched: dict[Path, stat_result] = {}
-        for file in (local, part, journal) if resume else ():
+        for file, remote in objects.items() if resume else ():
             with contextlib.suppress(FileNotFoundError):
-                _fetch(remote.parent / file.name, file)
+                _fetch(remote, file)
                 as_fetched[file] = file.stat()
         try:
             yield str(local)
         finally:
-            for file in (local, part, journal):
+            for file, remote in objects.items():
                 if file.is_file() and file.stat() != as_fetched.get(file):
-                    (remote.parent / file.name).fs.put_file(str(file), (remote.parent / file.name).path)
+                    remote.fs.put_file(str(file), remote.path)
             if journal.is_file() and not part.is_file():
                 # What an earlier run left unfinished is in the file, or was begun anew.
-                (remote.parent / part.name).unlink(missing_ok=True)
+                objects[part].unlink(missing_ok=True)
 
 
 def _is_remote(path: str) -> bool:
