@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class AlmRetryPolicy(RetryPolicy):
     """The ``retry_policy`` of a task that runs the connector, be it a DockerOperator, a KubernetesPodOperator or our own.
 
-    The document tells what failed: it is the last line that a container printed, and
-    the XCom of a pod and of our own operators. Where it is not to be found, the
+    The document tells what failed: it is the last of a container's lines that is one,
+    and the XCom of a pod and of our own operators. Where it is not to be found, the
     task's own settings hold.
     """
 
@@ -44,12 +45,11 @@ class AlmRetryPolicy(RetryPolicy):
 def _printed(exception: BaseException) -> dict[str, Any] | None:
     """Return the document of DockerOperator's exception, which has the container's lines."""
     lines = getattr(exception, "logs", None)
-    if not isinstance(lines, list) or not lines:
-        return None
-    try:
-        return _failed(json.loads(lines[-1]))
-    except (TypeError, ValueError):
-        return None
+    for line in reversed(lines if isinstance(lines, list) else []):
+        with contextlib.suppress(TypeError, ValueError):
+            if found := _failed(json.loads(line)):
+                return found
+    return None
 
 
 def _pushed(context: Context | None) -> dict[str, Any] | None:

@@ -101,7 +101,10 @@ def test_policy__by_the_xcom_of_a_pod(document: Any, tries: int, *, is_mapped: b
         ([json.dumps(document_of(67)).encode()], "fail", "exit code 67: It failed."),
         ([json.dumps(document_of(75))], "retry", "exit code 75: It failed."),
         ([json.dumps(document_of(65, 67, 69))], "retry", "exit code 65: It failed."),
-        ([json.dumps(document_of(77)), "Killed"], "default", None),
+        # An engine hands both streams on as it comes to them.
+        ([json.dumps(document_of(77)), "alm-enrollments: error: …"], "fail", "exit code 77: It failed."),
+        ([json.dumps(document_of(77)), json.dumps(document_of(75)), "{}"], "retry", "exit code 75: It failed."),
+        (["Killed"], "default", None),
         ([json.dumps({"error": "of another program"})], "default", None),
         (["null"], "default", None),
         ([], "default", None),
@@ -109,7 +112,7 @@ def test_policy__by_the_xcom_of_a_pod(document: Any, tries: int, *, is_mapped: b
     ],
 )
 def test_policy__by_what_a_container_printed(logs: Any, action: str, reason: str | None) -> None:
-    """DockerOperator's exception has the container's lines; the last one, where it is the document, decides."""
+    """DockerOperator's exception has the container's lines; the last one that is a document decides."""
     decision = AlmRetryPolicy().evaluate(DockerContainerFailedException("Docker container failed", logs=logs), 1, 3)
 
     assert (decision.action.value, decision.reason, decision.retry_delay) == (action, reason, None)
