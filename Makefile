@@ -10,7 +10,7 @@ CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_RE
 
 COMPILE := $(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --python-version 3.11 pyproject.toml
 
-.PHONY: run test lint types unit mutants bench docs lock clean
+.PHONY: run test lint types unit mutants engines bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
@@ -29,6 +29,9 @@ unit: $(VENV)/.test
 
 mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whether the tests notice
 	$(PY) -m tests.mutants
+
+engines: $(VENV)/.test ## the image under podman, the DAGs under Airflow 2 and 3: Debian or Ubuntu, as root or with sudo
+	$(PY) -m pytest -n 0 --durations=10 tests/container tests/airflow
 
 bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench

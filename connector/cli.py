@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "alm-enrollments"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENGINE_SECONDS = 0.1
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -75,6 +76,7 @@ class _Command:
         self._has_open_group = False
         self._is_annotated = False
         self._has_records_on_stdout = False
+        self._has_told = False
         self._watch: Bar | Lines | None = None
         self._totals: Totals | None = None
 
@@ -159,6 +161,7 @@ class _Command:
                 channel.open_group()
         if self._watch:
             self._watch.hide()
+        self._has_told = True
         _say(f"{_PROGRAM}: {one_line(self._redactor.clean(text))}")
 
     def close_group(self) -> None:
@@ -207,8 +210,14 @@ class _Command:
     def _print_document(self, text: str, _error: ConnectorError | None) -> None:
         # The document is the last line, also where both streams are one.
         self.close_group()
-        if not self._has_records_on_stdout:
-            _print([text, "\n"])
+        if self._has_records_on_stdout:
+            return
+        if self._has_told and os.getpid() == 1:
+            from connector.clock import SystemClock  # noqa: PLC0415
+
+            # A container's engine reads two pipes as it comes to them: what was told before is to be in its log before.
+            SystemClock().sleep(_ENGINE_SECONDS)
+        _print([text, "\n"])
 
     def _annotate(self, error: ConnectorError) -> None:
         self.close_group()

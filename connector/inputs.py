@@ -144,11 +144,12 @@ def _read_number(text: str) -> Any:  # noqa: ANN401
     return _whole(number) if math.isfinite(number) else text
 
 
-def _read_truth(text: str) -> Any:  # noqa: ANN401
+def read_truth(text: str) -> Any:  # noqa: ANN401
+    """Return whether *text* says true or false; itself where it says neither."""
     return _TRUTHS.get(text.strip().lower(), text)
 
 
-_READERS = {"array": _read_list, "integer": _read_number, "number": _read_number, "boolean": _read_truth}
+_READERS = {"array": _read_list, "integer": _read_number, "number": _read_number, "boolean": read_truth}
 
 
 def _freeze(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Inputs:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Installed with the tests, never the machine's own: where one is missing, starting it fails the test.
 TOOLS = Path(sys.executable).parent
+OUR_OWN = ("./", "docker://ghcr.io/OWNER/REPO:")
 PAGES = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")]
 WORKFLOWS = ".github/workflows/*.y*ml"
 STEPS = ("action.yml", WORKFLOWS)
@@ -54,9 +55,9 @@ def scripts(root: Path) -> Iterator[Script]:
 
 
 def uses(content: Any) -> Iterator[str]:
-    """Yield what *content* takes from elsewhere."""
+    """Yield what *content* takes from elsewhere; our own action and image, which a page names by version, are from here."""
     if isinstance(content, dict):
-        yield from (value for key, value in content.items() if key == "uses" and not value.startswith("./"))
+        yield from (value for key, value in content.items() if key == "uses" and not value.startswith(OUR_OWN))
     if isinstance(content, dict | list):
         for child in content.values() if isinstance(content, dict) else content:
             yield from uses(child)

@@ -205,7 +205,10 @@ def test_wheel__has_all_it_needs(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert entry == "[console_scripts]\nalm-enrollments = connector.__main__:run_command\n"
+    assert entry == (
+        "[console_scripts]\nalm-enrollments = connector.__main__:run_command\n\n"
+        "[apache_airflow_provider]\nprovider_info = connector.airflow.provider:get_provider_info\n"
+    )
     assert (finished.returncode, finished.stderr) == (0, "")
     assert json.loads(finished.stdout)["enrollment_count"] == 3
     assert (tmp_path / "installed" / "connector" / "py.typed").exists()

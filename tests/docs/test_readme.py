@@ -103,7 +103,7 @@ def test_sh__is_sound(block: str) -> None:
     subprocess.run(["bash", "-n", "-c", block], check=True)
 
     assert set(re.findall(r"^make (\w+)", block, flags=re.MULTILINE)) <= set(targets)
-    assert {name.removeprefix("ALM_").lower().replace("_", "-") for name in re.findall(r"ALM_\w+", block)} <= {
+    assert {name.removeprefix("ALM_").lower().replace("_", "-") for name in re.findall(r"\bALM_\w+", block)} <= {
         *re.findall(r"--([a-z-]+)", help_text),
         *(name.lower().replace("_", "-") for name in re.findall(r"ALM_(\w+)", help_text)),
     }
