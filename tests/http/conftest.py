@@ -17,12 +17,14 @@ import pytest
 import requests
 
 from connector.sandbox import ACCESS_TOKEN, Settings
-from connector.sandbox.faults import parse_faults
 from connector.sandbox.server import SandboxServer
 from connector.schemas import load_schema
+from tests.contract.conftest import StartSandbox, start_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+__all__ = ["StartSandbox", "start_sandbox"]
 
 CHECKOUT = Path(__file__).parents[2]
 KEY = "canary-serve-key/0+1=2"
@@ -93,14 +95,6 @@ class Serve(Protocol):
 
     def __call__(self, *argv: str, server: str = "waitress", alm: SandboxServer | None = None, **variables: str) -> Door:
         """Start it, in front of *alm* or else of the embedded sandbox; the fixture stops it."""
-        ...
-
-
-class StartSandbox(Protocol):
-    """Starts a sandbox with these faults and settings."""
-
-    def __call__(self, *faults: str, **settings: Any) -> SandboxServer:
-        """Start it; the fixture stops it."""
         ...
 
 
@@ -178,18 +172,3 @@ def _told_url(log: Path, process: subprocess.Popen[str]) -> str:
         except subprocess.TimeoutExpired:
             continue
     raise AssertionError(log.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def start_sandbox() -> Iterator[StartSandbox]:
-    """Return what starts sandboxes, without a limiter unless one is asked for."""
-    started: list[SandboxServer] = []
-
-    def start(*faults: str, **settings: Any) -> SandboxServer:
-        server = SandboxServer(Settings(**{"rate_per_minute": 0, "faults": parse_faults(faults), **settings}))
-        started.append(server)
-        return server.__enter__()
-
-    yield start
-    for server in started:
-        server.__exit__()
