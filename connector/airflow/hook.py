@@ -49,7 +49,8 @@ class AlmHook(BaseHook):
     def get_conn(self) -> Environment:
         """Return the connection as the variables that the command would be given; they do not print."""
         connection = self.get_connection(self.alm_conn_id)
-        extras = connection.extra_dejson
+        # Whatever is JSON is taken for an extra.
+        extras = connection.extra_dejson if isinstance(connection.extra_dejson, dict) else {}
         found = {name: extras.get(name) for name in self._FROM_EXTRAS}
         if connection.login:
             found |= {"client_id": connection.login, "client_secret": connection.password}
@@ -87,5 +88,7 @@ def _base_url(connection: Connection) -> str:
     host = connection.host or ""
     if not host or host == SANDBOX:
         return host
-    address = host if "://" in host else f"{connection.schema or 'https'}://{host}"
-    return f"{address}:{connection.port}" if connection.port else address
+    scheme, _, rest = host.rpartition("://")
+    name, slash, path = rest.partition("/")
+    port = f":{connection.port}" if connection.port else ""
+    return f"{scheme or connection.schema or 'https'}://{name}{port}{slash}{path}"

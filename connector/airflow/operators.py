@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,9 +13,9 @@ from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowExceptio
 
 from connector.airflow.failures import can_pass, retry_at
 from connector.airflow.hook import AlmHook
-from connector.airflow.storage import fetched, stored
+from connector.airflow.storage import fetched, is_remote, stored
 from connector.document import build_document
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Problem, UsageError
 from connector.inputs import read_truth
 from connector.merge import merge
 from connector.redact import Redactor
@@ -35,9 +36,29 @@ MOST_BYTES = 256 * 1024
 class _DocumentOperator(BaseOperator):
     """Ends with a document, which is its XCom, also where it fails."""
 
+    _is_at_work = False
+
+    def on_kill(self) -> None:
+        """End now, with what is whole in its place: all that Airflow 3 does on SIGTERM is to call this, and to kill some seconds later."""
+        if self._is_at_work:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def _outcome(self, do: Callable[[_Files], tuple[Document, ConnectorError | None]]) -> tuple[Document, str | None]:
+        """Return the document of what *do* does with its files, and the error's one line where it fails."""
+        with contextlib.ExitStack() as stack:
+            files = _Files(stack)
+            self._is_at_work = True
+            try:
+                document, error = do(files)
+            except ConnectorError as failed:
+                document, error = failed.document or build_document([], failed, requested=0, requests=0, allow_incomplete=False), failed
+            finally:
+                self._is_at_work = False
+        return files.renamed(document, str(error) if error else None)
+
     def _hand_on(self, document: Document) -> Document:
         size = len(to_json(document))
-        if size > MOST_BYTES:
+        if self.do_xcom_push and size > MOST_BYTES:
             raise AirflowFailException(
                 f"The document has {size:,} bytes, and XCom is given at most {MOST_BYTES:,}. Name an output_file: the records go there."
             )
@@ -46,6 +67,8 @@ class _DocumentOperator(BaseOperator):
         return document
 
     def _hand_on_failed(self, document: Document, context: Context) -> None:
+        if not self.do_xcom_push:
+            return
         size = len(to_json(document))
         if size > MOST_BYTES:
             self.log.warning("XCom is given no document: it has %d bytes, and at most %d are. The journal has it.", size, MOST_BYTES)
@@ -140,17 +163,13 @@ class AlmEnrollmentsOperator(_DocumentOperator):
 
     def _read(self) -> tuple[Document, str | None]:
         inputs = {name: getattr(self, name) for name in input_names()}
-        resume = read_truth(str(self.resume)) is True
-        with contextlib.ExitStack() as stack:
-            local_file = stack.enter_context(stored(self.output_file, resume=resume))
 
-            def read() -> tuple[Document, None]:
-                local_ids = stack.enter_context(fetched(self.user_ids_file))
-                local = {**inputs, "user_ids_file": local_ids, "output_file": local_file}
-                return AlmHook(self.alm_conn_id).run(**local), None
+        def read(files: _Files) -> tuple[Document, None]:
+            inputs["output_file"] = files.stored(self.output_file, resume=read_truth(str(self.resume)) is True)
+            inputs["user_ids_file"] = files.fetched(self.user_ids_file)
+            return AlmHook(self.alm_conn_id).run(**inputs), None
 
-            document, error = _outcome(read)
-        return _renamed(document, error, local_file, self.output_file)
+        return self._outcome(read)
 
 
 class AlmMergeOperator(_DocumentOperator):
@@ -171,35 +190,54 @@ class AlmMergeOperator(_DocumentOperator):
 
     def execute(self, context: Context) -> Document:
         """Join, and return the document. Raises AirflowFailException."""
-        with contextlib.ExitStack() as stack:
-            target = str(stack.enter_context(stored(self.output_file)))
 
-            def join() -> tuple[Document, ConnectorError | None]:
-                files = [str(stack.enter_context(fetched(path, has_journal=True))) for path in self.files]
-                return merge([target, *files], Redactor().clean_document)
+        def join(files: _Files) -> tuple[Document, ConnectorError | None]:
+            if not self.files or isinstance(self.files, str):
+                raise _refused(f"given {to_json(self.files)} as files", "a list of the shards' output files")
+            if self.output_file in self.files:
+                raise _refused(f'given "{self.output_file}" to be read and to be written', "a file to write that is none of the shards'")
+            target = files.stored(self.output_file)
+            return merge([target, *(files.fetched(path, has_journal=True) for path in self.files)], Redactor().clean_document)
 
-            document, error = _renamed(*_outcome(join), target, self.output_file)
+        document, error = self._outcome(join)
         if error is None:
             return self._hand_on(document)
         self._hand_on_failed(document, context)
         raise AirflowFailException(error)
 
 
-def _outcome(do: Callable[[], tuple[Document, ConnectorError | None]]) -> tuple[Document, str | None]:
-    """Return the document of what *do* does, and the error's one line where it fails."""
-    try:
-        document, error = do()
-    except ConnectorError as failed:
-        document, error = failed.document or build_document([], failed, requested=0, requests=0, allow_incomplete=False), failed
-    return document, str(error) if error else None
+class _Files:
+    """A task's files as local ones, and what they are really called."""
 
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._names: dict[str, str] = {}
 
-def _renamed(document: Document, error: str | None, local: str | None, named: str | None) -> tuple[Document, str | None]:
-    """Return both with the object's path where they have that of the *local* file which became it."""
-    if local is None or named is None or local == named:
+    def stored(self, path: Any, *, resume: bool = False) -> Any:  # noqa: ANN401 - whatever is given is judged by the inputs schema
+        """Return the local file that becomes the one at *path*. Raises OutputError where that cannot be written."""
+        return self._entered(stored, path, resume=resume)
+
+    def fetched(self, path: Any, *, has_journal: bool = False) -> Any:  # noqa: ANN401 - the same
+        """Return the local file with what is at *path*. Raises UsageError where nothing is."""
+        return self._entered(fetched, path, has_journal=has_journal)
+
+    def _entered(self, manager: Callable[..., contextlib.AbstractContextManager[str]], path: Any, **options: bool) -> Any:  # noqa: ANN401
+        if not is_remote(path):
+            return path
+        local = self._stack.enter_context(manager(path, **options))
+        self._names[local] = path
+        return local
+
+    def renamed(self, document: Document, error: str | None) -> tuple[Document, str | None]:
+        """Return both with the paths that were given in place of the local ones."""
+        for local, named in self._names.items():
+            document = json.loads(to_json(document).replace(to_json(local)[1:-1], to_json(named)[1:-1]))
+            error = error and error.replace(local, named)
         return document, error
-    renamed: Document = json.loads(to_json(document).replace(to_json(local)[1:-1], to_json(named)[1:-1]))
-    return renamed, error and error.replace(local, named)
+
+
+def _refused(given: str, allowed: str) -> UsageError:
+    return UsageError.of([Problem("merge", given, allowed)], hint="Nothing was written.")
 
 
 def _at(moment: datetime) -> Any:  # noqa: ANN401 - a trigger, whose class Airflow 2 and 3 keep in different places

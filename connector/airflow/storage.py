@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from connector.errors import Problem, UsageError
+from connector.errors import OutputError, Problem, UsageError
 from connector.journal import journal_of
 
 if TYPE_CHECKING:
@@ -18,11 +20,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def fetched(path: str | None, *, has_journal: bool = False) -> Iterator[str | None]:
-    """Give *path* where it is local, else a copy of the object that it names. Raises UsageError where there is none."""
-    if path is None or not _is_remote(path):
-        yield path
-        return
+def fetched(path: str, *, has_journal: bool = False) -> Iterator[str]:
+    """Give a copy of the object at *path*. Raises UsageError where there is none."""
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
         local = Path(folder, ObjectStoragePath(path).name)
         objects = {local: path, journal_of(local): f"{path}.users"} if has_journal else {local: path}
@@ -35,16 +34,15 @@ def fetched(path: str | None, *, has_journal: bool = False) -> Iterator[str | No
 
 
 @contextlib.contextmanager
-def stored(path: str | None, *, resume: bool = False) -> Iterator[str | None]:
-    """Give *path* where it is local, else a file that becomes the object which it names, with its journal, also where the run fails.
+def stored(path: str, *, resume: bool = False) -> Iterator[str]:
+    """Give a file that becomes the object at *path*, with its journal, also where the run fails.
 
     To *resume*, what an earlier run has stored is there. Records are put in their
     place before the journal that tells of them: after a kill in between, a run that
-    resumes refuses the file, and loses nobody.
+    resumes refuses the file, and loses nobody. Raises OutputError where nothing can be
+    written, before anything is read.
     """
-    if path is None or not _is_remote(path):
-        yield path
-        return
+    _check_writable(path)
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
         local = Path(folder, ObjectStoragePath(path).name)
         part, journal = Path(folder, f"{local.name}.part"), journal_of(local)
@@ -65,8 +63,23 @@ def stored(path: str | None, *, resume: bool = False) -> Iterator[str | None]:
                 objects[part].unlink(missing_ok=True)
 
 
-def _is_remote(path: str) -> bool:
-    return "://" in path
+def is_remote(path: object) -> bool:
+    """Return whether *path* is one of object storage."""
+    return isinstance(path, str) and "://" in path
+
+
+def _check_writable(path: str) -> None:
+    try:
+        if ObjectStoragePath(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe = ObjectStoragePath(f"{path}.check")
+        probe.fs.pipe_file(probe.path, b"")
+        probe.unlink()
+    except (ImportError, OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OutputError(
+            f"The output file {path} cannot be written: {reason}.", hint="Nothing was sent; mend it and run again."
+        ) from error
 
 
 def _fetch(remote: ObjectStoragePath, local: Path) -> None:

@@ -1,7 +1,7 @@
 """Every learner's enrollments by pods, in shards, to one file: for Airflow with apache-airflow-providers-cncf-kubernetes alone.
 
-In the namespace lie the claim enrollments, with learners.csv, and the secret alm with the key access-token:
-``kubectl create secret generic alm --from-file=access-token``. The pool alm has AT_ONCE slots:
+In the namespace lie the claim enrollments (ReadWriteMany where pods run on several nodes), with learners.csv, and the
+secret alm with the key access-token: ``kubectl create secret generic alm --from-file=access-token``. The pool alm has AT_ONCE slots:
 ``airflow pools set alm 4 'What asks ALM with one set of credentials'``.
 """
 
@@ -35,7 +35,8 @@ with DAG(
             k8s.V1Volume(name="data", persistent_volume_claim=k8s.V1PersistentVolumeClaimVolumeSource(claim_name="enrollments")),
         ],
         "volume_mounts": [k8s.V1VolumeMount(name="data", mount_path="/data")],
-        "security_context": k8s.V1PodSecurityContext(run_as_non_root=True, fs_group=65532),
+        # By number for the pod: the sidecar that hands XCom on has a root user of its own.
+        "security_context": k8s.V1PodSecurityContext(run_as_non_root=True, run_as_user=65532, run_as_group=65532, fs_group=65532),
         "container_security_context": k8s.V1SecurityContext(
             allow_privilege_escalation=False,
             read_only_root_filesystem=True,

@@ -197,10 +197,16 @@ class Cluster:
 
 def _security_options(spec: Resource, container: Resource) -> list[str]:
     context = container.get("securityContext", {})
-    user = engine.podman("image", "inspect", "--format={{.Config.User}}", container["image"])
-    if spec.get("securityContext", {}).get("runAsNonRoot") and not re.fullmatch(r"[1-9][0-9]*(:[0-9]+)?", user):
-        raise RefusedPodError(f'container has runAsNonRoot and image has non-numeric user or root: "{user}"')
-    options = [f"--cap-drop={name}" for name in context.get("capabilities", {}).get("drop", [])]
+    pod = spec.get("securityContext", {})
+    given = [str(pod[name]) for name in ("runAsUser", "runAsGroup") if name in pod]
+    users = [":".join(given) or engine.podman("image", "inspect", "--format={{.Config.User}}", container["image"])]
+    # The sidecar's image has root for its user.
+    users += [":".join(given) or "0"] if len(spec["containers"]) > 1 else []
+    for user in users if pod.get("runAsNonRoot") else ():
+        if not re.fullmatch(r"[1-9][0-9]*(:[0-9]+)?", user):
+            raise RefusedPodError(f'container has runAsNonRoot and image has non-numeric user or root: "{user}"')
+    options = [f"--user={users[0]}"] if given else []
+    options += [f"--cap-drop={name}" for name in context.get("capabilities", {}).get("drop", [])]
     if context.get("readOnlyRootFilesystem"):
         # podman's own writable folders are not there in a cluster.
         options += ["--read-only", "--read-only-tmpfs=false"]

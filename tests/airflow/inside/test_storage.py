@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import airflow
@@ -245,6 +246,89 @@ def test_stored__also_where_the_run_is_killed(memory: str) -> None:
         interrupted()
 
     assert found(memory) == {"out.ndjson.part": b"records\n"}
+
+
+def test_remote__ended_by_a_signal(memory: str, start_server: StartServer) -> None:
+    """On SIGTERM Airflow 3 calls on_kill from the signal's handler: it ends the run, with whoever is whole in the store."""
+    server = start_server("*:slow/0.4x*")
+    task = AlmEnrollmentsOperator(
+        task_id="read",
+        user_id=[str(number) for number in range(1000, 1012)],
+        concurrency=1,
+        format="ndjson",
+        output_file=f"{memory}/out.ndjson",
+    )
+    before = signal.signal(signal.SIGALRM, lambda *_: task.on_kill())
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            task.execute({})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert ended.value.code == 143
+    assert sorted(found(memory)) == ["out.ndjson.part", "out.ndjson.users"]
+    assert set() < users_in(found(memory)["out.ndjson.part"]) < set(task.user_id)
+    assert len(server.requests) < 12
+
+
+def test_on_kill__of_a_task_that_reads_nothing() -> None:
+    """Airflow calls on_kill after a timeout as well: then there is nothing to end."""
+    AlmEnrollmentsOperator(task_id="read", user_id="1").on_kill()
+
+
+@pytest.mark.parametrize("missing", ["file:///nowhere/at/all/out.ndjson", "nosuchstore://bucket/out.ndjson"])
+def test_remote__cannot_be_written(missing: str, run_dag: RunDag, server: TimedServer) -> None:
+    """Where nothing can be written, nothing is asked for, and no retry is made."""
+    ran = run_dag(lambda: AlmEnrollmentsOperator(task_id="read", user_id="20941371", format="ndjson", output_file=missing), retries=2)
+
+    ((kind, text),) = ran.errors
+    assert kind == "AirflowFailException"
+    assert text.startswith(f"The output file {missing} cannot be written: ")
+    assert ran.xcom()["error"]["code"] == 73
+    assert server.requests == []
+
+
+def test_remote__is_a_folder(run_dag: RunDag, server: TimedServer, tmp_path: Path) -> None:
+    """A folder is none that can be written."""
+    ran = run_dag(lambda: AlmEnrollmentsOperator(task_id="read", user_id="20941371", format="ndjson", output_file=tmp_path.as_uri()))
+
+    assert [text.split(":")[2].split(".")[0].strip() for _, text in ran.errors] == ["Is a directory"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_xcom__where_none_is_wanted(run_dag: RunDag, server: TimedServer, *, fails: bool) -> None:
+    """A task whose XCom is not to be pushed pushes none, of failures neither."""
+    user = "4041" if fails else "20941371"
+
+    ran = run_dag(lambda: AlmEnrollmentsOperator(task_id="read", user_id=user, do_xcom_push=False))
+
+    assert (ran.states, ran.xcom()) == ({"read": "failed" if fails else "success"}, None)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["{0}/1.ndjson", "{0}/2.ndjson"], 'given "{0}/1.ndjson" to be read and to be written'),
+        ("{0}/1.ndjson", 'given "{0}/1.ndjson" as files'),
+        (None, "given null as files"),
+    ],
+)
+def test_merge__of_no_list_of_others(files: Any, told: str, memory: str, run_dag: RunDag, server: TimedServer) -> None:
+    """A merge refuses to write over what it reads, and what is no list of files."""
+    shards(memory, run_dag)
+    before = found(memory)
+    given = [one.format(memory) for one in files] if isinstance(files, list) else files and files.format(memory)
+
+    ran = joined(run_dag, given, f"{memory}/1.ndjson", retries=1)
+
+    ((kind, text),) = ran.errors
+    assert kind == "AirflowFailException"
+    assert told.format(memory) in text
+    assert found(memory) == before
+    assert len(server.requests) > 0
 
 
 def shards(folder: str, run_dag: RunDag, names: tuple[str, ...] = ("1.ndjson", "2.ndjson"), **inputs: Any) -> list[str]:
