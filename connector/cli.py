@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "alm-enrollments"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_ENGINE_SECONDS = 0.1
+_ENGINE_SECONDS = 0.5
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from connector.airflow.failures import can_pass, retry_at
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+_MESSAGE = re.compile(r"alm-enrollments: .*\n")
 
 
 class AlmRetryPolicy(RetryPolicy):
@@ -45,8 +48,12 @@ class AlmRetryPolicy(RetryPolicy):
 def _printed(exception: BaseException) -> dict[str, Any] | None:
     """Return the document of DockerOperator's exception, which has the container's lines."""
     lines = getattr(exception, "logs", None)
-    for line in reversed(lines if isinstance(lines, list) else []):
-        with contextlib.suppress(TypeError, ValueError):
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        return None
+    # An engine hands both streams on as it comes to them: a message may stand in the middle of the document.
+    apart = _MESSAGE.sub("", "".join(f"{line}\n" for line in lines)).splitlines()
+    for line in (*reversed(lines), *reversed(apart)):
+        with contextlib.suppress(ValueError):
             if found := _failed(json.loads(line)):
                 return found
     return None

@@ -98,12 +98,17 @@ def test_policy__by_the_xcom_of_a_pod(document: Any, tries: int, *, is_mapped: b
     ("logs", "action", "reason"),
     [
         (["error: …", json.dumps(document_of(77))], "fail", "exit code 77: It failed."),
-        ([json.dumps(document_of(67)).encode()], "fail", "exit code 67: It failed."),
+        ([json.dumps(document_of(67)).encode()], "default", None),
         ([json.dumps(document_of(75))], "retry", "exit code 75: It failed."),
         ([json.dumps(document_of(65, 67, 69))], "retry", "exit code 65: It failed."),
         # An engine hands both streams on as it comes to them.
         ([json.dumps(document_of(77)), "alm-enrollments: error: …"], "fail", "exit code 77: It failed."),
         ([json.dumps(document_of(77)), json.dumps(document_of(75)), "{}"], "retry", "exit code 75: It failed."),
+        (
+            [f"{json.dumps(document_of(77))[:30]}alm-enrollments: error: …", json.dumps(document_of(77))[30:]],
+            "fail",
+            "exit code 77: It failed.",
+        ),
         (["Killed"], "default", None),
         ([json.dumps({"error": "of another program"})], "default", None),
         (["null"], "default", None),
