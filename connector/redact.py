@@ -122,7 +122,9 @@ def cleaned_logs(redactor: Redactor, loggers: Iterable[str]) -> Iterator[None]:
 
 def _without_end(text: str, forms: set[str]) -> str:
     """Return *text* with ``***`` for the beginning of a form that it ends with."""
-    lengths = [length for form in forms for length in range(_SHORTEST_BEGINNING, len(form)) if text.endswith(form[:length])]
+    lengths = [
+        length for form in forms for length in range(_SHORTEST_BEGINNING, min(len(form), len(text) + 1)) if text.endswith(form[:length])
+    ]
     return text[: -max(lengths)] + PLACEHOLDER if lengths else text
 
 

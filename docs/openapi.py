@@ -56,7 +56,7 @@ _REFUSALS = {
     HTTPStatus.TOO_MANY_REQUESTS: "ALM's quota is used up, or the server is busy; ask again after Retry-After.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect of this program.",
     HTTPStatus.BAD_GATEWAY: "ALM cannot be reached, refuses the token, or fails.",
-    HTTPStatus.GATEWAY_TIMEOUT: "No whole answer of ALM's came within the deadline; ask again at `error.retry_at`.",
+    HTTPStatus.GATEWAY_TIMEOUT: "No whole answer of ALM's came, in time or in five attempts; ask again, at `error.retry_at` if there.",
 }
 _OF_BODIES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is larger than {LARGEST_BODY // 1024} KB.",

@@ -180,7 +180,12 @@ class Client:
             booked_at = self._clock.monotonic()
             seconds = self._gate.reserve(booked_at, self._jitter())
             if seconds > 0:
-                self._wait_for_quota(seconds)
+                try:
+                    self._wait_for_quota(seconds)
+                except BaseException:
+                    # Other runs on the credential would wait for a request that never leaves.
+                    self._gate.give_back(booked_at)
+                    raise
 
     def _wait_for_quota(self, seconds: float) -> None:
         if seconds >= self._deadline.left():

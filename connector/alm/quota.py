@@ -95,6 +95,12 @@ class QuotaGate:
                 for_place += jitter / rate
             return max(for_place, self._closed_until - now, 0.0)
 
+    def give_back(self, booked_at: float) -> None:
+        """Free a place booked at that moment that is not used; where the limiter has refused since, it counts for nothing already."""
+        with self._lock:
+            if self._closed_at <= booked_at:
+                self._fill = max(self._fill - 1, 0.0)
+
     def closed_for(self, now: float) -> float:
         """Return the seconds for which nothing may leave at all."""
         with self._lock:

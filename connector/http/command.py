@@ -148,8 +148,9 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that is no host's name"
         problem = Problem(
-            "--host and --port", f"{host} and {port}, which cannot be served: {error.strerror}", "an address of this machine, a free port"
+            "--host and --port", f"{host} and {port}, which cannot be served: {reason}", "an address of this machine, a free port"
         )
         raise UsageError.of([problem], hint="Nothing was started.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -144,6 +145,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             max_request_header_size=_LARGEST_HEAD,
             # It refuses what has as many bytes as this.
             max_request_body_size=LARGEST_BODY + 1,
+            # The document is in memory as it is: learners' records go into no temporary file, and need no place for one.
+            outbuf_overflow=sys.maxsize,
             log_socket_errors=False,
             asyncore_use_poll=True,
         )

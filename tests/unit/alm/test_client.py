@@ -314,6 +314,20 @@ def test_fetch__quota_wait_past_deadline(open_client: OpenClient, gate: QuotaGat
     assert (sent, slept) == ([], [])
 
 
+def test_fetch__a_place_that_is_not_used_is_given_back(open_client: OpenClient, gate: QuotaGate, clock: Clock) -> None:
+    """Runs that end because their turn comes too late keep nobody waiting: the next one's wait is what it would have been without them."""
+    while gate.reserve(clock.monotonic()) < 30:
+        pass
+    waits = []
+
+    for _ in range(3):
+        with pytest.raises(TemporaryError) as caught:
+            open_client(EMPTY, deadline=10, jitter=0.0).fetch(FIRST)
+        waits.append(caught.value.message)
+
+    assert len(set(waits)) == 1
+
+
 def test_fetch__waits_for_quota(open_client: OpenClient, gate: QuotaGate, clock: Clock, slept: list[float]) -> None:
     """A wait that the deadline allows is kept, then the request leaves."""
     client = open_client(EMPTY)

@@ -318,3 +318,53 @@ def test_quota_gate__threads() -> None:
         waits = sorted(threads.map(gate.reserve, [0.0] * 200))
 
     assert waits == pytest.approx([*[0.0] * 100, *[SECONDS_EACH * number for number in range(1, 101)]])
+
+
+def test_give_back__frees_one_place() -> None:
+    """A place that is given back is the next request's, and no more than one."""
+    gate = QuotaGate()
+    while (wait := gate.reserve(0.0)) == 0:
+        pass
+
+    gate.give_back(0.0)
+
+    assert gate.reserve(0.0) == pytest.approx(wait)
+    assert gate.reserve(0.0) > wait
+
+
+def test_give_back__of_an_empty_bucket() -> None:
+    """A bucket holds no less than nothing: what has drained already is not given back a second time."""
+    given, untouched = QuotaGate(), QuotaGate()
+    given.reserve(0.0)
+    given.give_back(1e6)
+    given.reserve(1e6)
+    untouched.reserve(1e6)
+    given.give_back(2e6)
+    given.give_back(2e6)
+
+    assert [given.reserve(2e6) for _ in range(102)] == [untouched.reserve(2e6) for _ in range(102)]
+
+
+def test_give_back__after_a_refusal() -> None:
+    """Places booked before the limiter refused count for nothing: none of them is to be given back."""
+    refused, given = QuotaGate(), QuotaGate()
+    for gate in (refused, given):
+        gate.reserve(0.0)
+        gate.close_until(5.0, 1.0)
+
+    given.give_back(0.5)
+
+    assert given.reserve(10.0) == refused.reserve(10.0)
+    assert [given.reserve(10.0) for _ in range(20)] == [refused.reserve(10.0) for _ in range(20)]
+
+
+def test_give_back__of_a_place_behind_a_refusal() -> None:
+    """A place booked since, at the same moment too, is given back."""
+    gate = QuotaGate()
+    gate.close_until(5.0, 1.0)
+    waits = []
+    for _ in range(2):
+        waits.append(gate.reserve(1.0))
+        gate.give_back(1.0)
+
+    assert waits[0] == waits[1]

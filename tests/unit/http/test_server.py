@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,3 +136,39 @@ def test_stop__heeds_the_deadline() -> None:
             server.trigger.close()
 
     assert has_ended
+
+
+def test_answers__stay_in_memory() -> None:
+    """An answer of megabytes that is slowly taken is in no temporary file: it has learners' records, and the disk may be read-only."""
+    body = b"x" * 8_000_000
+
+    class Large:
+        deadline = 5.0
+
+        def __call__(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ARG002 - as WSGI names it
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+
+    def nameless() -> set[str]:
+        paths = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return {path for path in paths if path.endswith("(deleted)")}
+
+    before = nameless()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = Server(Large(), listening, 1)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        with socket.create_connection(listening.getsockname(), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            # The head goes first: something of the body says that all of it is kept by now.
+            taken = 0
+            while taken < 10_000:
+                taken += len(connection.recv(1_000))
+            opened = nameless() - before
+            while piece := connection.recv(1_000_000):
+                taken += len(piece)
+        server.stop()
+        thread.join()
+
+    assert opened == set()
+    assert taken > len(body)
