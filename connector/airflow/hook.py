@@ -28,13 +28,13 @@ class AlmHook(BaseHook):
     Its password is an access token. Or login and password are the client id and
     secret, and ``refresh_token`` among its extras makes access tokens. Its host is
     ALM's address, with or without ``https://``; ``sandbox`` is the embedded stand-in.
+    Neither the worker's environment nor its ``/run/secrets`` takes part.
     """
 
     conn_name_attr = "alm_conn_id"
     default_conn_name = "alm_default"
     conn_type = CONNECTION_TYPE
     hook_name = HOOK_NAME
-    #: Found in the connection alone: neither the worker's environment nor its files take part.
     _FROM_EXTRAS: ClassVar = ("access_token", "refresh_token")
 
     def __init__(self, alm_conn_id: str = default_conn_name) -> None:
