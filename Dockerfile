@@ -7,11 +7,11 @@ FROM docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6
 
 FROM base AS build
 WORKDIR /build
-COPY requirements-serve.lock ./
+COPY requirements/serve.lock requirements/
 # Scripts of the packages, those that activate the venv, and the packages' own tests have nobody to run them.
 RUN python3 -m venv --without-pip /opt/alm-enrollments \
     && python3 -m pip --python /opt/alm-enrollments/bin/python3 install --quiet --no-cache-dir --no-compile \
-        --require-hashes --no-deps --only-binary :all: --requirement requirements-serve.lock \
+        --require-hashes --no-deps --only-binary :all: --requirement requirements/serve.lock \
     && find /opt/alm-enrollments/bin -type f -delete \
     && find /opt/alm-enrollments/lib -type d \( -name tests -o -name benchmarks -o -name sboms \) -prune -exec rm -r {} +
 COPY LICENSE ./

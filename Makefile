@@ -31,7 +31,7 @@ mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whet
 	$(PY) -m tests.mutants
 
 engines: $(VENV)/.test ## the image under podman, the DAGs under Airflow 2 and 3: Debian or Ubuntu, as root or with sudo
-	$(PY) -m pytest -n 0 --durations=10 tests/container tests/airflow
+	$(PY) -m pytest -n 0 --durations=10 tests/integrations/container tests/integrations/airflow
 
 bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench
@@ -41,13 +41,13 @@ bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.serve
 
 docs: $(VENV)/.test ## write the tables of the pages, and the API documents, from the schemas
-	$(PY) -m docs.tables
-	$(PY) -m docs.openapi
+	$(PY) -m scripts.tables
+	$(PY) -m scripts.openapi
 
 lock: $(VENV)/.test ## resolve the locks anew
-	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --extra serve --output-file requirements-serve.lock
-	$(COMPILE) --extra test --output-file requirements-test.lock
+	$(COMPILE) --output-file requirements/run.lock
+	$(COMPILE) --extra serve --output-file requirements/serve.lock
+	$(COMPILE) --extra test --output-file requirements/test.lock
 
 clean:
 	rm -rf $(VENV) build dist mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -56,10 +56,10 @@ $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'
 	@echo "setting up $(VENV)" >&2; $(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements.lock | $(PY)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
+$(VENV)/.run: requirements/run.lock | $(PY)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements/run.lock
 	@touch $@
 
-$(VENV)/.test: requirements-test.lock | $(PY)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements-test.lock
+$(VENV)/.test: requirements/test.lock | $(PY)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements/test.lock
 	@touch $@ $(VENV)/.run

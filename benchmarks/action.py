@@ -26,31 +26,56 @@ COMMAND = (sys.executable, "-m", "connector")
 def main() -> None:
     """Print the table."""
     (step,) = yaml.safe_load((CHECKOUT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]
-    with tempfile.TemporaryDirectory() as root, SandboxServer(Settings(rate_per_minute=0)) as server:
+    with (
+        tempfile.TemporaryDirectory() as root,
+        SandboxServer(Settings(rate_per_minute=0)) as server,
+    ):
         script = Path(root, "step.sh")
         script.write_text(step["run"], encoding="utf-8")
-        told = {"ALM_ACCESS_TOKEN": ACCESS_TOKEN, "ALM_BASE_URL": server.url, "ALM_USER_ID": "20941371", "PYTHONPATH": str(CHECKOUT)}
-        runner = {"GITHUB_ACTION_PATH": str(CHECKOUT), "GITHUB_OUTPUT": f"{root}/output", "RUNNER_TOOL_CACHE": f"{root}/tools"}
+        told = {
+            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
+            "ALM_BASE_URL": server.url,
+            "ALM_USER_ID": "20941371",
+            "PYTHONPATH": str(CHECKOUT),
+        }
+        runner = {
+            "GITHUB_ACTION_PATH": str(CHECKOUT),
+            "GITHUB_OUTPUT": f"{root}/output",
+            "RUNNER_TOOL_CACHE": f"{root}/tools",
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environ = {**os.environ, **told, **runner, "PATH": path}
         action = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script))
         print("| what | measured | promised |\n|---|---|---|")
         # The first job of a runner fetches the wheels; those that follow find them.
-        first = [seconds_to_output(action, {**environ, "RUNNER_TEMP": tempfile.mkdtemp(dir=root)}) for _ in range(RUNS + 1)][1:]
-        print(f"| the action's first use in a job, wheels kept | {statistics.median(first):.2f} s | at most 3 s |", flush=True)
+        first = [
+            seconds_to_output(action, {**environ, "RUNNER_TEMP": tempfile.mkdtemp(dir=root)})
+            for _ in range(RUNS + 1)
+        ][1:]
+        print(
+            f"| the action's first use in a job, wheels kept | {statistics.median(first):.2f} s | at most 3 s |",
+            flush=True,
+        )
         later = {**environ, "RUNNER_TEMP": tempfile.mkdtemp(dir=root)}
         seconds_to_output(action, later)
-        pairs = [(seconds_to_output(action, later), seconds_to_output(COMMAND, environ)) for _ in range(RUNS)]
+        pairs = [
+            (seconds_to_output(action, later), seconds_to_output(COMMAND, environ))
+            for _ in range(RUNS)
+        ]
         more = statistics.median(one - other for one, other in pairs)
         ours, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
-        print(f"| a later use, beyond the bare command | {more:.2f} s ({ours:.2f} s to {bare:.2f} s) | at most 0.3 s |")
+        print(
+            f"| a later use, beyond the bare command | {more:.2f} s ({ours:.2f} s to {bare:.2f} s) | at most 0.3 s |"
+        )
 
 
 def seconds_to_output(command: tuple[str, ...], environ: dict[str, str]) -> float:
     """Return the seconds from the start of *command* to the first of its document. Raises CalledProcessError where it fails."""
     reading, writing = os.pipe()
     began = time.perf_counter()
-    with subprocess.Popen(command, env=environ, stdout=writing, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - this project's own
+    with subprocess.Popen(
+        command, env=environ, stdout=writing, stderr=subprocess.DEVNULL
+    ) as process:
         os.close(writing)
         with os.fdopen(reading, "rb") as output:
             output.read(1)

@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.alm.completeness import Witness
+from connector.alm.completeness import CompletenessTracker
 from connector.alm.protocol import PageRequest, Query, first_request, next_request, read_page
 from connector.alm.records import read_enrollments
-from connector.alm.selection import Selection
 from connector.clock import SystemClock
-from connector.document import UserResult, build_document
+from connector.output.document import UserResult, build_document
+from connector.runner.selection import Selection
 from connector.sandbox import ACCESS_TOKEN, Request, Sandbox, Settings
 from connector.sandbox.server import SandboxServer
 from connector.text import to_json
@@ -108,16 +108,20 @@ def recorded_pages() -> tuple[PageRequest, list[bytes]]:
 
 def document_of(first: PageRequest, bodies: list[bytes]) -> str:
     """Return the printed document of *bodies*, through everything but HTTP."""
-    witness, selection = Witness(), Selection(since=None, most=None, newest_first=False)
+    witness, selection = CompletenessTracker(), Selection(since=None, most=None, newest_first=False)
     kept: list[Enrollment] = []
     for body in bodies:
         page = read_page(first, {}, body)
         enrollments = read_enrollments(page)
         following = next_request(first, page.next_link)
-        witness.observe([(one.id, one.lo_type) for one in enrollments], following.cursor if following else None)
+        witness.observe(
+            [(one.id, one.lo_type) for one in enrollments], following.cursor if following else None
+        )
         kept += selection.take(enrollments)
     result = UserResult(first.user_id, kept, witness.verdict())
-    return to_json(build_document([result], None, requested=1, requests=len(bodies), allow_incomplete=False))
+    return to_json(
+        build_document([result], None, requested=1, requests=len(bodies), allow_incomplete=False)
+    )
 
 
 def cpu_of(work: Callable[[], object]) -> Callable[[], float]:
@@ -145,7 +149,10 @@ def pairs(ours: Callable[[], float], floor: Callable[[], float]) -> tuple[float,
 
 def row(what: str, unit: str, most: float, ours: float, floor: float, ratio: float) -> None:
     """Print one line of the table."""
-    print(f"| {what} | {ours:.1f} {unit} | {floor:.1f} {unit} | {ratio:.2f} | {most:.2f} |", flush=True)
+    print(
+        f"| {what} | {ours:.1f} {unit} | {floor:.1f} {unit} | {ratio:.2f} | {most:.2f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

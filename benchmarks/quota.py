@@ -20,14 +20,26 @@ def main() -> None:
     """Print the table."""
     print("| what | of the bound | refused (429) | promised |\n|---|---|---|---|")
     row(f"one run, {USERS} users", runs=1, share=1.0, promised="at least 95 %, none")
-    row(f"four runs at once, {USERS} users each", runs=4, share=1.0, promised="at least 80 %, at most 5 %")
+    row(
+        f"four runs at once, {USERS} users each",
+        runs=4,
+        share=1.0,
+        promised="at least 80 %, at most 5 %",
+    )
     row(f"one run with half a share, {USERS} users", runs=1, share=0.5, promised="half the rate")
 
 
 def row(what: str, *, runs: int, share: float, promised: str) -> None:
     """Measure *runs* at once and print their line. Raises CalledProcessError where one of them fails."""
-    with SandboxServer(Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=10 * PAGES)) as server:
-        told = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": ACCESS_TOKEN, "ALM_LO_TYPES": "all", "ALM_QUOTA_SHARE": str(share)}
+    with SandboxServer(
+        Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=10 * PAGES)
+    ) as server:
+        told = {
+            "ALM_BASE_URL": server.url,
+            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
+            "ALM_LO_TYPES": "all",
+            "ALM_QUOTA_SHARE": str(share),
+        }
         environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), **told}
         began = time.monotonic()
         processes = [started(environ, first=1_000_000 * (run + 1)) for run in range(runs)]
@@ -38,7 +50,10 @@ def row(what: str, *, runs: int, share: float, promised: str) -> None:
         raise subprocess.CalledProcessError(max(codes), "connector")
     bound = (runs * USERS * PAGES - BURST) / (PER_MINUTE / 60 * share)
     refused = statuses.count(429)
-    print(f"| {what} | {bound / seconds:.0%} | {refused} of {len(statuses)} ({refused / len(statuses):.1%}) | {promised} |", flush=True)
+    print(
+        f"| {what} | {bound / seconds:.0%} | {refused} of {len(statuses)} ({refused / len(statuses):.1%}) | {promised} |",
+        flush=True,
+    )
 
 
 def started(environ: dict[str, str], *, first: int) -> subprocess.Popen[bytes]:

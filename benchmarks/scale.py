@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import RECORDS, cpu_of, pairs, recorded_pages
-from connector.alm.completeness import Witness
+from connector.alm.completeness import CompletenessTracker
 from connector.alm.protocol import next_request, read_page
 from connector.alm.records import read_enrollments
-from connector.alm.selection import Selection
-from connector.chunk import Chunk
 from connector.formats.lines import Ndjson
+from connector.output.buffer import RecordBuffer
 from connector.redact import Redactor
+from connector.runner.selection import Selection
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.server import SandboxServer
 
@@ -77,13 +77,23 @@ def memory_of_records() -> None:
     for what, few, many in (("one learner", 1, 1), ("learners of 56", 10, 750)):
         of_few = median_peak(range(1_000, 1_000 + few), 560 // few, "--format", "ndjson")
         of_many = median_peak(range(1_000, 1_000 + many), 42_000 // many, "--format", "ndjson")
-        row(f"peak memory, 42,000 records against 560, {what}", f"{of_many:.1f} MB", f"{of_few:.1f} MB", of_many / of_few, "at most 1.05")
+        row(
+            f"peak memory, 42,000 records against 560, {what}",
+            f"{of_many:.1f} MB",
+            f"{of_few:.1f} MB",
+            of_many / of_few,
+            "at most 1.05",
+        )
 
 
 def memory_of_ids() -> None:
     """Compare the peak memory of a million ids on standard input, most of them another shard's, with that of a hundredth."""
-    of_many = median_peak(range(1_000_000, 2_000_000), 0, "--shard", "1/100", "--format", "ndjson", runs=1)
-    of_few = median_peak(range(1_000_000, 1_010_000), 0, "--shard", "1/100", "--format", "ndjson", runs=1)
+    of_many = median_peak(
+        range(1_000_000, 2_000_000), 0, "--shard", "1/100", "--format", "ndjson", runs=1
+    )
+    of_few = median_peak(
+        range(1_000_000, 1_010_000), 0, "--shard", "1/100", "--format", "ndjson", runs=1
+    )
     row(
         "peak memory, 1,000,000 ids of which 1 % are read, against 10,000",
         f"{of_many:.1f} MB",
@@ -102,15 +112,21 @@ def cpu_of_a_record() -> None:
             json.loads(body)
 
     ours, least, ratio = pairs(cpu_of(lambda: written(first, bodies)), cpu_of(floor))
-    row(f"CPU a record, page to NDJSON line ({RECORDS} records)", f"{ours:.1f} µs", f"{least:.1f} µs json.loads", ratio, "at most 3.5")
+    row(
+        f"CPU a record, page to NDJSON line ({RECORDS} records)",
+        f"{ours:.1f} µs",
+        f"{least:.1f} µs json.loads",
+        ratio,
+        "at most 3.5",
+    )
 
 
 def written(first: PageRequest, bodies: Iterable[bytes]) -> None:
     """Do with *bodies* all that a run does, but for HTTP."""
     redactor = Redactor()
     redactor.add(DOCUMENTED_TOKEN)
-    witness, selection = Witness(), Selection(since=None, most=None, newest_first=False)
-    chunk = Chunk(Ndjson(), redactor.clean_document, None, has_tally=False)
+    witness, selection = CompletenessTracker(), Selection(since=None, most=None, newest_first=False)
+    chunk = RecordBuffer(Ndjson(), redactor.clean_document, None, has_tally=False)
     for body in bodies:
         page = read_page(first, {}, body)
         enrollments = read_enrollments(page)
@@ -122,7 +138,10 @@ def written(first: PageRequest, bodies: Iterable[bytes]) -> None:
 
 def users_at_once() -> None:
     """Compare 16 users at once with one after the other, where each answer takes its time."""
-    with SandboxServer(Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=30), latency_seconds=0.05) as server:
+    with SandboxServer(
+        Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=30),
+        latency_seconds=0.05,
+    ) as server:
         users = range(1_000, 1_400)
         at_once = seconds_of(ours(server.url, "--concurrency", "16"), users)
         in_turn = seconds_of(ours(server.url, "--concurrency", "1"), users)
@@ -137,21 +156,43 @@ def users_at_once() -> None:
 
 def side_by_side() -> None:
     """Compare with what people do today, for the same users: a requests loop on one connection, and curl with jq."""
-    with SandboxServer(Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=30), latency_seconds=0.05) as server:
+    with SandboxServer(
+        Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=30),
+        latency_seconds=0.05,
+    ) as server:
         users = range(1_000, 1_040)
         ourselves = seconds_of(ours(server.url), users)
         loop = seconds_of([sys.executable, "-c", LOOP, server.url, ACCESS_TOKEN], users)
-        row("40 learners of 3 pages, 50 ms an answer: a requests loop", f"{ourselves:.1f} s", f"{loop:.1f} s", loop / ourselves, "")
+        row(
+            "40 learners of 3 pages, 50 ms an answer: a requests loop",
+            f"{ourselves:.1f} s",
+            f"{loop:.1f} s",
+            loop / ourselves,
+            "",
+        )
         if shutil.which("curl") and shutil.which("jq"):
             curl = seconds_of(["bash", "-c", CURL, "bash", server.url, ACCESS_TOKEN], users)
-            row("the same: curl and jq", f"{ourselves:.1f} s", f"{curl:.1f} s", curl / ourselves, "")
+            row(
+                "the same: curl and jq", f"{ourselves:.1f} s", f"{curl:.1f} s", curl / ourselves, ""
+            )
         else:
             print("| the same: curl and jq | not installed here | | | |", flush=True)
 
 
 def ours(url: str, *flags: str) -> list[str]:
     """Return the command that reads the users of standard input."""
-    reaching = ["--base-url", url, "--user-ids-file", "-", "--lo-types", "all", "--deadline", "3600", "--format", "ndjson"]
+    reaching = [
+        "--base-url",
+        url,
+        "--user-ids-file",
+        "-",
+        "--lo-types",
+        "all",
+        "--deadline",
+        "3600",
+        "--format",
+        "ndjson",
+    ]
     return [sys.executable, "-m", "connector", *reaching, *flags]
 
 
@@ -165,7 +206,16 @@ def median_peak(users: Iterable[int], enrollments: int, *flags: str, runs: int =
 @contextlib.contextmanager
 def sandbox_apart(enrollments: int) -> Iterator[str]:
     """Serve a sandbox in a process of its own: what starts a command lends it its own peak memory."""
-    flags = ["--port", "0", "--rate-limit", str(PER_MINUTE), "--burst", str(BURST), "--enrollments", str(enrollments)]
+    flags = [
+        "--port",
+        "0",
+        "--rate-limit",
+        str(PER_MINUTE),
+        "--burst",
+        str(BURST),
+        "--enrollments",
+        str(enrollments),
+    ]
     command = [sys.executable, "-m", "connector", "sandbox", *flags]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this project's own command
         told = process.stdout.readline() if process.stdout else ""
@@ -188,7 +238,9 @@ def usage_of(command: list[str], users: Iterable[int]) -> tuple[float, float]:
         listed.writelines(f"{user}\n" for user in users)
         listed.seek(0)
         # This project's own command, and what it is compared with.
-        process = subprocess.Popen(command, env=environ, stdin=listed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        process = subprocess.Popen(
+            command, env=environ, stdin=listed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -22,10 +22,10 @@ from urllib.parse import parse_qs
 import requests
 
 from connector.clock import SystemClock
-from connector.http.server import SPARE_THREADS, Server
-from connector.http.wsgi import ARRIVED_AT, Application, make_application
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.server import SandboxServer
+from connector.server.app import ARRIVED_AT, Application, make_application
+from connector.server.listener import SPARE_THREADS, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,12 +61,18 @@ def main() -> None:
             own = json.loads(door.stdout.read())
         refused = [request["status"] for request in alm.requests].count(429)
     print("| what | measured | promised |\n|---|---|---|")
-    told_statuses = ", ".join(f"{number} with {status}" for status, number in sorted(statuses.items()))
+    told_statuses = ", ".join(
+        f"{number} with {status}" for status, number in sorted(statuses.items())
+    )
     print(f"| {CALLERS} callers at once for {SECONDS:g} s, answers | {told_statuses} | no 5xx |")
     print(f"| the same, refused by ALM's limiter | {refused} of {len(alm.requests)} | none |")
     cuts = statistics.quantiles(own, n=100)
-    print(f"| our own share of an answer, median and p99 | {cuts[49] * 1000:.0f} ms, {cuts[98] * 1000:.0f} ms | p99 at most 50 ms |")
-    print(f"| memory after {SETTLED:g} s, and at the end | {memory[0]:.1f} MB, {memory[1]:.1f} MB | flat |")
+    print(
+        f"| our own share of an answer, median and p99 | {cuts[49] * 1000:.0f} ms, {cuts[98] * 1000:.0f} ms | p99 at most 50 ms |"
+    )
+    print(
+        f"| memory after {SETTLED:g} s, and at the end | {memory[0]:.1f} MB, {memory[1]:.1f} MB | flat |"
+    )
 
 
 def under_load(url: str, process: int) -> tuple[Counter[int], tuple[float, float]]:
@@ -81,7 +87,14 @@ def under_load(url: str, process: int) -> tuple[Counter[int], tuple[float, float
             while time.monotonic() < ends_at:
                 # Of two pages at most: what is measured is the door.
                 query = {"user_id": str(next(users)), "max_enrollments": "20"}
-                statuses[session.get(f"{url}/v1/enrollments", params=query, headers={"X-API-Key": KEY}, timeout=60).status_code] += 1
+                statuses[
+                    session.get(
+                        f"{url}/v1/enrollments",
+                        params=query,
+                        headers={"X-API-Key": KEY},
+                        timeout=60,
+                    ).status_code
+                ] += 1
 
     callers = [threading.Thread(target=call) for _ in range(CALLERS)]
     for caller in callers:
@@ -96,7 +109,9 @@ def under_load(url: str, process: int) -> tuple[Counter[int], tuple[float, float
 
 def resident_mb(process: int) -> float:
     """Return the resident memory of *process*."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
+    found = re.search(
+        r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    )
     return int(found[1]) / 1024 if found else 0.0
 
 
@@ -149,14 +164,21 @@ class Measured:
         """Answer, and measure it from the moment that the request had arrived."""
         answer = self._application(environ, start_response)
         user_id = parse_qs(environ["QUERY_STRING"])["user_id"][0]
-        self.own.append(time.monotonic() - environ[ARRIVED_AT] - self._not_ours.seconds.pop(user_id, 0.0))
+        self.own.append(
+            time.monotonic() - environ[ARRIVED_AT] - self._not_ours.seconds.pop(user_id, 0.0)
+        )
         return answer
 
 
 def door() -> None:
     """Serve until SIGTERM, then print what was measured."""
     waits = Waits()
-    measured = Measured(make_application(os.environ, secrets_dir=None, most_reads=THREADS - SPARE_THREADS, clock=waits), waits)
+    measured = Measured(
+        make_application(
+            os.environ, secrets_dir=None, most_reads=THREADS - SPARE_THREADS, clock=waits
+        ),
+        waits,
+    )
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         server = Server(measured, listening, THREADS)
         signal.signal(signal.SIGTERM, lambda *_: server.stop())

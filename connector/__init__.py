@@ -10,31 +10,31 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import (
+    AuthenticationError,
     ConnectorError,
     OutputError,
     PartialError,
     ProtocolError,
-    RefusedError,
     TemporaryError,
-    UnknownUserError,
     UnreachableError,
     UsageError,
+    UserNotFoundError,
 )
 
 if TYPE_CHECKING:
-    from connector.job import run
+    from connector.runner import run
 
 __version__ = "0.1.0"
 __all__ = [
+    "AuthenticationError",
     "ConnectorError",
     "OutputError",
     "PartialError",
     "ProtocolError",
-    "RefusedError",
     "TemporaryError",
-    "UnknownUserError",
     "UnreachableError",
     "UsageError",
+    "UserNotFoundError",
     "__version__",
     "run",
 ]
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module's own attributes
     """Import what reads enrollments when it is first asked for: ``alm-enrollments --help`` has no use for it."""
     if name != "run":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from connector.job import run  # noqa: PLC0415
+    from connector.runner import run  # noqa: PLC0415
 
     return run
 

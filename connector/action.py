@@ -1,7 +1,7 @@
 """What the GitHub Action runs: its own packages, once a job and beside the user's, then the command. Standard library alone.
 
 Started by path and isolated (``python -I``): nothing of the workspace is on the module path, and the user's
-Python stays as it is. The packages are those of ``requirements.lock``, held to its hashes at every installation,
+Python stays as it is. The packages are those of ``requirements/run.lock``, held to its hashes at every installation,
 wherever the wheels come from.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-_LOCK = CHECKOUT / "requirements.lock"
+_LOCK = CHECKOUT / "requirements/run.lock"
 _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 _WHAT = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(_LOCK))
 # What the user tells pip stays (an index, a proxy, a certificate), but for where packages go and for what they are made.
@@ -73,7 +73,10 @@ def installed_packages(environ: Mapping[str, str]) -> Path:
     # Elsewhere than on a runner nothing is reused: in a folder that everyone can write, a name can be taken.
     home = Path(environ.get("RUNNER_TEMP") or tempfile.mkdtemp(prefix="alm-enrollments-"))
     kind = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
-    folder = home / f"alm-enrollments-{hashlib.sha256(_LOCK.read_bytes() + kind.encode()).hexdigest()[:16]}"
+    folder = (
+        home
+        / f"alm-enrollments-{hashlib.sha256(_LOCK.read_bytes() + kind.encode()).hexdigest()[:16]}"
+    )
     if folder.is_dir():
         return folder
     try:
@@ -87,7 +90,8 @@ def installed_packages(environ: Mapping[str, str]) -> Path:
     except OSError as error:
         if not folder.is_dir():
             raise UnreachableError(
-                f"The action's packages cannot be put into {home}: {error.strerror}.", hint="Nothing was sent; mend it and run again."
+                f"The action's packages cannot be put into {home}: {error.strerror}.",
+                hint="Nothing was sent; mend it and run again.",
             ) from error
     return folder
 
@@ -102,7 +106,9 @@ def _install(folder: Path, environ: Mapping[str, str]) -> None:
         return
     with tempfile.TemporaryDirectory(dir=wheels) as fetched:
         # From where nothing else lies: a foreign wheel that pip would rather take cannot come between.
-        reason = _pip(("download", *_WHAT, "--dest", fetched), environ) or _pip((*install, fetched), environ)
+        reason = _pip(("download", *_WHAT, "--dest", fetched), environ) or _pip(
+            (*install, fetched), environ
+        )
         if reason:
             raise UnreachableError(
                 f"The action's packages cannot be installed: {reason}.",
@@ -129,7 +135,11 @@ def _wheels_folder(folder: Path, environ: Mapping[str, str]) -> Path:
 
 def _pip(command: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
     """Return why pip could not do *command*; ``None`` where it could."""
-    told = {name: value for name, value in environ.items() if name not in _LEFT_OUT and not name.startswith("ALM_")}
+    told = {
+        name: value
+        for name, value in environ.items()
+        if name not in _LEFT_OUT and not name.startswith("ALM_")
+    }
     finished = subprocess.run(  # noqa: S603 - this Python's own pip, with words of this module
         [sys.executable, "-I", *_PIP, *command],
         env={**told, **_PUT_RIGHT},
@@ -144,7 +154,11 @@ def _pip(command: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
 
 
 def _said(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+    lines = [
+        line.strip()
+        for line in stderr.splitlines()
+        if line.strip() and not line.startswith("WARNING")
+    ]
     # A traceback quotes what pip was told, an index's or a proxy's password included.
     if any(line.startswith("Traceback ") for line in lines):
         kind = re.match(r"[\w.]*(: \[Errno \d+\] [\w ]+)?", lines[-1])

@@ -3,15 +3,15 @@
 ConnectorError
  ├── UsageError        64  inputs invalid, credentials missing
  ├── PartialError      65  some users failed, the others were read
- ├── UnknownUserError  67  ALM knows no such user
+ ├── UserNotFoundError  67  ALM knows no such user
  ├── UnreachableError  69  the host cannot be resolved or reached
  │    └── UntrustedHostError   TLS is not trusted, or a proxy refuses
- ├── DefectError       70  a defect of this program
+ ├── InternalError       70  a defect of this program
  ├── OutputError       73  an output cannot be written
  ├── TemporaryError    75  quota, 5xx, timeouts, broken bodies, the deadline: after retries
  ├── ProtocolError     76  the answer breaks the API's contract
- ├── RefusedError      77  the token, or its refresh, is refused
- │    └── OutOfScopeError      the token does not reach this user
+ ├── AuthenticationError      77  the token, or its refresh, is refused
+ │    └── PermissionDeniedError      the token does not reach this user
  └── InterruptedRun   130  SIGINT; 143 for SIGTERM
 """
 
@@ -78,7 +78,9 @@ class ConnectorError(Exception):
         return self.exit_code
 
 
-def _rebuilt(kind: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]) -> ConnectorError:
+def _rebuilt(
+    kind: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ConnectorError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
@@ -98,7 +100,9 @@ class Problem:
         allowed = f"allowed: {self.allowed}" if self.allowed else ""
         near = f"did you mean {self.near}?" if self.near else ""
         advice = "; ".join(filter(None, (allowed, near)))
-        return f"{self.name} is {self.given} ({advice})" if advice else f"{self.name} is {self.given}"
+        return (
+            f"{self.name} is {self.given} ({advice})" if advice else f"{self.name} is {self.given}"
+        )
 
 
 class UsageError(ConnectorError):
@@ -126,7 +130,7 @@ class PartialError(ConnectorError):
     exit_code = 65
 
 
-class UnknownUserError(ConnectorError):
+class UserNotFoundError(ConnectorError):
     """ALM knows no such user."""
 
     exit_code = 67
@@ -142,7 +146,7 @@ class UntrustedHostError(UnreachableError):
     """The host's certificate is not trusted, or a proxy refuses the way to it: asking again would not mend it."""
 
 
-class DefectError(ConnectorError):
+class InternalError(ConnectorError):
     """This program is wrong."""
 
     exit_code = 70
@@ -166,13 +170,13 @@ class ProtocolError(ConnectorError):
     exit_code = 76
 
 
-class RefusedError(ConnectorError):
+class AuthenticationError(ConnectorError):
     """ALM refuses the token, or to refresh it, or what the token may read."""
 
     exit_code = 77
 
 
-class OutOfScopeError(RefusedError):
+class PermissionDeniedError(AuthenticationError):
     """The token is accepted, but does not reach this user: others it may."""
 
 
@@ -180,7 +184,9 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - what happened is an interr
     """A signal ended the run: 128 and the signal's number, as shells count it."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__("The run was stopped by a signal.", hint="Nothing was half-written; run it again.")
+        super().__init__(
+            "The run was stopped by a signal.", hint="Nothing was half-written; run it again."
+        )
         self.signal_number = signal_number
 
     @property

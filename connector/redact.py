@@ -56,7 +56,11 @@ class Redactor:
         # Other threads may be going through the set that there is.
         self._forms = self._forms | {form for form in _forms(secret) if form}
         self._in_text = _pattern(self._forms)
-        in_document = {form for form in self._forms if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()}
+        in_document = {
+            form
+            for form in self._forms
+            if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()
+        }
         self._in_document = _pattern(in_document)
         self._traces = _traces(in_document)
 
@@ -68,7 +72,11 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return *text*, a message, with ``***`` for each secret, and for the beginning of one that a cut has left."""
-        return text if self._in_text is None else self._in_text.sub(PLACEHOLDER, self._without_beginnings(text))
+        return (
+            text
+            if self._in_text is None
+            else self._in_text.sub(PLACEHOLDER, self._without_beginnings(text))
+        )
 
     def clean_document(self, text: str) -> str:
         """Return *text*, a JSON document, with ``***`` for each secret that cannot be mistaken for part of an id."""
@@ -99,7 +107,9 @@ class _CleanedRecords(logging.Filter):
         """Take the secrets out of *record*'s message and traceback."""
         record.msg, record.args = self._redactor.clean(record.getMessage()), ()
         if record.exc_info:
-            record.exc_text = self._redactor.clean("".join(traceback.format_exception(record.exc_info[1])))
+            record.exc_text = self._redactor.clean(
+                "".join(traceback.format_exception(record.exc_info[1]))
+            )
             record.exc_info = None
         return True
 
@@ -123,7 +133,10 @@ def cleaned_logs(redactor: Redactor, loggers: Iterable[str]) -> Iterator[None]:
 def _without_end(text: str, forms: set[str]) -> str:
     """Return *text* with ``***`` for the beginning of a form that it ends with."""
     lengths = [
-        length for form in forms for length in range(_SHORTEST_BEGINNING, min(len(form), len(text) + 1)) if text.endswith(form[:length])
+        length
+        for form in forms
+        for length in range(_SHORTEST_BEGINNING, min(len(form), len(text) + 1))
+        if text.endswith(form[:length])
     ]
     return text[: -max(lengths)] + PLACEHOLDER if lengths else text
 
@@ -131,7 +144,10 @@ def _without_end(text: str, forms: set[str]) -> str:
 def _pattern(forms: set[str]) -> re.Pattern[str] | None:
     longest_first = sorted(forms, key=len, reverse=True)
     # The document writes every second of two number signs that meet as an escape.
-    written = (_ESCAPED.sub(_any_escape, re.escape(form).replace(r"\#", r"(?:\#|\\u0023)")) for form in longest_first)
+    written = (
+        _ESCAPED.sub(_any_escape, re.escape(form).replace(r"\#", r"(?:\#|\\u0023)"))
+        for form in longest_first
+    )
     # Percent-encoding may be written in either case.
     return re.compile("|".join(written), re.IGNORECASE) if forms else None
 
@@ -141,7 +157,9 @@ def _traces(forms: set[str]) -> frozenset[str] | None:
     found = {max(re.findall("[a-z0-9]+", form.lower()), key=len, default="") for form in forms}
     if any(len(trace) < _SHORTEST_TRACE for trace in found):
         return None
-    return frozenset(trace for trace in found if not any(other != trace and other in trace for other in found))
+    return frozenset(
+        trace for trace in found if not any(other != trace and other in trace for other in found)
+    )
 
 
 def _any_escape(escaped: re.Match[str]) -> str:

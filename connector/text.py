@@ -8,7 +8,9 @@ from typing import Any
 
 def one_line(text: str) -> str:
     """Return *text* as one line in which nothing is a command, a control character or a new line."""
-    visible = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    visible = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
     # GitHub and Azure obey ##[…] and ##vso[…] in mid-line.
     return visible.replace("##", "#\\u0023")
 
@@ -18,4 +20,6 @@ def to_json(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
 
     GitHub and Azure obey ``##[…]`` and ``##vso[…]`` in mid-line (CONTRACT.md, Output).
     """
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("##", "#\\u0023")
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace(
+        "##", "#\\u0023"
+    )

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from connector.airflow.provider import CONNECTION_TYPE, HIDDEN_FIELDS, HOOK_NAME, PLACEHOLDERS, RELABELING
-from connector.errors import ConnectorError, OutOfScopeError, UnknownUserError, UsageError
-from connector.job import run_in
-from connector.judge import SANDBOX
-from connector.settings import PREFIX, Environment
+from connector.airflow.provider import (
+    CONNECTION_TYPE,
+    HIDDEN_FIELDS,
+    HOOK_NAME,
+    PLACEHOLDERS,
+    RELABELING,
+)
+from connector.errors import ConnectorError, PermissionDeniedError, UsageError, UserNotFoundError
+from connector.runner import run_in
+from connector.settings.problems import SANDBOX
+from connector.settings.sources import PREFIX, Environment
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-    from connector.document import Document
+    from connector.output.document import Document
 
 # Nobody has it: that ALM does not know him is said to those alone whose token it takes.
 _NOBODY = "0"
@@ -44,7 +50,11 @@ class AlmHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the form of a connection looks, for Airflow before 3.2."""
-        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+        return {
+            "hidden_fields": HIDDEN_FIELDS,
+            "relabeling": RELABELING,
+            "placeholders": PLACEHOLDERS,
+        }
 
     def get_conn(self) -> Environment:
         """Return the connection as the variables that the command would be given; they do not print."""
@@ -57,7 +67,9 @@ class AlmHook(BaseHook):
         elif connection.password:
             found["access_token"] = connection.password
         found["base_url"] = _base_url(connection)
-        return Environment({PREFIX + name.upper(): str(value) for name, value in found.items() if value})
+        return Environment(
+            {PREFIX + name.upper(): str(value) for name, value in found.items() if value}
+        )
 
     def run(self, **inputs: Any) -> Document:  # noqa: ANN401 - whatever is given is judged by the inputs schema
         """Return the document of ``connector.run``. Raises the ConnectorError that it raises."""
@@ -75,10 +87,16 @@ class AlmHook(BaseHook):
         """Return whether ALM takes the credentials, and what it said: what the button Test shows."""
         try:
             self.run(user_id=_NOBODY, deadline=_TEST_SECONDS)
-        except UnknownUserError:
-            return True, f"ALM answers and takes the credentials (asked for user {_NOBODY}, whom it does not know)."
-        except OutOfScopeError:
-            return True, "ALM answers and takes the credentials; they do not reach every user: admin:read does."
+        except UserNotFoundError:
+            return (
+                True,
+                f"ALM answers and takes the credentials (asked for user {_NOBODY}, whom it does not know).",
+            )
+        except PermissionDeniedError:
+            return (
+                True,
+                "ALM answers and takes the credentials; they do not reach every user: admin:read does.",
+            )
         except ConnectorError as error:
             return False, str(error)
         return True, "ALM answers and takes the credentials."

@@ -9,17 +9,22 @@ import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowException, AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import (
+    XCOM_RETURN_KEY,
+    AirflowException,
+    AirflowFailException,
+    BaseOperator,
+)
 
 from connector.airflow.failures import can_pass, retry_at
 from connector.airflow.hook import AlmHook
 from connector.airflow.storage import fetched, is_remote, stored
-from connector.document import build_document
 from connector.errors import ConnectorError, Problem, UsageError
-from connector.inputs import read_truth
-from connector.merge import merge
+from connector.output.document import build_document
+from connector.output.merge import merge
 from connector.redact import Redactor
-from connector.settings import input_names
+from connector.settings import read_truth
+from connector.settings.sources import input_names
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from connector.document import Document
+    from connector.output.document import Document
 
 #: Bytes of a document that XCom, and so Airflow's database, is given.
 MOST_BYTES = 256 * 1024
@@ -43,7 +48,9 @@ class _DocumentOperator(BaseOperator):
         if self._is_at_work:
             raise SystemExit(128 + signal.SIGTERM)
 
-    def _outcome(self, do: Callable[[_Files], tuple[Document, ConnectorError | None]]) -> tuple[Document, str | None]:
+    def _outcome(
+        self, do: Callable[[_Files], tuple[Document, ConnectorError | None]]
+    ) -> tuple[Document, str | None]:
         """Return the document of what *do* does with its files, and the error's one line where it fails."""
         with contextlib.ExitStack() as stack:
             files = _Files(stack)
@@ -51,7 +58,11 @@ class _DocumentOperator(BaseOperator):
             try:
                 document, error = do(files)
             except ConnectorError as failed:
-                document, error = failed.document or build_document([], failed, requested=0, requests=0, allow_incomplete=False), failed
+                document, error = (
+                    failed.document
+                    or build_document([], failed, requested=0, requests=0, allow_incomplete=False),
+                    failed,
+                )
             finally:
                 self._is_at_work = False
         return files.renamed(document, str(error) if error else None)
@@ -63,7 +74,12 @@ class _DocumentOperator(BaseOperator):
                 f"The document has {size:,} bytes, and XCom is given at most {MOST_BYTES:,}. Name an output_file: the records go there."
             )
         completeness, users = document["completeness"], document["users"]
-        self.log.info("%d enrollments of %d users: %s", document["enrollment_count"], users["read"], completeness["status"])
+        self.log.info(
+            "%d enrollments of %d users: %s",
+            document["enrollment_count"],
+            users["read"],
+            completeness["status"],
+        )
         return document
 
     def _hand_on_failed(self, document: Document, context: Context) -> None:
@@ -71,7 +87,11 @@ class _DocumentOperator(BaseOperator):
             return
         size = len(to_json(document))
         if size > MOST_BYTES:
-            self.log.warning("XCom is given no document: it has %d bytes, and at most %d are. The journal has it.", size, MOST_BYTES)
+            self.log.warning(
+                "XCom is given no document: it has %d bytes, and at most %d are. The journal has it.",
+                size,
+                MOST_BYTES,
+            )
             return
         context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=document)
 
@@ -151,13 +171,28 @@ class AlmEnrollmentsOperator(_DocumentOperator):
             raise AirflowFailException(error)
         task, moment = context["ti"], retry_at(document)
         is_tried_again = task.try_number <= task.max_tries
-        if is_tried_again and moment and moment > datetime.now(UTC) and not getattr(self, "retry_policy", None):
-            self.log.warning("%s Deferred until %s, to be tried again then.", error, document["error"]["retry_at"])
-            self.defer(trigger=_at(moment), method_name=self.fail_when_due.__name__, kwargs={"message": error})
+        if (
+            is_tried_again
+            and moment
+            and moment > datetime.now(UTC)
+            and not getattr(self, "retry_policy", None)
+        ):
+            self.log.warning(
+                "%s Deferred until %s, to be tried again then.",
+                error,
+                document["error"]["retry_at"],
+            )
+            self.defer(
+                trigger=_at(moment),
+                method_name=self.fail_when_due.__name__,
+                kwargs={"message": error},
+            )
         raise AirflowException(error)
 
     # A DAG's own test() hands on the event and leaves the message out.
-    def fail_when_due(self, context: Context, event: object, message: str = "ALM can be asked again.") -> NoReturn:  # noqa: ARG002
+    def fail_when_due(
+        self, context: Context, event: object, message: str = "ALM can be asked again."
+    ) -> NoReturn:
         """Fail now that another try can succeed: Airflow's own retry comes after it."""
         raise AirflowException(message)
 
@@ -165,7 +200,9 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         inputs = {name: getattr(self, name) for name in input_names()}
 
         def read(files: _Files) -> tuple[Document, None]:
-            inputs["output_file"] = files.stored(self.output_file, resume=read_truth(str(self.resume)) is True)
+            inputs["output_file"] = files.stored(
+                self.output_file, resume=read_truth(str(self.resume)) is True
+            )
             inputs["user_ids_file"] = files.fetched(self.user_ids_file)
             return AlmHook(self.alm_conn_id).run(**inputs), None
 
@@ -193,11 +230,19 @@ class AlmMergeOperator(_DocumentOperator):
 
         def join(files: _Files) -> tuple[Document, ConnectorError | None]:
             if not self.files or isinstance(self.files, str):
-                raise _refused(f"given {to_json(self.files)} as files", "a list of the shards' output files")
+                raise _refused(
+                    f"given {to_json(self.files)} as files", "a list of the shards' output files"
+                )
             if self.output_file in self.files:
-                raise _refused(f'given "{self.output_file}" to be read and to be written', "a file to write that is none of the shards'")
+                raise _refused(
+                    f'given "{self.output_file}" to be read and to be written',
+                    "a file to write that is none of the shards'",
+                )
             target = files.stored(self.output_file)
-            return merge([target, *(files.fetched(path, has_journal=True) for path in self.files)], Redactor().clean_document)
+            return merge(
+                [target, *(files.fetched(path, has_journal=True) for path in self.files)],
+                Redactor().clean_document,
+            )
 
         document, error = self._outcome(join)
         if error is None:
@@ -221,7 +266,12 @@ class _Files:
         """Return the local file with what is at *path*. Raises UsageError where nothing is."""
         return self._entered(fetched, path, has_journal=has_journal)
 
-    def _entered(self, manager: Callable[..., contextlib.AbstractContextManager[str]], path: Any, **options: bool) -> Any:  # noqa: ANN401
+    def _entered(
+        self,
+        manager: Callable[..., contextlib.AbstractContextManager[str]],
+        path: Any,
+        **options: bool,
+    ) -> Any:  # noqa: ANN401
         if not is_remote(path):
             return path
         local = self._stack.enter_context(manager(path, **options))
@@ -231,7 +281,9 @@ class _Files:
     def renamed(self, document: Document, error: str | None) -> tuple[Document, str | None]:
         """Return both with the paths that were given in place of the local ones."""
         for local, named in self._names.items():
-            document = json.loads(to_json(document).replace(to_json(local)[1:-1], to_json(named)[1:-1]))
+            document = json.loads(
+                to_json(document).replace(to_json(local)[1:-1], to_json(named)[1:-1])
+            )
             error = error and error.replace(local, named)
         return document, error
 

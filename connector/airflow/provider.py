@@ -42,7 +42,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "With a client id and secret: makes new access tokens.",
                     },
                 },
-                "ui-field-behaviour": {"hidden-fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS},
+                "ui-field-behaviour": {
+                    "hidden-fields": HIDDEN_FIELDS,
+                    "relabeling": RELABELING,
+                    "placeholders": PLACEHOLDERS,
+                },
             }
         ],
     }

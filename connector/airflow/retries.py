@@ -42,7 +42,9 @@ class AlmRetryPolicy(RetryPolicy):
         if not can_pass(document):
             return RetryDecision.fail(reason)
         moment = retry_at(document)
-        return RetryDecision.retry(max(moment - datetime.now(UTC), timedelta()) if moment else None, reason)
+        return RetryDecision.retry(
+            max(moment - datetime.now(UTC), timedelta()) if moment else None, reason
+        )
 
 
 def _printed(exception: BaseException) -> dict[str, Any] | None:
@@ -64,8 +66,14 @@ def _pushed(context: Context | None) -> dict[str, Any] | None:
     if context is None:
         return None
     task = context["ti"]
-    return _failed(task.xcom_pull(task_ids=task.task_id, key=XCOM_RETURN_KEY, map_indexes=task.map_index))
+    return _failed(
+        task.xcom_pull(task_ids=task.task_id, key=XCOM_RETURN_KEY, map_indexes=task.map_index)
+    )
 
 
 def _failed(found: object) -> dict[str, Any] | None:
-    return found if isinstance(found, dict) and isinstance(found.get("error"), dict) and "users" in found else None
+    return (
+        found
+        if isinstance(found, dict) and isinstance(found.get("error"), dict) and "users" in found
+        else None
+    )

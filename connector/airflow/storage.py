@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from connector.errors import OutputError, Problem, UsageError
-from connector.journal import journal_of
+from connector.output.journal import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +24,17 @@ def fetched(path: str, *, has_journal: bool = False) -> Iterator[str]:
     """Give a copy of the object at *path*. Raises UsageError where there is none."""
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
         local = Path(folder, ObjectStoragePath(path).name)
-        objects = {local: path, journal_of(local): f"{path}.users"} if has_journal else {local: path}
+        objects = (
+            {local: path, journal_of(local): f"{path}.users"} if has_journal else {local: path}
+        )
         for file, named in objects.items():
             try:
                 _fetch(ObjectStoragePath(named), file)
             except FileNotFoundError as error:
-                raise UsageError.of([Problem("a file", f'"{named}"', "an object that is there")], hint="Nothing was sent.") from error
+                raise UsageError.of(
+                    [Problem("a file", f'"{named}"', "an object that is there")],
+                    hint="Nothing was sent.",
+                ) from error
         yield str(local)
 
 
@@ -46,7 +51,10 @@ def stored(path: str, *, resume: bool = False) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
         local = Path(folder, ObjectStoragePath(path).name)
         part, journal = Path(folder, f"{local.name}.part"), journal_of(local)
-        objects = {file: ObjectStoragePath(path + file.name.removeprefix(local.name)) for file in (local, part, journal)}
+        objects = {
+            file: ObjectStoragePath(path + file.name.removeprefix(local.name))
+            for file in (local, part, journal)
+        }
         as_fetched: dict[Path, stat_result] = {}
         for file, remote in objects.items() if resume else ():
             with contextlib.suppress(FileNotFoundError):
@@ -78,7 +86,8 @@ def _check_writable(path: str) -> None:
     except (ImportError, OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise OutputError(
-            f"The output file {path} cannot be written: {reason}.", hint="Nothing was sent; mend it and run again."
+            f"The output file {path} cannot be written: {reason}.",
+            hint="Nothing was sent; mend it and run again.",
         ) from error
 
 

@@ -8,15 +8,15 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from connector.alm.protocol import error_for, parse_message, read_request_id, shown
-from connector.errors import RefusedError, TemporaryError
+from connector.errors import AuthenticationError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic import SecretStr
 
-    from connector.inputs import Credentials
     from connector.redact import Redactor
+    from connector.settings import Credentials
 
 _OK = 200
 _SERVER_ERRORS = 5
@@ -24,9 +24,11 @@ _TEMPORARY = (408, 429)
 
 
 class SendRefresh(Protocol):
-    """Sends the refresh form and returns ALM's access token; raises RefusedError where ALM refuses it."""
+    """Sends the refresh form and returns ALM's access token; raises AuthenticationError where ALM refuses it."""
 
-    def __call__(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:
+    def __call__(
+        self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr
+    ) -> SecretStr:
         """Send it."""
         ...
 
@@ -63,7 +65,7 @@ class TokenSource:
     def refresh(self, refused: SecretStr, send: SendRefresh) -> None:
         """Replace the token *refused*, unless another thread has done so.
 
-        Raises RefusedError where ALM gives the same token back.
+        Raises AuthenticationError where ALM gives the same token back.
         """
         with self._lock:
             if self._token != refused:
@@ -71,7 +73,7 @@ class TokenSource:
             fresh = self._refreshed(send)
             # Refreshing a token that is still valid returns the same one (ALM_API.md, Tokens): asking again would loop.
             if fresh == refused:
-                raise RefusedError(
+                raise AuthenticationError(
                     "ALM refuses the access token, and gives the same one back when asked to refresh it: it is valid, but not here.",
                     hint="Check that base_url is the account's region, and that the application has the scope admin:read or learner:read.",
                     http_status=401,
@@ -81,8 +83,14 @@ class TokenSource:
     def _refreshed(self, send: SendRefresh) -> SecretStr:
         held = self._credentials
         if held.client_id is None or held.client_secret is None or held.refresh_token is None:
-            raise TypeError("load_inputs lets no credentials through that can neither be sent nor refreshed")
-        fresh = send(client_id=held.client_id, client_secret=held.client_secret, refresh_token=held.refresh_token)
+            raise TypeError(
+                "load_inputs lets no credentials through that can neither be sent nor refreshed"
+            )
+        fresh = send(
+            client_id=held.client_id,
+            client_secret=held.client_secret,
+            refresh_token=held.refresh_token,
+        )
         self._redactor.add(fresh.get_secret_value())
         return fresh
 
@@ -90,7 +98,7 @@ class TokenSource:
 def read_refresh(status: int, headers: Mapping[str, str], body: bytes) -> str:
     """Return the access token that the answer to a refresh brought.
 
-    Raises RefusedError where ALM refuses it, TemporaryError where asking again may help.
+    Raises AuthenticationError where ALM refuses it, TemporaryError where asking again may help.
     """
     request_id = read_request_id(headers)
     if status // 100 == _SERVER_ERRORS or status in _TEMPORARY:
@@ -104,10 +112,13 @@ def read_refresh(status: int, headers: Mapping[str, str], body: bytes) -> str:
         return token
     if status == _OK:
         raise TemporaryError(
-            "ALM answered a refresh of the access token without a token.", hint="Run again.", http_status=status, request_id=request_id
+            "ALM answered a refresh of the access token without a token.",
+            hint="Run again.",
+            http_status=status,
+            request_id=request_id,
         )
     said = parse_message(body)
-    raise RefusedError(
+    raise AuthenticationError(
         f"ALM refuses to refresh the access token ({status}{f': {shown(said)}' if said else ''}).",
         hint="Check ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN, and that base_url is the account's region.",
         http_status=status,

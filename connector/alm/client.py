@@ -19,7 +19,7 @@ from connector.alm.auth import read_refresh
 from connector.alm.retry import Attempt, GiveUp, Wait, decide, out_of_time
 from connector.alm.timed import READ_SECONDS, TimedAdapter
 from connector.alm.transport import translated
-from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError
+from connector.errors import AuthenticationError, ConnectorError, ProtocolError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from connector.alm.auth import TokenSource
     from connector.alm.protocol import Page, PageRequest
-    from connector.alm.quota import Quota, QuotaGate
+    from connector.alm.rate_limit import Quota, RateLimiter
     from connector.clock import Deadline
 
 CONNECT_SECONDS = 10.0
-LARGEST_BODY = 32 * 1024 * 1024
-LARGEST_POOL = 32
+MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_POOL_SIZE = 32
 _CHUNK = 64 * 1024
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Client:
         self,
         base_url: str,
         tokens: TokenSource,
-        gate: QuotaGate,
+        gate: RateLimiter,
         deadline: Deadline,
         *,
         adapter: BaseAdapter | None = None,
@@ -82,7 +82,7 @@ class Client:
         self._deadline = deadline
         self._clock = deadline.clock
         self._jitter = jitter
-        self._session = _session(base_url, adapter or TimedAdapter(deadline.left, LARGEST_POOL))
+        self._session = _session(base_url, adapter or TimedAdapter(deadline.left, MAX_POOL_SIZE))
         self._lock = threading.Lock()
         self._is_closed = False
         self.began_at = self._clock.monotonic()
@@ -122,7 +122,9 @@ class Client:
                 match decide(attempt, now=self._clock.now(), seconds_left=self._deadline.left()):
                     case GiveUp(final):
                         if final is not error and final.retry_at:
-                            self._close_gate(final, (final.retry_at - self._clock.now()).total_seconds())
+                            self._close_gate(
+                                final, (final.retry_at - self._clock.now()).total_seconds()
+                            )
                         raise final from error.__cause__
                     case Wait(seconds):
                         _log.warning(
@@ -144,17 +146,19 @@ class Client:
         if error.http_status != requests.codes.too_many_requests:
             return False
         now = self._clock.monotonic()
-        self._gate.close_until(now + seconds, now)
+        self._gate.block_until(now + seconds, now)
         return True
 
     def _fetch_authorized(self, request: PageRequest) -> Page:
         token = self._tokens.token(self._send_refresh)
         try:
             return self._fetch_once(request, token)
-        except RefusedError as refused:
+        except AuthenticationError as refused:
             if refused.http_status != requests.codes.unauthorized or not self._tokens.can_refresh:
                 raise
-            _log.info("the access token is refused, refreshing it (request id %s)", refused.request_id)
+            _log.info(
+                "the access token is refused, refreshing it (request id %s)", refused.request_id
+            )
         self._tokens.refresh(token, self._send_refresh)
         return self._fetch_once(request, self._tokens.token(self._send_refresh))
 
@@ -170,13 +174,15 @@ class Client:
         answer = self._ask("GET", request.address, _Authorization(token), f"user {request.user_id}")
         self._gate.learn(answer.headers, self._clock.monotonic())
         if answer.status != requests.codes.ok:
-            raise protocol.error_for(answer.status, answer.headers, answer.body, asked_for=f"user {request.user_id}")
+            raise protocol.error_for(
+                answer.status, answer.headers, answer.body, asked_for=f"user {request.user_id}"
+            )
         return protocol.read_page(request, answer.headers, answer.body)
 
     def _pass_gate(self) -> None:
         booked_at = -math.inf
         # While this thread waits for its place, another one may be refused: then it books anew, behind the closed gate.
-        while booked_at == -math.inf or self._gate.has_closed_since(booked_at):
+        while booked_at == -math.inf or self._gate.was_blocked_since(booked_at):
             booked_at = self._clock.monotonic()
             seconds = self._gate.reserve(booked_at, self._jitter())
             if seconds > 0:
@@ -184,25 +190,39 @@ class Client:
                     self._wait_for_quota(seconds)
                 except BaseException:
                     # Other runs on the credential would wait for a request that never leaves.
-                    self._gate.give_back(booked_at)
+                    self._gate.release(booked_at)
                     raise
 
     def _wait_for_quota(self, seconds: float) -> None:
         if seconds >= self._deadline.left():
-            is_refused = self._gate.closed_for(self._clock.monotonic()) > 0
+            is_refused = self._gate.blocked_for(self._clock.monotonic()) > 0
             status = requests.codes.too_many_requests if is_refused else None
-            raise out_of_time(self._deadline.seconds, seconds, now=self._clock.now(), http_status=status)
+            raise out_of_time(
+                self._deadline.seconds, seconds, now=self._clock.now(), http_status=status
+            )
         _log.debug("waiting %.2f s for the quota", seconds)
         with self._lock:
             self.waits += 1
         self._clock.sleep(seconds)
 
-    def _send_refresh(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:
-        secrets = {"client_id": client_id, "client_secret": client_secret, "refresh_token": refresh_token}
+    def _send_refresh(
+        self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr
+    ) -> SecretStr:
+        secrets = {
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "refresh_token": refresh_token,
+        }
         # A refresh is no page and books no place, but where the limiter has refused nothing leaves at all.
-        while (seconds := self._gate.closed_for(self._clock.monotonic())) > 0:
+        while (seconds := self._gate.blocked_for(self._clock.monotonic())) > 0:
             self._wait_for_quota(seconds)
-        answer = self._ask("POST", self._base_url + protocol.REFRESH_PATH, _Authorization(), "the access token's refresh", form=secrets)
+        answer = self._ask(
+            "POST",
+            self._base_url + protocol.REFRESH_PATH,
+            _Authorization(),
+            "the access token's refresh",
+            form=secrets,
+        )
         try:
             return SecretStr(read_refresh(answer.status, answer.headers, answer.body))
         except ConnectorError as error:
@@ -211,7 +231,15 @@ class Client:
         finally:
             del answer
 
-    def _ask(self, method: str, url: str, auth: _Authorization, asked_for: str, *, form: Mapping[str, SecretStr] | None = None) -> _Answer:
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        auth: _Authorization,
+        asked_for: str,
+        *,
+        form: Mapping[str, SecretStr] | None = None,
+    ) -> _Answer:
         if self._is_closed:
             raise RunEndedError
         left = self._deadline.left()
@@ -224,16 +252,27 @@ class Client:
                 method,
                 url,
                 auth=auth,
-                data={name: secret.get_secret_value() for name, secret in form.items()} if form else None,
+                data={name: secret.get_secret_value() for name, secret in form.items()}
+                if form
+                else None,
                 timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
                 allow_redirects=False,
                 stream=True,
             ) as response,
         ):
-            answer = _Answer(response.status_code, response.headers, self._read_body(response, asked_for))
+            answer = _Answer(
+                response.status_code, response.headers, self._read_body(response, asked_for)
+            )
         seconds = self._clock.monotonic() - began
         request_id = protocol.read_request_id(answer.headers)
-        _log.debug("%s %s: %d in %.0f ms, request id %s", method, url, answer.status, seconds * 1000, request_id)
+        _log.debug(
+            "%s %s: %d in %.0f ms, request id %s",
+            method,
+            url,
+            answer.status,
+            seconds * 1000,
+            request_id,
+        )
         return answer
 
     def _read_body(self, response: requests.Response, asked_for: str) -> bytes:
@@ -241,9 +280,9 @@ class Client:
         # read1 comes back with what is there: read would sit through a body that drips, whatever the deadline.
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             body += chunk
-            if len(body) > LARGEST_BODY:
+            if len(body) > MAX_BODY_BYTES:
                 raise ProtocolError(
-                    f"ALM's answer for {asked_for} is larger than {LARGEST_BODY // 1024**2} MB.",
+                    f"ALM's answer for {asked_for} is larger than {MAX_BODY_BYTES // 1024**2} MB.",
                     hint="Nothing of it was used; a page of 10 enrollments has some 10 KB. Check base_url, or include less.",
                     http_status=response.status_code,
                     request_id=protocol.read_request_id(response.headers),

@@ -12,7 +12,7 @@ from operator import not_
 from typing import TYPE_CHECKING
 
 from connector.alm.protocol import shown
-from connector.fingerprints import Fingerprints
+from connector.compact_set import CompactSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,15 +60,19 @@ def decode_cursor(cursor: str) -> Counter[str] | None:
         return None
     if not isinstance(counts, dict) or not counts or not counts.keys() <= LO_TYPES:
         return None
-    return Counter(counts) if all(type(count) is int and count >= 0 for count in counts.values()) else None
+    return (
+        Counter(counts)
+        if all(type(count) is int and count >= 0 for count in counts.values())
+        else None
+    )
 
 
-class Witness:
+class CompletenessTracker:
     """Watches one reading of one user, page by page, and says at the end what it is worth."""
 
     def __init__(self) -> None:
-        self._seen_ids = Fingerprints()
-        self._seen_cursors = Fingerprints()
+        self._seen_ids = CompactSet()
+        self._seen_cursors = CompactSet()
         self._received: Counter[str] = Counter()
         self._violations: list[str] = []
         self._opaque = False
@@ -79,7 +83,9 @@ class Witness:
         """Whether a check has failed: reading on is of no use then."""
         return bool(self._violations)
 
-    def observe(self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None) -> list[bool]:
+    def observe(
+        self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None
+    ) -> list[bool]:
         """Take in one page: its enrollments' ids with their types, as served, and the cursor of its next link.
 
         Returns for each enrollment whether it is new.
@@ -91,7 +97,10 @@ class Witness:
         self._received.update([lo_type or "" for _, lo_type in listed])
         if not all(are_new):
             twice = compress(ids, map(not_, are_new))
-            self._violations += [f"page {self.pages}: enrollment {shown(enrollment_id)} came twice" for enrollment_id in twice]
+            self._violations += [
+                f"page {self.pages}: enrollment {shown(enrollment_id)} came twice"
+                for enrollment_id in twice
+            ]
         if next_cursor is not None:
             self._check_cursor(next_cursor)
         return are_new
@@ -111,7 +120,9 @@ class Witness:
     def _agrees(self, counts: Counter[str]) -> bool:
         # An enrollment of unknown type is counted under one of the types: then only the sums can be compared.
         if self._received.keys() <= LO_TYPES:
-            return {lo_type: count for lo_type, count in counts.items() if count} == dict(self._received)
+            return {lo_type: count for lo_type, count in counts.items() if count} == dict(
+                self._received
+            )
         return counts.total() == self._received.total()
 
     def verdict(self, stopped: str | None = None, *, noticed: Iterable[str] = ()) -> Completeness:
@@ -122,7 +133,9 @@ class Witness:
         """
         reasons = [*self._violations, *noticed]
         if self._opaque:
-            reasons.append("the cursors could not be decoded: that no enrollment was skipped is likely, not proved")
+            reasons.append(
+                "the cursors could not be decoded: that no enrollment was skipped is likely, not proved"
+            )
         if stopped:
             reasons.append(stopped)
         if self._violations:
@@ -135,4 +148,11 @@ class Witness:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{lo_type or 'of unknown type'} {count}" for lo_type, count in sorted(counts.items()) if count) or "none"
+    return (
+        ", ".join(
+            f"{lo_type or 'of unknown type'} {count}"
+            for lo_type, count in sorted(counts.items())
+            if count
+        )
+        or "none"
+    )

@@ -14,14 +14,14 @@ import jsonschema_rs
 import msgspec
 
 from connector.errors import (
+    AuthenticationError,
     ConnectorError,
-    OutOfScopeError,
+    PermissionDeniedError,
     ProtocolError,
-    RefusedError,
     TemporaryError,
-    UnknownUserError,
     UntrustedHostError,
     UsageError,
+    UserNotFoundError,
 )
 from connector.schemas import load_schema
 
@@ -93,7 +93,9 @@ class Page:
 
 def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
     """Return the request for the first page of *user_id*."""
-    return PageRequest(user_id, f"{base_url}/primeapi/v2/users/{user_id}/enrollments", query.parameters())
+    return PageRequest(
+        user_id, f"{base_url}/primeapi/v2/users/{user_id}/enrollments", query.parameters()
+    )
 
 
 def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
@@ -111,9 +113,14 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
     if not link.isprintable() and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", link):
         _refuse_link(link, "is no URL")
     try:
-        target, own = urlsplit(link if link.startswith(first.url) else urljoin(first.url, link)), urlsplit(first.url)
+        target, own = (
+            urlsplit(link if link.startswith(first.url) else urljoin(first.url, link)),
+            urlsplit(first.url),
+        )
         # As a rule they are written alike.
-        is_same = (target.scheme, target.netloc) == (own.scheme, own.netloc) or _origin(target) == _origin(own)
+        is_same = (target.scheme, target.netloc) == (own.scheme, own.netloc) or _origin(
+            target
+        ) == _origin(own)
         foreign = not is_same or "@" in target.netloc
     except ValueError:
         _refuse_link(link, "is no URL")
@@ -128,7 +135,11 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
+    return (
+        parts.scheme,
+        parts.hostname,
+        _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port,
+    )
 
 
 def _parse_query(query: str) -> list[tuple[str, str]]:
@@ -156,7 +167,13 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
     try:
         document = _read_json(body)
     except (ValueError, RecursionError):
-        what = "an empty body" if not body.strip() else "an HTML page" if body.lstrip()[:1] == b"<" else "a body that is not JSON"
+        what = (
+            "an empty body"
+            if not body.strip()
+            else "an HTML page"
+            if body.lstrip()[:1] == b"<"
+            else "a body that is not JSON"
+        )
         raise TemporaryError(
             f"ALM answered for user {request.user_id} with {what} where a page of enrollments was due.",
             hint="Run again; if it stays so, look for a proxy between here and ALM.",
@@ -173,7 +190,14 @@ def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> 
             request_id=request_id,
         ) from None
     links = document.get("links") or {}
-    return Page(request.user_id, request.cursor, document["data"], document.get("included") or [], links.get("next"), request_id)
+    return Page(
+        request.user_id,
+        request.cursor,
+        document["data"],
+        document.get("included") or [],
+        links.get("next"),
+        request_id,
+    )
 
 
 def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema judges it
@@ -232,24 +256,36 @@ def shown(text: str) -> str:
 
 
 _ERROR_FOR_STATUS: dict[int, tuple[type[ConnectorError], str, str]] = {
-    400: (UsageError, "ALM refuses the request for {asked_for}", "Check include and the other inputs against what ALM's message names."),
+    400: (
+        UsageError,
+        "ALM refuses the request for {asked_for}",
+        "Check include and the other inputs against what ALM's message names.",
+    ),
     401: (
-        RefusedError,
+        AuthenticationError,
         "ALM refuses the access token, asked for {asked_for}",
         "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN to have it refreshed.",
     ),
     403: (
-        OutOfScopeError,
+        PermissionDeniedError,
         "ALM does not let this token read {asked_for}",
         "It needs the scope admin:read, or learner:read for the learner's own enrollments.",
     ),
-    404: (UnknownUserError, "ALM knows no {asked_for}", "Check the id, and that base_url is the region of this account."),
+    404: (
+        UserNotFoundError,
+        "ALM knows no {asked_for}",
+        "Check the id, and that base_url is the region of this account.",
+    ),
     406: (
         ProtocolError,
         f"ALM does not accept the header Accept: {ACCEPT}, asked for {{asked_for}}",
         "Look for a proxy that changes headers.",
     ),
-    407: (UntrustedHostError, "The proxy in front of ALM wants credentials of its own, asked for {asked_for}", "Set them in HTTPS_PROXY."),
+    407: (
+        UntrustedHostError,
+        "The proxy in front of ALM wants credentials of its own, asked for {asked_for}",
+        "Set them in HTTPS_PROXY.",
+    ),
     408: (TemporaryError, "ALM timed out, asked for {asked_for}", "Run again."),
     429: (
         TemporaryError,
@@ -257,7 +293,11 @@ _ERROR_FOR_STATUS: dict[int, tuple[type[ConnectorError], str, str]] = {
         "Run again later, or with a smaller quota_share beside other runs.",
     ),
 }
-_SERVER_ERROR = (TemporaryError, "ALM failed, asked for {asked_for}", "Run again; if it stays so, report it with the request id.")
+_SERVER_ERROR = (
+    TemporaryError,
+    "ALM failed, asked for {asked_for}",
+    "Run again; if it stays so, report it with the request id.",
+)
 _REDIRECT = (
     ProtocolError,
     "ALM's address redirects, asked for {asked_for}",
@@ -270,7 +310,9 @@ _UNFORESEEN = (
 )
 
 
-def error_for(status: int, headers: Mapping[str, str], body: bytes, *, asked_for: str) -> ConnectorError:
+def error_for(
+    status: int, headers: Mapping[str, str], body: bytes, *, asked_for: str
+) -> ConnectorError:
     """Return what an answer other than 200 means, in the words of ALM's own message where it has one."""
     by_class = {3: _REDIRECT, 5: _SERVER_ERROR}
     kind, happened, hint = _ERROR_FOR_STATUS.get(status, by_class.get(status // 100, _UNFORESEEN))
@@ -294,7 +336,11 @@ def parse_message(body: bytes) -> str | None:
     if not isinstance(document, dict):
         return None
     listed = document.get("errors")
-    error = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else document
+    error = (
+        listed[0]
+        if isinstance(listed, list) and listed and isinstance(listed[0], dict)
+        else document
+    )
     source = error.get("source")
     info = source.get("info") if isinstance(source, dict) else None
     parts = (error.get("title"), error.get("detail"), error.get("message"), info)

@@ -131,8 +131,12 @@ def _camel(name: str) -> str:
 
 
 FIELDS = Enrollment.__struct_fields__
-_ENROLLMENT_ATTRIBUTES = tuple(map(_camel, FIELDS[FIELDS.index("state") : FIELDS.index("resource_grades")]))
-_GRADE_ATTRIBUTES = tuple(map(_camel, IncludedResourceGrade.__struct_fields__[len(ResourceGrade.__struct_fields__) :]))
+_ENROLLMENT_ATTRIBUTES = tuple(
+    map(_camel, FIELDS[FIELDS.index("state") : FIELDS.index("resource_grades")])
+)
+_GRADE_ATTRIBUTES = tuple(
+    map(_camel, IncludedResourceGrade.__struct_fields__[len(ResourceGrade.__struct_fields__) :])
+)
 
 
 def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment]:
@@ -142,13 +146,23 @@ def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment
     where the enrollment is another learner's.
     """
     paths = tuple(include)
-    resources = {(resource["type"], resource["id"]): resource for resource in page.included} if paths else {}
+    resources = (
+        {(resource["type"], resource["id"]): resource for resource in page.included}
+        if paths
+        else {}
+    )
     grades = resources if any(path.split(".")[0] == _GRADES for path in paths) else None
-    return [_read_enrollment(resource, page, paths, resources, grades) for resource in page.enrollments]
+    return [
+        _read_enrollment(resource, page, paths, resources, grades) for resource in page.enrollments
+    ]
 
 
 def _read_enrollment(
-    resource: Resource, page: Page, include: tuple[str, ...], resources: _Resources, grades: _Resources | None
+    resource: Resource,
+    page: Page,
+    include: tuple[str, ...],
+    resources: _Resources,
+    grades: _Resources | None,
 ) -> Enrollment:
     relationships = resource.get("relationships") or {}
     told = _told_ids(relationships)
@@ -195,7 +209,9 @@ def _type_prefix(text: str) -> str | None:
     return prefix if colon and prefix.isascii() and prefix.isalpha() else None
 
 
-def _cross_check(from_id: tuple[str, ...], told: tuple[str | None, ...], enrollment_id: str, page: Page) -> None:
+def _cross_check(
+    from_id: tuple[str, ...], told: tuple[str | None, ...], enrollment_id: str, page: Page
+) -> None:
     for name, expected, related in zip(_TO_ONE, from_id, told, strict=True):
         if related is not None and related != expected:
             raise ProtocolError(
@@ -235,12 +251,18 @@ def _module(grade_id: str) -> tuple[str | None, int | None]:
 
 def _read_grade(identifier: Resource, included: _Resources) -> IncludedResourceGrade:
     attributes = included.get((identifier["type"], identifier["id"]), {}).get("attributes") or {}
-    return IncludedResourceGrade(identifier["id"], *_module(identifier["id"]), *map(attributes.get, _GRADE_ATTRIBUTES))
+    return IncludedResourceGrade(
+        identifier["id"], *_module(identifier["id"]), *map(attributes.get, _GRADE_ATTRIBUTES)
+    )
 
 
-def _read_included(resource: Resource, include: tuple[str, ...], included: _Resources) -> dict[str, Any] | None:
+def _read_included(
+    resource: Resource, include: tuple[str, ...], included: _Resources
+) -> dict[str, Any] | None:
     """Return by path what was asked for: a resource, a list of them where a relationship on the way has many, or ``None``."""
-    return {path: _follow(resource, path.split("."), included) for path in include if path != _GRADES} or None
+    return {
+        path: _follow(resource, path.split("."), included) for path in include if path != _GRADES
+    } or None
 
 
 def _follow(resource: Resource, steps: list[str], included: _Resources) -> Any:  # noqa: ANN401
@@ -250,6 +272,10 @@ def _follow(resource: Resource, steps: list[str], included: _Resources) -> Any: 
     if not isinstance(related, list):
         found = included.get((related["type"], related["id"])) if related else None
         return _follow(found, steps[1:], included) if found else None
-    reached = [_follow(included[key], steps[1:], included) for key in ((one["type"], one["id"]) for one in related) if key in included]
+    reached = [
+        _follow(included[key], steps[1:], included)
+        for key in ((one["type"], one["id"]) for one in related)
+        if key in included
+    ]
     flat = [one for each in reached for one in (each if isinstance(each, list) else [each])]
     return [one for one in flat if one is not None]

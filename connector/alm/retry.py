@@ -47,7 +47,9 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     failure that may pass is tried ``MAX_ATTEMPTS`` times.
     """
     error = attempt.error
-    if not isinstance(error, TemporaryError | UnreachableError) or isinstance(error, UntrustedHostError):
+    if not isinstance(error, TemporaryError | UnreachableError) or isinstance(
+        error, UntrustedHostError
+    ):
         return GiveUp(error)
     if error.retry_at:
         # The deadline has been judged already (out_of_time).
@@ -57,7 +59,14 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     if seconds >= seconds_left:
         return GiveUp(_past_deadline(error, seconds, retry_at))
     if attempt.number >= MAX_ATTEMPTS and error.http_status != _QUOTA_STATUS:
-        return GiveUp(_retold(error, f"{error.message.removesuffix('.')}, {attempt.number} times.", error.hint, retry_at))
+        return GiveUp(
+            _retold(
+                error,
+                f"{error.message.removesuffix('.')}, {attempt.number} times.",
+                error.hint,
+                retry_at,
+            )
+        )
     return Wait(seconds)
 
 
@@ -67,7 +76,9 @@ def _seconds_to_wait(attempt: Attempt, now: datetime) -> float:
     if named is not None:
         # Those who were refused together must not come back together.
         return named + attempt.jitter * min(1.0, 0.05 + named / 10)
-    longest: float = min(_FIRST_BACKOFF_SECONDS * 2 ** min(attempt.number - 1, 10), _LONGEST_BACKOFF_SECONDS)
+    longest: float = min(
+        _FIRST_BACKOFF_SECONDS * 2 ** min(attempt.number - 1, 10), _LONGEST_BACKOFF_SECONDS
+    )
     return attempt.jitter * longest
 
 
@@ -80,7 +91,9 @@ def _past_deadline(error: ConnectorError, seconds: float, retry_at: datetime) ->
     )
 
 
-def out_of_time(deadline_seconds: float, wait_seconds: float, *, now: datetime, http_status: int | None = None) -> TemporaryError:
+def out_of_time(
+    deadline_seconds: float, wait_seconds: float, *, now: datetime, http_status: int | None = None
+) -> TemporaryError:
     """Return the error of a run whose next request may leave only in *wait_seconds*, past its deadline.
 
     *http_status* is that of the answer which it has to wait for, where it is one.
@@ -100,7 +113,13 @@ def _whole_second(moment: datetime) -> datetime:
 
 
 def _retold(error: ConnectorError, message: str, hint: str, retry_at: datetime) -> ConnectorError:
-    return type(error)(message, hint=hint, http_status=error.http_status, request_id=error.request_id, retry_at=retry_at)
+    return type(error)(
+        message,
+        hint=hint,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        retry_at=retry_at,
+    )
 
 
 def parse_retry_after(value: str, *, now: datetime) -> float | None:
@@ -116,5 +135,7 @@ def parse_retry_after(value: str, *, now: datetime) -> float | None:
             moment = parsedate_to_datetime(value)
         except (ValueError, OverflowError):
             return None
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).timestamp() - now.timestamp()
+        seconds = (
+            moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+        ).timestamp() - now.timestamp()
     return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER_SECONDS else None

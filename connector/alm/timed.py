@@ -25,8 +25,15 @@ class TimedAdapter(HTTPAdapter):
 
     def __init__(self, seconds_left: Callable[[], float], pool_size: int) -> None:
         super().__init__(pool_maxsize=pool_size)
-        timed = {"response_class": type("TimedResponse", (_TimedResponse,), {"seconds_left": staticmethod(seconds_left)})}
-        self._connections = {"http": type("Timed", (HTTPConnection,), timed), "https": type("TimedTls", (HTTPSConnection,), timed)}
+        timed = {
+            "response_class": type(
+                "TimedResponse", (_TimedResponse,), {"seconds_left": staticmethod(seconds_left)}
+            )
+        }
+        self._connections = {
+            "http": type("Timed", (HTTPConnection,), timed),
+            "https": type("TimedTls", (HTTPSConnection,), timed),
+        }
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - handed on
         """Return requests' own pool, which makes connections of the kind above."""
@@ -54,7 +61,9 @@ class _TimedResponse(http.client.HTTPResponse):
 class _TimedStream(io.RawIOBase):
     """A socket's stream; a timeout of the socket itself would begin anew with each byte that drips in."""
 
-    def __init__(self, sock: socket.socket, stream: io.RawIOBase, seconds_left: Callable[[], float]) -> None:
+    def __init__(
+        self, sock: socket.socket, stream: io.RawIOBase, seconds_left: Callable[[], float]
+    ) -> None:
         self._socket, self._stream, self._seconds_left = sock, stream, seconds_left
 
     def readable(self) -> bool:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import requests
 from urllib3 import exceptions as urllib3
 
-from connector.errors import ConnectorError, ProtocolError, TemporaryError, UnreachableError, UntrustedHostError
+from connector.errors import (
+    ConnectorError,
+    ProtocolError,
+    TemporaryError,
+    UnreachableError,
+    UntrustedHostError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +119,12 @@ def translated(asked_for: str, host: str, clean: Callable[[str], str] = str) -> 
     """
     try:
         yield
-    except (requests.RequestException, urllib3.HTTPError, http.client.HTTPException, OSError) as error:
+    except (
+        requests.RequestException,
+        urllib3.HTTPError,
+        http.client.HTTPException,
+        OSError,
+    ) as error:
         chain = list(_chain(error))
         kind, happened, hint = _meaning(chain)
         for link in chain:
@@ -139,8 +150,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _meaning(chain: list[BaseException]) -> tuple[type[ConnectorError], str, str]:
     # Two that no class of their own tells: http.client's refused CONNECT, and the file that requests does not find.
-    if any(type(one) is OSError and str(one).startswith("Tunnel connection failed: 4") for one in chain):
+    if any(
+        type(one) is OSError and str(one).startswith("Tunnel connection failed: 4") for one in chain
+    ):
         return _TUNNEL_REFUSED
-    if type(chain[0]) is OSError and chain[0].errno is None and "CA certificate bundle" in str(chain[0]):
+    if (
+        type(chain[0]) is OSError
+        and chain[0].errno is None
+        and "CA certificate bundle" in str(chain[0])
+    ):
         return _NO_AUTHORITIES
-    return next((kind, happened, hint) for cause, kind, happened, hint in _MEANINGS if any(isinstance(one, cause) for one in chain))
+    return next(
+        (kind, happened, hint)
+        for cause, kind, happened, hint in _MEANINGS
+        if any(isinstance(one, cause) for one in chain)
+    )

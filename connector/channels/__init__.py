@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connector.channels.azure import AzurePipelines
-from connector.channels.files import Dotenv, OutputFolder
+from connector.channels.folder import Dotenv, OutputFolder
 from connector.channels.github import GitHub
-from connector.channels.interface import Channel, Handover, Place, Written
+from connector.channels.interface import Channel, Place, RunOutputs, Written
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.errors import OutputError
 
@@ -15,9 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 #: Every channel that there is; a new one is a class of its own and a line here.
-CHANNELS: tuple[type[Channel], ...] = (GitHub, AzurePipelines, AirflowXCom, TerminationLog, OutputFolder, Dotenv)
+CHANNELS: tuple[type[Channel], ...] = (
+    GitHub,
+    AzurePipelines,
+    AirflowXCom,
+    TerminationLog,
+    OutputFolder,
+    Dotenv,
+)
 
-__all__ = ["CHANNELS", "Channel", "Handover", "Place", "Written", "deliver", "find_channels", "prepare"]
+__all__ = [
+    "CHANNELS",
+    "Channel",
+    "Place",
+    "RunOutputs",
+    "Written",
+    "deliver",
+    "find_channels",
+    "prepare",
+]
 
 
 def find_channels(place: Place) -> tuple[Channel, ...]:
@@ -30,7 +46,7 @@ def prepare(channels: Sequence[Channel]) -> None:
     _each(channels, lambda channel: channel.prepare(), "Nothing was sent; mend it and run again.")
 
 
-def deliver(channels: Sequence[Channel], handover: Handover) -> None:
+def deliver(channels: Sequence[Channel], handover: RunOutputs) -> None:
     """Write *handover* to each of *channels*, whatever becomes of the others. Raises OutputError for those that cannot be written."""
     _each(channels, lambda channel: channel.write(handover), "Mend it and run again.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connector.channels.interface import Channel, Handover, Place, environment_limit
+from connector.channels.interface import Channel, Place, RunOutputs, environment_limit
 
 if TYPE_CHECKING:
     from connector.errors import ConnectorError
@@ -41,9 +41,11 @@ class AzurePipelines(Channel):
         """Show the error on the run's page."""
         self.place.say(f"##vso[task.logissue type=error;code={error.code}]{_data(str(error))}")
 
-    def write(self, handover: Handover) -> None:
+    def write(self, handover: RunOutputs) -> None:
         """Set a variable for each output, which later jobs read as ``dependencies.JOB.outputs['STEP.NAME']``."""
-        for name, value in self.within(handover, each=environment_limit(self.place.environ.get("AGENT_OS", ""))).items():
+        for name, value in self.within(
+            handover, each=environment_limit(self.place.environ.get("AGENT_OS", ""))
+        ).items():
             self.place.say(f"##vso[task.setvariable variable={name};isoutput=true]{_data(value)}")
 
 

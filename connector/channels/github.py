@@ -6,18 +6,18 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connector.channels.github_summary import LARGEST_SUMMARY, summary_of
 from connector.channels.interface import (
     Channel,
-    Handover,
     Limit,
     Place,
+    RunOutputs,
     append_whole,
     environment_limit,
     missing_line_end,
     size_in_utf_16,
     write_whole,
 )
-from connector.channels.summary import LARGEST_SUMMARY, summary_of
 from connector.errors import error_as_dict
 from connector.text import one_line, to_json
 
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
 
 # "The size is approximated based on UTF-16 encoding" (GitHub's docs, workflow syntax, jobs.<job_id>.outputs).
-_ALL_OUTPUTS = Limit(1_048_576, "a job's outputs take at most 1 MB, counted in UTF-16", lambda name, value: size_in_utf_16(name + value))
+_ALL_OUTPUTS = Limit(
+    1_048_576,
+    "a job's outputs take at most 1 MB, counted in UTF-16",
+    lambda name, value: size_in_utf_16(name + value),
+)
 _LONGEST_ANNOTATION = 4_096
 _TITLE = "alm-enrollments"
 
@@ -80,10 +84,16 @@ class GitHub(Channel):
         text = f"{one_line(error.message)}\nWhat to do: {one_line(error.hint)}{request}"
         self._command("error", f"{_TITLE}: exit code {error.code}", text)
 
-    def write(self, handover: Handover) -> None:
+    def write(self, handover: RunOutputs) -> None:
         """Append the outputs and the summary."""
-        kept = self.within(handover, each=environment_limit(self.place.environ.get("RUNNER_OS", "")), total=_ALL_OUTPUTS)
-        hidden = [name for name, value in kept.items() if any(secret in value for secret in self._masked)]
+        kept = self.within(
+            handover,
+            each=environment_limit(self.place.environ.get("RUNNER_OS", "")),
+            total=_ALL_OUTPUTS,
+        )
+        hidden = [
+            name for name, value in kept.items() if any(secret in value for secret in self._masked)
+        ]
         if hidden:
             self.warn(
                 f"{', '.join(hidden)}: GitHub drops job outputs like these, for they hold masked text."
@@ -99,7 +109,7 @@ class GitHub(Channel):
         self._append({"complete": "false", "error": to_json(error_as_dict(error))})
         self.annotate(error)
 
-    def whereabouts(self, handover: Handover) -> str:
+    def whereabouts(self, handover: RunOutputs) -> str:
         """Write the document to a file of the job's own, unless the run has an output file, and return which."""
         folder = self.place.environ.get("RUNNER_TEMP")
         if handover.document["output_file"] or not folder:
@@ -109,13 +119,20 @@ class GitHub(Channel):
         return str(path)
 
     def _append(self, outputs: Mapping[str, str]) -> None:
-        append_whole(Path(self.place.environ["GITHUB_OUTPUT"]), "".join(_assignment(name, value) for name, value in outputs.items()))
+        append_whole(
+            Path(self.place.environ["GITHUB_OUTPUT"]),
+            "".join(_assignment(name, value) for name, value in outputs.items()),
+        )
 
-    def _append_summary(self, path: Path, handover: Handover) -> None:
+    def _append_summary(self, path: Path, handover: RunOutputs) -> None:
         summary = summary_of(handover)
-        size = len(missing_line_end(path) + summary.encode()) + (path.stat().st_size if path.is_file() else 0)
+        size = len(missing_line_end(path) + summary.encode()) + (
+            path.stat().st_size if path.is_file() else 0
+        )
         if size > LARGEST_SUMMARY:
-            self.warn(f"The step summary is left out: it would have {size:,} bytes, and GitHub takes {LARGEST_SUMMARY:,} a step.")
+            self.warn(
+                f"The step summary is left out: it would have {size:,} bytes, and GitHub takes {LARGEST_SUMMARY:,} a step."
+            )
             return
         append_whole(path, summary)
 

@@ -45,7 +45,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Handover:
+class RunOutputs:
     """What a run hands on: its document without a secret, the error that it fails with, and the users that the inputs name."""
 
     document: Mapping[str, Any]
@@ -55,7 +55,9 @@ class Handover:
 
     def outputs(self) -> dict[str, str]:
         """Return every top-level field but the enrollments as text: a string as it is, null as nothing, all else as JSON."""
-        return {name: _as_text(value) for name, value in self.document.items() if name != "enrollments"}
+        return {
+            name: _as_text(value) for name, value in self.document.items() if name != "enrollments"
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Channel(ABC):
         """Return whether *place* has this channel."""
 
     @abstractmethod
-    def write(self, handover: Handover) -> None:
+    def write(self, handover: RunOutputs) -> None:
         """Write the outputs, all or none of them. Raises OSError where that cannot be done."""
 
     def prepare(self) -> None:
@@ -107,11 +109,13 @@ class Channel(ABC):
     def annotate(self, error: ConnectorError) -> None:
         """Show *error* where the platform shows what failed; standard error has its line already."""
 
-    def whereabouts(self, handover: Handover) -> str:
+    def whereabouts(self, handover: RunOutputs) -> str:
         """Return in words what has the outputs that are left out here."""
         return handover.document["output_file"] or "the document on standard output"
 
-    def within(self, handover: Handover, *, each: Limit | None = None, total: Limit | None = None) -> dict[str, str]:
+    def within(
+        self, handover: RunOutputs, *, each: Limit | None = None, total: Limit | None = None
+    ) -> dict[str, str]:
         """Return the outputs that the platform takes, the largest left out first, and warn of those left out."""
         kept = handover.outputs()
         notes = []
@@ -122,12 +126,18 @@ class Channel(ABC):
             if limit and left_out:
                 notes.append(f"{', '.join(left_out)}, for {limit.told}")
         if notes:
-            self.warn(one_line(f"Left out of {self.name}: {'; '.join(notes)}. Look in {self.whereabouts(handover)}."))
+            self.warn(
+                one_line(
+                    f"Left out of {self.name}: {'; '.join(notes)}. Look in {self.whereabouts(handover)}."
+                )
+            )
         return kept
 
 
 def _one_over(outputs: Mapping[str, str], limit: Limit) -> str | None:
-    return next((name for name, value in outputs.items() if limit.size_of(name, value) > limit.most), None)
+    return next(
+        (name for name, value in outputs.items() if limit.size_of(name, value) > limit.most), None
+    )
 
 
 def _largest_of_too_many(outputs: Mapping[str, str], limit: Limit) -> str | None:
@@ -142,10 +152,18 @@ def environment_limit(system: str) -> Limit | None:
     zero. Windows: 32,767 characters. macOS knows no limit for a single one.
     """
     if system.startswith("Windows"):
-        return Limit(32_767, "an environment variable on Windows holds at most 32,767 characters, its name included", _characters)
+        return Limit(
+            32_767,
+            "an environment variable on Windows holds at most 32,767 characters, its name included",
+            _characters,
+        )
     if system in ("macOS", "Darwin"):
         return None
-    return Limit(131_071, "an environment variable on Linux holds at most 131,071 bytes, its name included", size_in_bytes)
+    return Limit(
+        131_071,
+        "an environment variable on Linux holds at most 131,071 bytes, its name included",
+        size_in_bytes,
+    )
 
 
 def size_in_bytes(name: str, value: str) -> int:
@@ -170,7 +188,11 @@ def _characters(name: str, value: str) -> int:
 def _as_text(value: object) -> str:
     if value is None:
         return ""
-    return _UNWRITABLE.sub(lambda half: f"\\u{ord(half[0]):x}", value) if isinstance(value, str) else to_json(value)
+    return (
+        _UNWRITABLE.sub(lambda half: f"\\u{ord(half[0]):x}", value)
+        if isinstance(value, str)
+        else to_json(value)
+    )
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.channels.interface import Channel, Handover, Place, write_whole
+from connector.channels.interface import Channel, Place, RunOutputs, write_whole
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class AirflowXCom(Channel):
         """Return whether the sidecar's folder is mounted."""
         return (place.root / "airflow/xcom").is_dir()
 
-    def write(self, handover: Handover) -> None:
+    def write(self, handover: RunOutputs) -> None:
         """Write the document."""
         write_whole(self.place.root / "airflow/xcom/return.json", to_json(handover.document))
 
@@ -40,11 +40,13 @@ class TerminationLog(Channel):
         """Return whether the kubelet has mounted the file."""
         return (place.root / "dev/termination-log").is_file()
 
-    def write(self, handover: Handover) -> None:
+    def write(self, handover: RunOutputs) -> None:
         """Write the error's one line; nothing where there is none."""
         message = _message(handover.error)
         if len(message.encode()) > _LONGEST_MESSAGE:
-            self.warn(f"The error is left out of {self.name}: Kubernetes takes at most {_LONGEST_MESSAGE:,} bytes. Standard error has it.")
+            self.warn(
+                f"The error is left out of {self.name}: Kubernetes takes at most {_LONGEST_MESSAGE:,} bytes. Standard error has it."
+            )
             message = ""
         # In place: the file is a mount, over which nothing can be renamed.
         Path(self.place.root / "dev/termination-log").write_text(message, encoding="utf-8")

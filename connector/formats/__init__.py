@@ -12,4 +12,10 @@ if TYPE_CHECKING:
     from connector.formats.interface import Format
 
 #: What each is made with; Parquet comes out of lines of NDJSON (``formats.parquet``), which has pyarrow imported only then.
-FORMATS: dict[str, type[Format]] = {"json": JsonArray, "ndjson": Ndjson, "csv": Csv, "table": Table, "parquet": Ndjson}
+FORMATS: dict[str, type[Format]] = {
+    "json": JsonArray,
+    "ndjson": Ndjson,
+    "csv": Csv,
+    "table": Table,
+    "parquet": Ndjson,
+}

@@ -34,7 +34,15 @@ _TYPES = {
     "duration": pa.float64(),
     "module_version": pa.int64(),
     **dict.fromkeys(
-        ("date_enrolled", "date_started", "date_completed", "date_success", "completion_deadline", "last_access_date"), _MOMENT
+        (
+            "date_enrolled",
+            "date_started",
+            "date_completed",
+            "date_success",
+            "completion_deadline",
+            "last_access_date",
+        ),
+        _MOMENT,
     ),
 }
 
@@ -44,7 +52,13 @@ def _field(name: str) -> pa.Field:
 
 
 _GRADE = pa.struct([_field(name) for name in IncludedResourceGrade.__struct_fields__])
-SCHEMA = pa.schema([*map(_field, SCALARS), pa.field("resource_grades", pa.list_(_GRADE)), pa.field("included", pa.string())])
+SCHEMA = pa.schema(
+    [
+        *map(_field, SCALARS),
+        pa.field("resource_grades", pa.list_(_GRADE)),
+        pa.field("included", pa.string()),
+    ]
+)
 
 
 def write_parquet(lines: Iterable[bytes], path: Path) -> int:
@@ -74,12 +88,17 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_text(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: _text(value) if isinstance(value, datetime) else value for name, value in record.items()}
+    return {
+        name: _text(value) if isinstance(value, datetime) else value
+        for name, value in record.items()
+    }
 
 
 def _text(moment: datetime) -> str:
     # As ALM writes them, if that says all of it.
-    return moment.isoformat(timespec="microseconds" if moment.microsecond % 1_000 else "milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(
+        timespec="microseconds" if moment.microsecond % 1_000 else "milliseconds"
+    ).replace("+00:00", "Z")
 
 
 def _typed(lines: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
@@ -88,7 +107,13 @@ def _typed(lines: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
         row = json.loads(line)
         for record in (row, *row["resource_grades"]):
             if _HALF_A_PAIR in line:
-                record.update({name: _sayable(value) for name, value in record.items() if isinstance(value, str)})
+                record.update(
+                    {
+                        name: _sayable(value)
+                        for name, value in record.items()
+                        if isinstance(value, str)
+                    }
+                )
             for name, moment in _moments(record):
                 unread += moment is None
                 record[name] = moment

@@ -13,12 +13,29 @@ if TYPE_CHECKING:
     from connector.alm.records import Enrollment
 
 # Each column's heading, and its width in characters.
-_COLUMNS = {"id": 40, "state": 16, "progress_percent": 8, "has_passed": 6, "score": 6, "date_enrolled": 24}
-_HEADINGS = {"id": "enrollment", "progress_percent": "progress", "has_passed": "passed", "date_enrolled": "enrolled"}
+_COLUMNS = {
+    "id": 40,
+    "state": 16,
+    "progress_percent": 8,
+    "has_passed": 6,
+    "score": 6,
+    "date_enrolled": 24,
+}
+_HEADINGS = {
+    "id": "enrollment",
+    "progress_percent": "progress",
+    "has_passed": "passed",
+    "date_enrolled": "enrolled",
+}
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "  ".join(_fitted(cell, width) for cell, width in zip(cells, _COLUMNS.values(), strict=True)).rstrip() + "\n"
+    return (
+        "  ".join(
+            _fitted(cell, width) for cell, width in zip(cells, _COLUMNS.values(), strict=True)
+        ).rstrip()
+        + "\n"
+    )
 
 
 def _fitted(text: str, width: int) -> str:
@@ -34,8 +51,12 @@ def _cell(value: object) -> str:
 class Table(Format):
     """Headings, then a line an enrollment; what is longer than its column ends in an ellipsis."""
 
-    begin = _line(_HEADINGS.get(name, name) for name in _COLUMNS) + _line("-" * width for width in _COLUMNS.values())
+    begin = _line(_HEADINGS.get(name, name) for name in _COLUMNS) + _line(
+        "-" * width for width in _COLUMNS.values()
+    )
 
     def rows(self, enrollments: Sequence[Enrollment]) -> str:
         """Return a line for each enrollment."""
-        return "".join([_line(_cell(getattr(one, name)) for name in _COLUMNS) for one in enrollments])
+        return "".join(
+            [_line(_cell(getattr(one, name)) for name in _COLUMNS) for one in enrollments]
+        )

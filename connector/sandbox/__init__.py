@@ -5,4 +5,13 @@ from __future__ import annotations
 from connector.sandbox.answer import Request, Response, Sandbox, Settings
 from connector.sandbox.tokens import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN
 
-__all__ = ["ACCESS_TOKEN", "CLIENT_ID", "CLIENT_SECRET", "REFRESH_TOKEN", "Request", "Response", "Sandbox", "Settings"]
+__all__ = [
+    "ACCESS_TOKEN",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "REFRESH_TOKEN",
+    "Request",
+    "Response",
+    "Sandbox",
+    "Settings",
+]

@@ -28,7 +28,9 @@ class SandboxAdapter(HTTPAdapter):
         super().__init__()
         self._sandbox = sandbox
 
-    def send(self, request: requests.PreparedRequest, *_args: object, **_kwargs: object) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *_args: object, **_kwargs: object
+    ) -> requests.Response:
         """Return the sandbox's answer to *request*."""
         parts = urlsplit(request.url or "")
         body = request.body or b""

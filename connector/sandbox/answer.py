@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from connector.clock import Clock
 
 JSON_API = "application/vnd.api+json"
-_TITLES = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 406: "NOT_ACCEPTABLE"}
+_TITLES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
+}
 _BIG = 33 * 1024 * 1024
 _BOMB = 40 * 1024 * 1024
 
@@ -70,7 +77,9 @@ class Sandbox:
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
-        self._limiter = Limiter(settings.rate_per_minute, settings.burst) if settings.rate_per_minute else None
+        self._limiter = (
+            Limiter(settings.rate_per_minute, settings.burst) if settings.rate_per_minute else None
+        )
         self._tokens = Tokens()
         self._faults = FaultScript(settings.faults)
         self._number = 0
@@ -81,7 +90,7 @@ class Sandbox:
         with self._lock:
             self._number += 1
             status, headers, body, fault = self._route(request)
-            return self._dressed(request, status, headers, body, fault)
+            return self._with_headers(request, status, headers, body, fault)
 
     def _route(self, request: Request) -> tuple[int, dict[str, str], bytes, Fault | None]:
         parts = urlsplit(request.target)
@@ -95,7 +104,9 @@ class Sandbox:
             return _refusal(405, request.method)
         return self._enrollments(request, match[1], parts.query, f"{request.origin}{parts.path}")
 
-    def _refresh(self, request: Request, query: str) -> tuple[int, dict[str, str], bytes, Fault | None]:
+    def _refresh(
+        self, request: Request, query: str
+    ) -> tuple[int, dict[str, str], bytes, Fault | None]:
         if request.method != "POST":
             return _refusal(405, request.method)
         if query:
@@ -104,10 +115,21 @@ class Sandbox:
         if token is None:
             return _refusal(401, "client_id, client_secret or refresh_token is wrong")
         self._since_refresh = 0
-        answer = {"access_token": token, "refresh_token": REFRESH_TOKEN, "token_type": "oauth2", "expires_in": 604_800}
-        return _json(200, {**answer, "user_role": "ADMIN", "account_id": "1000", "user_id": "1"}, kind="application/json")
+        answer = {
+            "access_token": token,
+            "refresh_token": REFRESH_TOKEN,
+            "token_type": "oauth2",
+            "expires_in": 604_800,
+        }
+        return _json(
+            200,
+            {**answer, "user_role": "ADMIN", "account_id": "1000", "user_id": "1"},
+            kind="application/json",
+        )
 
-    def _enrollments(self, request: Request, user: str, query: str, address: str) -> tuple[int, dict[str, str], bytes, Fault | None]:
+    def _enrollments(
+        self, request: Request, user: str, query: str, address: str
+    ) -> tuple[int, dict[str, str], bytes, Fault | None]:
         wait = self._limiter.retry_after(self._clock.monotonic()) if self._limiter else None
         if wait is not None:
             # What the limiter refuses gets no further: a fault that waits for this request still does.
@@ -131,18 +153,32 @@ class Sandbox:
         """Return the refusal where the request gets one, in the order of ALM's own doors: token, header, parameters, user."""
         what = fault.what if fault else ""
         if fault and what.isdigit():
-            return _too_many(fault.value) if what == "429" else _refusal(int(what), "by the fault script")
-        self._wear_token(what)
+            return (
+                _too_many(fault.value)
+                if what == "429"
+                else _refusal(int(what), "by the fault script")
+            )
+        self._expire_token(what)
         doors = (
-            (not self._tokens.accepts(request.headers.get("authorization", "")), 401, "the access token is missing, wrong or expired"),
+            (
+                not self._tokens.accepts(request.headers.get("authorization", "")),
+                401,
+                "the access token is missing, wrong or expired",
+            ),
             (JSON_API not in request.headers.get("accept", ""), 406, f"Accept is not {JSON_API}"),
             (wrong is not None, 400, wrong),
-            (not (user.isascii() and user.isdigit()) or user.startswith("404"), 404, f"no user {user}"),
+            (
+                not (user.isascii() and user.isdigit()) or user.startswith("404"),
+                404,
+                f"no user {user}",
+            ),
             (user.startswith("403"), 403, "the scope does not reach this user"),
         )
-        return next((_refusal(status, str(info)) for is_closed, status, info in doors if is_closed), None)
+        return next(
+            (_refusal(status, str(info)) for is_closed, status, info in doors if is_closed), None
+        )
 
-    def _wear_token(self, what: str) -> None:
+    def _expire_token(self, what: str) -> None:
         self._since_refresh += 1
         lifetime = self._settings.token_lifetime
         if what == "dead-token" or (lifetime is not None and self._since_refresh > lifetime):
@@ -150,16 +186,39 @@ class Sandbox:
         if what == "same-token":
             self._tokens.refuse()
 
-    def _dressed(self, request: Request, status: int, headers: dict[str, str], body: bytes, fault: Fault | None) -> Response:
-        common = {"date": format_datetime(self._clock.now(), usegmt=True), "server": "openresty", "x-request-id": f"sandbox-{self._number}"}
+    def _with_headers(
+        self,
+        request: Request,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        fault: Fault | None,
+    ) -> Response:
+        common = {
+            "date": format_datetime(self._clock.now(), usegmt=True),
+            "server": "openresty",
+            "x-request-id": f"sandbox-{self._number}",
+        }
         if self._limiter:
-            common |= {"x-rate-limit": f"{self._limiter.rate_per_minute:.10g}r/m", "x-burst": f"{self._limiter.burst:.10g}"}
+            common |= {
+                "x-rate-limit": f"{self._limiter.rate_per_minute:.10g}r/m",
+                "x-burst": f"{self._limiter.burst:.10g}",
+            }
         if self._limiter and self._settings.has_excess_header:
             common["x-excess-requests-per-second"] = f"{self._limiter.excess:.3f}"
-        if body and "content-encoding" not in headers and "gzip" in request.headers.get("accept-encoding", ""):
-            headers, body = {**headers, "content-encoding": "gzip"}, gzip.compress(body, compresslevel=1, mtime=0)
+        if (
+            body
+            and "content-encoding" not in headers
+            and "gzip" in request.headers.get("accept-encoding", "")
+        ):
+            headers, body = (
+                {**headers, "content-encoding": "gzip"},
+                gzip.compress(body, compresslevel=1, mtime=0),
+            )
         on_the_way = fault if fault and fault.what in ON_THE_WAY else None
-        return Response(status, tuple({**common, **headers}.items()), body, on_the_way, self._number)
+        return Response(
+            status, tuple({**common, **headers}.items()), body, on_the_way, self._number
+        )
 
 
 def _asked(query: str) -> tuple[PageQuery, str | None]:
@@ -170,18 +229,35 @@ def _asked(query: str) -> tuple[PageQuery, str | None]:
         return parse_query(""), str(error)
 
 
-def _json(status: int, document: dict[str, Any], kind: str = f"{JSON_API};charset=UTF-8") -> tuple[int, dict[str, str], bytes, None]:
-    return status, {"content-type": kind}, json.dumps(document, separators=(",", ":")).encode(), None
+def _json(
+    status: int, document: dict[str, Any], kind: str = f"{JSON_API};charset=UTF-8"
+) -> tuple[int, dict[str, str], bytes, None]:
+    return (
+        status,
+        {"content-type": kind},
+        json.dumps(document, separators=(",", ":")).encode(),
+        None,
+    )
 
 
 def _refusal(status: int, info: str) -> tuple[int, dict[str, str], bytes, None]:
     if status >= 500:  # noqa: PLR2004 - the proxy in front answers these, in HTML
-        return status, {"content-type": "text/html"}, f"<html><body><h1>{status}</h1></body></html>".encode(), None
-    return _json(status, {"status": str(status), "title": _TITLES.get(status, "ERROR"), "source": {"info": info}})
+        return (
+            status,
+            {"content-type": "text/html"},
+            f"<html><body><h1>{status}</h1></body></html>".encode(),
+            None,
+        )
+    return _json(
+        status,
+        {"status": str(status), "title": _TITLES.get(status, "ERROR"), "source": {"info": info}},
+    )
 
 
 def _too_many(retry_after: str | None) -> tuple[int, dict[str, str], bytes, None]:
-    status, headers, body, _ = _json(429, {"message": "429 Too many requests"}, kind="application/json")
+    status, headers, body, _ = _json(
+        429, {"message": "429 Too many requests"}, kind="application/json"
+    )
     return status, {**headers, "retry-after": retry_after} if retry_after else headers, body, None
 
 
@@ -190,15 +266,27 @@ def _faulty(what: str) -> tuple[int, dict[str, str], bytes]:
     if what == "big":
         return 200, {"content-type": JSON_API, "content-encoding": "identity"}, b" " * _BIG
     if what == "bomb":
-        return 200, {"content-type": JSON_API, "content-encoding": "gzip"}, gzip.compress(b" " * _BOMB, mtime=0)
+        return (
+            200,
+            {"content-type": JSON_API, "content-encoding": "gzip"},
+            gzip.compress(b" " * _BOMB, mtime=0),
+        )
     return _FAULTY[what]
 
 
 _FAULTY: dict[str, tuple[int, dict[str, str], bytes]] = {
-    "html": (200, {"content-type": "text/html"}, b"<!DOCTYPE html><html><body>Please sign in to the network.</body></html>"),
+    "html": (
+        200,
+        {"content-type": "text/html"},
+        b"<!DOCTYPE html><html><body>Please sign in to the network.</body></html>",
+    ),
     "empty": (200, {"content-type": JSON_API}, b""),
     "garbage": (200, {"content-type": JSON_API}, b'{"data":[{"id":"course:1_2'),
-    "schema": (200, {"content-type": JSON_API}, b'{"data":[{"id":7,"type":"learningObjectInstanceEnrollment"}]}'),
+    "schema": (
+        200,
+        {"content-type": JSON_API},
+        b'{"data":[{"id":7,"type":"learningObjectInstanceEnrollment"}]}',
+    ),
     "redirect": (302, {"location": "https://evil.example/primeapi/v2"}, b""),
     "bad-gzip": (200, {"content-type": JSON_API, "content-encoding": "gzip"}, b"this is no gzip"),
 }

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _PORT = 8484
 _LAST_PORT = 65_535
-_FAULTS = "\n".join(f"  {name:14} {text}" for name, text in sorted({**IN_THE_ANSWER, **ON_THE_WAY}.items()))
+_FAULTS = "\n".join(
+    f"  {name:14} {text}" for name, text in sorted({**IN_THE_ANSWER, **ON_THE_WAY}.items())
+)
 _EPILOG = f"""\
 users:
   {DOCUMENTED_USER}       the documented example; 404… is nobody, 403… is out of the token's scope
@@ -41,7 +43,8 @@ faults, as WHERE:WHAT, several separated by commas:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError.of(
-            [Problem("the command line", f"not understood: {message}")], hint="alm-enrollments sandbox --help tells every flag."
+            [Problem("the command line", f"not understood: {message}")],
+            hint="alm-enrollments sandbox --help tells every flag.",
         )
 
 
@@ -90,27 +93,79 @@ def _parser() -> argparse.ArgumentParser:
         usage="alm-enrollments sandbox [--port N] [flags]",
         description="Serves a stand-in for ALM on this machine: try the connector, your pipeline, and what it does when things go wrong.",
         epilog=_EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=28, width=100
+        ),
         add_help=False,
         allow_abbrev=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="this text")
-    parser.add_argument("--port", type=int, default=_PORT, metavar="N", help=f"on {HOST}; 0 is any free one (default {_PORT})")
-    parser.add_argument("--rate-limit", type=float, default=100, metavar="N", help="requests a minute; 0 is no limiter (default 100)")
-    parser.add_argument("--burst", type=float, default=100, metavar="N", help="requests at once beyond the rate (default 100)")
-    parser.add_argument("--excess-header", action="store_true", help="tell the bucket's fill in x-excess-requests-per-second")
-    parser.add_argument("--latency-ms", type=float, default=0, metavar="N", help="how late each answer comes (default 0)")
-    parser.add_argument("--enrollments", type=int, metavar="N", help="so many for every user but the documented one")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=_PORT,
+        metavar="N",
+        help=f"on {HOST}; 0 is any free one (default {_PORT})",
+    )
+    parser.add_argument(
+        "--rate-limit",
+        type=float,
+        default=100,
+        metavar="N",
+        help="requests a minute; 0 is no limiter (default 100)",
+    )
+    parser.add_argument(
+        "--burst",
+        type=float,
+        default=100,
+        metavar="N",
+        help="requests at once beyond the rate (default 100)",
+    )
+    parser.add_argument(
+        "--excess-header",
+        action="store_true",
+        help="tell the bucket's fill in x-excess-requests-per-second",
+    )
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0,
+        metavar="N",
+        help="how late each answer comes (default 0)",
+    )
+    parser.add_argument(
+        "--enrollments", type=int, metavar="N", help="so many for every user but the documented one"
+    )
     parser.add_argument("--only-type", choices=LO_TYPES, metavar="TYPE", help="all of this type")
-    parser.add_argument("--token-lifetime", type=int, metavar="N", help="requests after which the access token expires (default: never)")
-    parser.add_argument("--fault", action="append", default=[], metavar="SCRIPT", help="what is to go wrong, see below; may be repeated")
-    parser.add_argument("--request-log", metavar="FILE", help="a line of JSON for each request, without secrets")
+    parser.add_argument(
+        "--token-lifetime",
+        type=int,
+        metavar="N",
+        help="requests after which the access token expires (default: never)",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SCRIPT",
+        help="what is to go wrong, see below; may be repeated",
+    )
+    parser.add_argument(
+        "--request-log", metavar="FILE", help="a line of JSON for each request, without secrets"
+    )
     return parser
 
 
 def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> list[Problem]:
     known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 - argparse has no other list of them
-    return [Problem(word, "no flag", near=next(iter(difflib.get_close_matches(word.partition("=")[0], known, n=1)), "")) for word in words]
+    return [
+        Problem(
+            word,
+            "no flag",
+            near=next(iter(difflib.get_close_matches(word.partition("=")[0], known, n=1)), ""),
+        )
+        for word in words
+    ]
 
 
 def _problems(flags: argparse.Namespace) -> list[Problem]:
@@ -134,15 +189,22 @@ def _opened(path: str) -> TextIO:
         return Path(path).open("a", encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"The request log {path} cannot be written: {error.strerror}.", hint="Name a file in a folder that is there."
+            f"The request log {path} cannot be written: {error.strerror}.",
+            hint="Name a file in a folder that is there.",
         ) from error
 
 
 def _bound(settings: Settings, flags: argparse.Namespace, log: TextIO | None) -> SandboxServer:
     try:
-        return SandboxServer(settings, port=flags.port, latency_seconds=flags.latency_ms / 1000, log=log)
+        return SandboxServer(
+            settings, port=flags.port, latency_seconds=flags.latency_ms / 1000, log=log
+        )
     except OSError as error:
-        problem = Problem("--port", f"{flags.port}, which cannot be served: {error.strerror}", "a free port, or 0 for any")
+        problem = Problem(
+            "--port",
+            f"{flags.port}, which cannot be served: {error.strerror}",
+            "a free port, or 0 for any",
+        )
         raise UsageError.of([problem], hint="Nothing was started.") from error
 
 

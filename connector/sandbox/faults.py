@@ -78,14 +78,22 @@ def parse_faults(scripts: Iterable[str]) -> tuple[Fault, ...]:
 def _parse_fault(text: str) -> Fault | Problem:
     where, colon, rest = text.partition(":")
     places = tuple(_parse_places(where))
-    match = re.fullmatch(r"(?P<what>[a-z0-9-]+?)(?:/(?P<value>.*?))?(?:x(?P<times>[1-9][0-9]*|\*))?", rest.strip())
+    match = re.fullmatch(
+        r"(?P<what>[a-z0-9-]+?)(?:/(?P<value>.*?))?(?:x(?P<times>[1-9][0-9]*|\*))?", rest.strip()
+    )
     if not colon or None in places or match is None:
-        return Problem("--fault", f'"{text}"', "WHERE:WHAT, where WHERE is page=N, request=N, user=ID, several with +, or *")
+        return Problem(
+            "--fault",
+            f'"{text}"',
+            "WHERE:WHAT, where WHERE is page=N, request=N, user=ID, several with +, or *",
+        )
     what = match["what"]
     known = (*_STATUSES, *IN_THE_ANSWER, *ON_THE_WAY)
     if what not in known:
         near = next(iter(difflib.get_close_matches(what, known, n=1)), "")
-        return Problem("--fault", f'"{text}"', f"a status, {', '.join((*IN_THE_ANSWER, *ON_THE_WAY))}", near)
+        return Problem(
+            "--fault", f'"{text}"', f"a status, {', '.join((*IN_THE_ANSWER, *ON_THE_WAY))}", near
+        )
     if what == "slow" and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", match["value"] or ""):
         return Problem("--fault", f'"{text}"', "slow/SECONDS")
     times = None if match["times"] == "*" else int(match["times"] or 1)
@@ -110,7 +118,11 @@ class FaultScript:
         """Return the first fault whose place is here, and count it as happened; ``None`` where nothing goes wrong."""
         for entry in self._left:
             fault, times = entry
-            if isinstance(fault, Fault) and times != 0 and fault.is_at(request=request, page=page, user=user):
+            if (
+                isinstance(fault, Fault)
+                and times != 0
+                and fault.is_at(request=request, page=page, user=user)
+            ):
                 entry[1] = times - 1 if isinstance(times, int) else None
                 return fault
         return None

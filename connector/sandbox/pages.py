@@ -54,18 +54,44 @@ def parse_query(text: str) -> PageQuery:
     """Return what the query *text* asks for; repeated and comma-separated lists are the same. Raises BadParameterError."""
     pairs = parse_qsl(text, keep_blank_values=True)
     values = dict(pairs)
-    listed = [item for name, value in pairs if name == "filter.loTypes" for item in value.split(",") if item]
+    listed = [
+        item
+        for name, value in pairs
+        if name == "filter.loTypes"
+        for item in value.split(",")
+        if item
+    ]
     lo_types = tuple(dict.fromkeys(listed)) or ("course",)
     include = tuple(path for path in values.get("include", "").split(",") if path)
-    limit, sort, cursor = values.get("page[limit]", "10"), values.get("sort", "dateEnrolled"), values.get("page[cursor]")
+    limit, sort, cursor = (
+        values.get("page[limit]", "10"),
+        values.get("sort", "dateEnrolled"),
+        values.get("page[cursor]"),
+    )
     _demand(limit in _LIMITS, f"page[limit] {limit} is not from 1 to 10")
     _demand(set(lo_types) <= set(LO_TYPES), f"filter.loTypes {','.join(lo_types)} is not known")
     _demand(values.get("filter.states", "active") == "active", "filter.states is not active")
     _demand(sort in ("dateEnrolled", "-dateEnrolled"), f"sort {sort} is not known")
-    _demand(all(path.split(".")[0] in RELATIONSHIPS for path in include), f"include {','.join(include)} is not known")
-    given = tuple((name, ",".join(listed) if name == "filter.loTypes" else values[name]) for name in _LINKED if name in values)
+    _demand(
+        all(path.split(".")[0] in RELATIONSHIPS for path in include),
+        f"include {','.join(include)} is not known",
+    )
+    given = tuple(
+        (name, ",".join(listed) if name == "filter.loTypes" else values[name])
+        for name in _LINKED
+        if name in values
+    )
     is_active, is_descending = "filter.states" in values, sort.startswith("-")
-    return PageQuery(lo_types, int(limit), decode_cursor(cursor) if cursor else 0, is_active, is_descending, include, given, cursor)
+    return PageQuery(
+        lo_types,
+        int(limit),
+        decode_cursor(cursor) if cursor else 0,
+        is_active,
+        is_descending,
+        include,
+        given,
+        cursor,
+    )
 
 
 def _demand(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as the sentence that it is
@@ -93,7 +119,10 @@ def decode_cursor(cursor: str) -> int:
             counts = [told[lo_type] for lo_type in _CURSOR_TYPES]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadParameterError("page[cursor] is none of this API's") from None
-    _demand(all(isinstance(count, int) and count >= 0 for count in counts), "page[cursor] is none of this API's")
+    _demand(
+        all(isinstance(count, int) and count >= 0 for count in counts),
+        "page[cursor] is none of this API's",
+    )
     return sum(counts)
 
 
@@ -102,9 +131,15 @@ def lo_type_of(enrollment: Resource) -> str:
     return str(enrollment["id"]).partition(":")[0]
 
 
-def build_page(enrollments: Sequence[Resource], query: PageQuery, address: str, user_id: str, what: str = "") -> dict[str, Any]:
+def build_page(
+    enrollments: Sequence[Resource], query: PageQuery, address: str, user_id: str, what: str = ""
+) -> dict[str, Any]:
     """Return the JSON:API document of a page; *address* is the URL without its query, *what* the fault that the page is to have."""
-    matching = [one for one in enrollments if lo_type_of(one) in query.lo_types and not (query.is_active and _is_over(one))]
+    matching = [
+        one
+        for one in enrollments
+        if lo_type_of(one) in query.lo_types and not (query.is_active and _is_over(one))
+    ]
     ordered = matching[::-1] if query.is_descending else matching
     end = query.offset + query.limit
     page = ordered[query.offset : end]
@@ -113,9 +148,11 @@ def build_page(enrollments: Sequence[Resource], query: PageQuery, address: str, 
         stays = what in ("loop", "empty-page")
         cursor = query.cursor if stays else encode_cursor(ordered[:end], is_opaque=what == "opaque")
         links["next"] = _link(_foreign(address, what), query, cursor)
-    page = {"gap": page[1:], "empty-page": [], "duplicate": [*(ordered[query.offset - 1 : query.offset] or page[:1]), *page]}.get(
-        what, page
-    )
+    page = {
+        "gap": page[1:],
+        "empty-page": [],
+        "duplicate": [*(ordered[query.offset - 1 : query.offset] or page[:1]), *page],
+    }.get(what, page)
     document: dict[str, Any] = {"links": links, "data": page}
     if query.include:
         document["included"] = related_to(page, query.include)
@@ -124,7 +161,9 @@ def build_page(enrollments: Sequence[Resource], query: PageQuery, address: str, 
 
 def _is_documented(query: PageQuery, user_id: str) -> bool:
     """Return whether this is the documented request, whose answer has a next link though no enrollment follows."""
-    is_first_of_courses = query.offset == 0 and query.lo_types == ("course",) and not query.is_descending
+    is_first_of_courses = (
+        query.offset == 0 and query.lo_types == ("course",) and not query.is_descending
+    )
     return user_id == DOCUMENTED_USER and query.limit == _DOCUMENTED_LIMIT and is_first_of_courses
 
 
@@ -140,5 +179,8 @@ def _foreign(address: str, what: str) -> str:
 
 def _link(address: str, query: PageQuery, cursor: str | None) -> str:
     # As ALM writes them: neither the brackets nor the base64 encoded.
-    written = [f"{name}={value}" for name, value in (*query.given, *((("page[cursor]", cursor),) if cursor else ()))]
+    written = [
+        f"{name}={value}"
+        for name, value in (*query.given, *((("page[cursor]", cursor),) if cursor else ()))
+    ]
     return f"{address}?{'&'.join(written)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from connector.sandbox.learners import Dice
+from connector.sandbox.learners import SeededRandom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from connector.sandbox.learners import Resource
 
 _WHOLE = 100
-RELATIONSHIPS = frozenset({"learner", "learnerBadge", "learningObject", "loInstance", "loResourceGrades"})
+RELATIONSHIPS = frozenset(
+    {"learner", "learnerBadge", "learningObject", "loInstance", "loResourceGrades"}
+)
 
 
 def related_to(enrollments: Iterable[Resource], include: Iterable[str]) -> list[Resource]:
@@ -42,29 +44,41 @@ def _resource(kind: str, resource_id: str) -> Resource:
         "learningObject": _learning_object,
         "learningObjectInstance": _instance,
     }.get(kind, _named)
-    return {"id": resource_id, "type": kind, **make(Dice(kind, resource_id), resource_id)}
+    return {"id": resource_id, "type": kind, **make(SeededRandom(kind, resource_id), resource_id)}
 
 
-def _grade(dice: Dice, resource_id: str) -> dict[str, Any]:
+def _grade(dice: SeededRandom, resource_id: str) -> dict[str, Any]:
     progress = dice.between("progress", 0, _WHOLE)
-    attributes: Resource = {"duration": dice.between("duration", 0, 7_200), "hasPassed": progress == _WHOLE, "progressPercent": progress}
+    attributes: Resource = {
+        "duration": dice.between("duration", 0, 7_200),
+        "hasPassed": progress == _WHOLE,
+        "progressPercent": progress,
+    }
     attributes |= {"highestScore": progress, "maxScore": _WHOLE, "score": progress}
     if progress:
         attributes["dateStarted"] = "2023-07-03T09:00:00.000Z"
     if progress == _WHOLE:
-        attributes |= {"dateCompleted": "2023-07-10T15:30:00.000Z", "dateSuccess": "2023-07-10T15:30:00.000Z"}
+        attributes |= {
+            "dateCompleted": "2023-07-10T15:30:00.000Z",
+            "dateSuccess": "2023-07-10T15:30:00.000Z",
+        }
     module = "_".join(resource_id.split("_")[:-1])
-    return {"attributes": attributes, "relationships": {"loResource": {"data": {"id": module, "type": "learningObjectResource"}}}}
+    return {
+        "attributes": attributes,
+        "relationships": {"loResource": {"data": {"id": module, "type": "learningObjectResource"}}},
+    }
 
 
-def _learning_object(dice: Dice, resource_id: str) -> dict[str, Any]:
+def _learning_object(dice: SeededRandom, resource_id: str) -> dict[str, Any]:
     lo_type, _, number = resource_id.partition(":")
     skills = [
         {"id": f"{resource_id}_{dice.between(f'skill{n}', 1, 40)}", "type": "learningObjectSkill"}
         for n in range(dice.between("skills", 0, 2))
     ]
     authors = [{"id": str(dice.between("author", 10_000_000, 19_999_999)), "type": "user"}]
-    metadata = [{"name": f"{lo_type} {number}", "locale": "en-US", "description": "Made by the sandbox."}]
+    metadata = [
+        {"name": f"{lo_type} {number}", "locale": "en-US", "description": "Made by the sandbox."}
+    ]
     return {
         "attributes": {
             "loType": lo_type,
@@ -76,13 +90,18 @@ def _learning_object(dice: Dice, resource_id: str) -> dict[str, Any]:
     }
 
 
-def _instance(dice: Dice, resource_id: str) -> dict[str, Any]:
-    resources = [{"id": f"{resource_id}_{dice.between('module', 1_000_000, 9_999_999)}_0", "type": "learningObjectResource"}]
+def _instance(dice: SeededRandom, resource_id: str) -> dict[str, Any]:
+    resources = [
+        {
+            "id": f"{resource_id}_{dice.between('module', 1_000_000, 9_999_999)}_0",
+            "type": "learningObjectResource",
+        }
+    ]
     return {
         "attributes": {"isDefault": dice.one_in("default", 2), "state": "Active"},
         "relationships": {"loResources": {"data": resources}},
     }
 
 
-def _named(_: Dice, resource_id: str) -> dict[str, Any]:
+def _named(_: SeededRandom, resource_id: str) -> dict[str, Any]:
     return {"attributes": {"name": f"Sandbox {resource_id}"}}

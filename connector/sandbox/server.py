@@ -25,10 +25,19 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _DRIP_SECONDS = 0.05
 _LONGEST_STALL_SECONDS = 3_600.0
-_LOGGED_HEADERS = ("accept", "accept-encoding", "authorization", "content-type", "host", "user-agent")
+_LOGGED_HEADERS = (
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "content-type",
+    "host",
+    "user-agent",
+)
 _SCHEMES = ("oauth", "bearer", "basic")
 # A parameter that the API does not have may be a credential in the wrong place.
-_FOREIGN_VALUE = re.compile(r"(?<=[?&])(?!page(?:\[|%5B)|filter\.|sort=|include=)([^=&]*)=[^&]*", re.IGNORECASE)
+_FOREIGN_VALUE = re.compile(
+    r"(?<=[?&])(?!page(?:\[|%5B)|filter\.|sort=|include=)([^=&]*)=[^&]*", re.IGNORECASE
+)
 
 
 class SandboxServer:
@@ -38,7 +47,14 @@ class SandboxServer:
     target, status and headers, the secrets in them replaced.
     """
 
-    def __init__(self, settings: Settings, *, port: int = 0, latency_seconds: float = 0.0, log: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        port: int = 0,
+        latency_seconds: float = 0.0,
+        log: TextIO | None = None,
+    ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.clock: Clock = SystemClock()
         self.sandbox = Sandbox(settings, self.clock)
@@ -72,13 +88,23 @@ class SandboxServer:
 
     def record(self, request: Request, response: Response) -> None:
         """Note a request and what it was answered; never a secret."""
-        headers = {name: request.headers[name] for name in _LOGGED_HEADERS if name in request.headers}
+        headers = {
+            name: request.headers[name] for name in _LOGGED_HEADERS if name in request.headers
+        }
         if "authorization" in headers:
             scheme = headers["authorization"].partition(" ")[0]
             # Without a scheme that is known, the word may be the token itself.
-            headers["authorization"] = f"{scheme} <ACCESS_TOKEN>" if scheme.lower() in _SCHEMES else "<ACCESS_TOKEN>"
+            headers["authorization"] = (
+                f"{scheme} <ACCESS_TOKEN>" if scheme.lower() in _SCHEMES else "<ACCESS_TOKEN>"
+            )
         target = _FOREIGN_VALUE.sub(r"\1=<VALUE>", request.target)
-        entry = {"n": response.number, "method": request.method, "target": target, "status": response.status, "headers": headers}
+        entry = {
+            "n": response.number,
+            "method": request.method,
+            "target": target,
+            "status": response.status,
+            "headers": headers,
+        }
         with self._lock:
             self.requests.append(entry)
             if self._log:
@@ -117,8 +143,14 @@ class _Handler(BaseHTTPRequestHandler):
         length = headers.get("content-length", "0")
         body = self.rfile.read(int(length)) if length.isdigit() else b""
         # A proxy's client names the whole address (RFC 9112, 3.2.2).
-        target = self.path if self.path.startswith("/") else urlsplit(self.path)._replace(scheme="", netloc="").geturl()
-        request = Request(self.command, target, headers, f"http://{headers.get('host', HOST)}", body)
+        target = (
+            self.path
+            if self.path.startswith("/")
+            else urlsplit(self.path)._replace(scheme="", netloc="").geturl()
+        )
+        request = Request(
+            self.command, target, headers, f"http://{headers.get('host', HOST)}", body
+        )
         response = self.shell.sandbox.answer(request)
         self.shell.record(request, response)
         if self.shell.latency_seconds:

@@ -27,7 +27,12 @@ class Tokens:
     def accepts(self, authorization: str) -> bool:
         """Return whether the header *authorization* opens the door: ``oauth TOKEN``, or ``Bearer TOKEN``."""
         scheme, _, token = authorization.partition(" ")
-        return scheme.lower() in ("oauth", "bearer") and token.strip() == self.current and self._is_alive and not self._is_refused
+        return (
+            scheme.lower() in ("oauth", "bearer")
+            and token.strip() == self.current
+            and self._is_alive
+            and not self._is_refused
+        )
 
     def kill(self) -> None:
         """Let the token die: it is refused until it is refreshed."""
@@ -39,7 +44,9 @@ class Tokens:
 
     def refresh(self, body: bytes) -> str | None:
         """Return the token for the form *body*; ``None`` where its credentials are wrong."""
-        form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        form = {
+            name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()
+        }
         if any(form.get(name) != value for name, value in _FORM.items()):
             return None
         if not self._is_alive:

@@ -30,7 +30,10 @@ with DAG(
         "image": IMAGE,
         "network_mode": NETWORK,
         # The token is a file of the container: neither Airflow nor `docker inspect` sees it.
-        "mounts": [Mount("/data", FOLDER, type="bind"), Mount("/run/secrets", SECRETS, type="bind", read_only=True)],
+        "mounts": [
+            Mount("/data", FOLDER, type="bind"),
+            Mount("/run/secrets", SECRETS, type="bind", read_only=True),
+        ],
         "mount_tmp_dir": False,
         "auto_remove": "force",
     }
@@ -55,7 +58,11 @@ with DAG(
 
     merge = DockerOperator(
         task_id="merge",
-        command=["merge", "/data/{{ run_id }}.ndjson", *(f"/data/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1))],
+        command=[
+            "merge",
+            "/data/{{ run_id }}.ndjson",
+            *(f"/data/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1)),
+        ],
         # A shard that lacks a learner whom ALM does not know is joined all the same; merge then names him, and is red.
         trigger_rule="all_done",
         **container,

@@ -32,17 +32,26 @@ with DAG(
         # A reference: the value is in no template, no log and no database of Airflow.
         "secrets": [Secret("env", "ALM_ACCESS_TOKEN", "alm", "access-token")],
         "volumes": [
-            k8s.V1Volume(name="data", persistent_volume_claim=k8s.V1PersistentVolumeClaimVolumeSource(claim_name="enrollments")),
+            k8s.V1Volume(
+                name="data",
+                persistent_volume_claim=k8s.V1PersistentVolumeClaimVolumeSource(
+                    claim_name="enrollments"
+                ),
+            ),
         ],
         "volume_mounts": [k8s.V1VolumeMount(name="data", mount_path="/data")],
         # By number for the pod: the sidecar that hands XCom on has a root user of its own.
-        "security_context": k8s.V1PodSecurityContext(run_as_non_root=True, run_as_user=65532, run_as_group=65532, fs_group=65532),
+        "security_context": k8s.V1PodSecurityContext(
+            run_as_non_root=True, run_as_user=65532, run_as_group=65532, fs_group=65532
+        ),
         "container_security_context": k8s.V1SecurityContext(
             allow_privilege_escalation=False,
             read_only_root_filesystem=True,
             capabilities=k8s.V1Capabilities(drop=["ALL"]),
         ),
-        "container_resources": k8s.V1ResourceRequirements(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "256Mi"}),
+        "container_resources": k8s.V1ResourceRequirements(
+            requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "256Mi"}
+        ),
         "do_xcom_push": True,
         "log_pod_spec_on_failure": False,
     }
@@ -50,7 +59,13 @@ with DAG(
     read = KubernetesPodOperator.partial(
         task_id="read",
         # Learners who are in the file are not asked for again: a retry reads those who failed.
-        arguments=["--user-ids-file=/data/learners.csv", "--lo-types=all", "--format=ndjson", "--resume", "--deadline=3600"],
+        arguments=[
+            "--user-ids-file=/data/learners.csv",
+            "--lo-types=all",
+            "--format=ndjson",
+            "--resume",
+            "--deadline=3600",
+        ],
         pool="alm",
         **pod,
     ).expand(
@@ -67,7 +82,11 @@ with DAG(
 
     merge = KubernetesPodOperator(
         task_id="merge",
-        arguments=["merge", "/data/{{ run_id }}.ndjson", *(f"/data/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1))],
+        arguments=[
+            "merge",
+            "/data/{{ run_id }}.ndjson",
+            *(f"/data/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1)),
+        ],
         # A shard that lacks a learner whom ALM does not know is joined all the same; merge then names him, and is red.
         trigger_rule="all_done",
         **pod,

@@ -35,7 +35,12 @@ with DAG(
         deadline=3600,
         quota_share=1 / AT_ONCE,
         pool="alm",
-    ).expand_kwargs([{"shard": f"{n}/{SHARDS}", "output_file": f"{FOLDER}/{{{{ run_id }}}}-{n}.ndjson"} for n in range(1, SHARDS + 1)])
+    ).expand_kwargs(
+        [
+            {"shard": f"{n}/{SHARDS}", "output_file": f"{FOLDER}/{{{{ run_id }}}}-{n}.ndjson"}
+            for n in range(1, SHARDS + 1)
+        ]
+    )
 
     merge = AlmMergeOperator(
         task_id="merge",

@@ -7,13 +7,13 @@ import boto3
 from apig_wsgi import make_lambda_handler
 
 import connector
-import connector.http
+import connector.server
 
 INPUTS = ("user_id", "lo_types", "since", "state", "include")
 
 secret = boto3.client("secretsmanager").get_secret_value(SecretId=os.environ["SECRET_ID"])
 os.environ.update(json.loads(secret["SecretString"]))
-answer_request = make_lambda_handler(connector.http.application)
+answer_request = make_lambda_handler(connector.server.application)
 
 
 def handler(event, context):

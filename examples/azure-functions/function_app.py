@@ -2,6 +2,6 @@
 
 import azure.functions as func
 
-from connector.http import application
+from connector.server import application
 
 app = func.WsgiFunctionApp(app=application, http_auth_level=func.AuthLevel.ANONYMOUS)

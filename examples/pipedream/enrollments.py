@@ -7,4 +7,6 @@ import connector
 def handler(pd: "pipedream"):
     """Return the document of one run; what it raises fails the step."""
     asked = pd.steps["trigger"]["event"]["body"]
-    return connector.run(user_id=asked["user_id"], since=asked.get("since"), lo_types="all", deadline=250)
+    return connector.run(
+        user_id=asked["user_id"], since=asked.get("since"), lo_types="all", deadline=250
+    )

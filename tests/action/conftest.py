@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 CHECKOUT = Path(__file__).parents[2]
-LOCK = CHECKOUT / "requirements.lock"
+LOCK = CHECKOUT / "requirements/run.lock"
 TEXT = (CHECKOUT / "action.yml").read_text(encoding="utf-8")
 ACTION: dict[str, Any] = yaml.safe_load(TEXT)
 (STEP,) = ACTION["runs"]["steps"]
 
 
-def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+def once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
+) -> Path:
     """Return the folder *name*, which *make* fills once a session, whichever of its workers comes first."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
@@ -57,19 +59,37 @@ def _taken(lock: Path) -> bool:
 
 def fetch_wheels(folder: Path) -> None:
     """Fetch the lock's wheels, the one thing here that needs an index."""
-    what = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(LOCK), "--dest", str(folder))
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *what], check=True, capture_output=True)
+    what = (
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--requirement",
+        str(LOCK),
+        "--dest",
+        str(folder),
+    )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", *what], check=True, capture_output=True
+    )
 
 
 def pip_environ(wheels: Path) -> dict[str, str]:
     """Return the variables under which *wheels* are pip's whole index, whatever the machine's own files tell pip."""
-    return {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    return {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+    }
 
 
 def use_first(folder: Path, environ: Mapping[str, str]) -> None:
     """Make *folder* what a runner's folders are after a job's first use of the action."""
     (folder / "temp").mkdir(parents=True)
-    installed_packages({**environ, "RUNNER_TEMP": str(folder / "temp"), "RUNNER_TOOL_CACHE": str(folder / "tools")})
+    installed_packages(
+        {**environ, "RUNNER_TEMP": str(folder / "temp"), "RUNNER_TOOL_CACHE": str(folder / "tools")}
+    )
 
 
 def fake_pip(folder: Path, code: str) -> Path:
@@ -118,12 +138,23 @@ class Job:
         """The folder that the step runs in."""
         return self.root / "workspace"
 
-    def start(self, inputs: Mapping[str, str], *, prefix: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
+    def start(
+        self, inputs: Mapping[str, str], *, prefix: Sequence[str] = (), **variables: str
+    ) -> subprocess.Popen[str]:
         """Start the step with *inputs*, under the command *prefix*; *variables* are the job's own, set by the user."""
         script = self.root / "step.sh"
         script.write_text(STEP["run"], encoding="utf-8")
         return subprocess.Popen(
-            [*prefix, shutil.which("bash") or "bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
+            [
+                *prefix,
+                shutil.which("bash") or "bash",
+                "--noprofile",
+                "--norc",
+                "-e",
+                "-o",
+                "pipefail",
+                str(script),
+            ],
             env={**self.environ, **variables, **mapped(inputs)},
             cwd=self.workspace,
             stdin=subprocess.DEVNULL,
@@ -133,18 +164,31 @@ class Job:
             start_new_session=True,
         )
 
-    def run(self, inputs: Mapping[str, str], *, prefix: Sequence[str] = (), **variables: str) -> Finished:
+    def run(
+        self, inputs: Mapping[str, str], *, prefix: Sequence[str] = (), **variables: str
+    ) -> Finished:
         """Run the step to its end."""
         process = self.start(inputs, prefix=prefix, **variables)
         stdout, stderr = process.communicate(timeout=60)
         outputs = parse_outputs((self.root / "output").read_bytes())
-        return Finished(process.returncode, stdout, stderr, outputs, (self.root / "summary").read_text(encoding="utf-8"))
+        return Finished(
+            process.returncode,
+            stdout,
+            stderr,
+            outputs,
+            (self.root / "summary").read_text(encoding="utf-8"),
+        )
 
 
 def mapped(inputs: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that action.yml makes of *inputs* and of the defaults of those that are not given."""
-    given = {name: rule.get("default", "") for name, rule in ACTION["inputs"].items()} | dict(inputs)
-    return {name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: given[found[1]], value) for name, value in STEP["env"].items()}
+    given = {name: rule.get("default", "") for name, rule in ACTION["inputs"].items()} | dict(
+        inputs
+    )
+    return {
+        name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: given[found[1]], value)
+        for name, value in STEP["env"].items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -203,4 +247,6 @@ def new_job(job: Job) -> Job:
 def start_sandbox() -> Iterator[Callable[..., SandboxServer]]:
     """Return what starts sandboxes with faults; they are stopped at the end."""
     with contextlib.ExitStack() as stack:
-        yield lambda *faults: stack.enter_context(SandboxServer(Settings(rate_per_minute=0, faults=parse_faults(faults))))
+        yield lambda *faults: stack.enter_context(
+            SandboxServer(Settings(rate_per_minute=0, faults=parse_faults(faults)))
+        )

@@ -17,7 +17,17 @@ LARGEST_OUTPUTS = 1_048_576
 LARGEST_SUMMARY = 1_048_576
 #: What the runner obeys; all else of the same form is text.
 _COMMANDS = (
-    *("add-mask", "add-matcher", "add-path", "debug", "echo", "endgroup", "error", "group", "notice"),
+    *(
+        "add-mask",
+        "add-matcher",
+        "add-path",
+        "debug",
+        "echo",
+        "endgroup",
+        "error",
+        "group",
+        "notice",
+    ),
     *("remove-matcher", "save-state", "set-env", "set-output", "stop-commands", "warning"),
 )
 # In the order in which they are read back: the percent sign last, so that none is read twice.
@@ -27,7 +37,7 @@ _GITHUB_LEGACY = (("%3B", ";"), ("%0D", "\r"), ("%0A", "\n"), ("%5D", "]"), ("%2
 _AZURE = (("%3B", ";"), ("%0D", "\r"), ("%0A", "\n"), ("%5D", "]"), ("%AZP25", "%"))
 
 
-class RefusedError(Exception):
+class AuthenticationError(Exception):
     """What was written fails the step, or is thrown away with a warning that nobody reads."""
 
 
@@ -59,7 +69,7 @@ class Log:
 
 
 def parse_outputs(file: bytes) -> dict[str, str]:
-    """Return the outputs of the *file* ``GITHUB_OUTPUT``. Raises RefusedError where the runner fails the step."""
+    """Return the outputs of the *file* ``GITHUB_OUTPUT``. Raises AuthenticationError where the runner fails the step."""
     lines = file.decode("utf-8-sig", errors="replace").split("\n")
     # What stands behind the last line end is a line only where there is something.
     unread = iter(lines if lines[-1] else lines[:-1])
@@ -67,7 +77,7 @@ def parse_outputs(file: bytes) -> dict[str, str]:
     for line in filter(None, unread):
         name, sign, rest = re.fullmatch(r"(.*?)(?:(=|<<)(.*))?", line, re.DOTALL).groups()  # type: ignore[union-attr] # it matches all
         if not name or not sign or (sign == "<<" and not rest):
-            raise RefusedError(f"Invalid format '{line}'")
+            raise AuthenticationError(f"Invalid format '{line}'")
         outputs[name] = rest if sign == "=" else "\n".join(_until(rest, unread))
     return outputs
 
@@ -78,20 +88,27 @@ def _until(delimiter: str, unread: Iterable[str]) -> list[str]:
         if line == delimiter:
             return value
         value.append(line)
-    raise RefusedError(f"Invalid value. Matching delimiter not found '{delimiter}'")
+    raise AuthenticationError(f"Invalid value. Matching delimiter not found '{delimiter}'")
 
 
 def job_outputs(outputs: Mapping[str, str], masks: Iterable[str] = ()) -> dict[str, str]:
-    """Return what a later job gets of *outputs*: no empty one, none that holds masked text. Raises RefusedError over 1 MB."""
-    if sum(len((name + value).encode("utf-16-le")) for name, value in outputs.items()) > LARGEST_OUTPUTS:
-        raise RefusedError("The job's outputs are larger than 1 MB.")
-    return {name: value for name, value in outputs.items() if value and _without(masks, value) == value}
+    """Return what a later job gets of *outputs*: no empty one, none that holds masked text. Raises AuthenticationError over 1 MB."""
+    if (
+        sum(len((name + value).encode("utf-16-le")) for name, value in outputs.items())
+        > LARGEST_OUTPUTS
+    ):
+        raise AuthenticationError("The job's outputs are larger than 1 MB.")
+    return {
+        name: value for name, value in outputs.items() if value and _without(masks, value) == value
+    }
 
 
 def read_summary(file: bytes, masks: Iterable[str] = ()) -> str:
-    """Return the Markdown of ``GITHUB_STEP_SUMMARY`` as it is uploaded. Raises RefusedError over 1 MiB."""
+    """Return the Markdown of ``GITHUB_STEP_SUMMARY`` as it is uploaded. Raises AuthenticationError over 1 MiB."""
     if len(file) > LARGEST_SUMMARY:
-        raise RefusedError("$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k.")
+        raise AuthenticationError(
+            "$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k."
+        )
     return "".join(f"{_without(masks, line)}\n" for line in lines_of(file.decode(errors="replace")))
 
 
@@ -136,7 +153,11 @@ def _parse_at_the_beginning(line: str) -> Command | None:
     name, _, properties = told.partition(" ")
     if not line.startswith("::") or not end or name.lower() not in _COMMANDS:
         return None
-    return Command(name.lower(), _read_back(data, _GITHUB_DATA), _properties(properties.strip(), ",", _GITHUB_PROPERTY))
+    return Command(
+        name.lower(),
+        _read_back(data, _GITHUB_DATA),
+        _properties(properties.strip(), ",", _GITHUB_PROPERTY),
+    )
 
 
 def _parse_anywhere(line: str) -> Command | None:
@@ -146,7 +167,9 @@ def _parse_anywhere(line: str) -> Command | None:
     name, _, properties = told.partition(" ")
     if not begin or not end or name.lower() not in _COMMANDS:
         return None
-    return Command(name.lower(), _read_back(data, _GITHUB_LEGACY), _properties(properties, ";", _GITHUB_LEGACY))
+    return Command(
+        name.lower(), _read_back(data, _GITHUB_LEGACY), _properties(properties, ";", _GITHUB_LEGACY)
+    )
 
 
 def _parse_azure(line: str) -> Command | None:

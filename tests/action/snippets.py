@@ -48,12 +48,16 @@ def place(block: str) -> tuple[str, str]:
         return _workflow(f"steps:\n{textwrap.indent(block, '  ')}")
     if re.fullmatch(r"# [\w./-]+\.ya?ml", first):
         return "shown/other", block
-    raise ValueError(f"Neither workflow nor steps: say in a first comment line which file it is.\n{block}")
+    raise ValueError(
+        f"Neither workflow nor steps: say in a first comment line which file it is.\n{block}"
+    )
 
 
 def _workflow(job: str) -> tuple[str, str]:
     runner = "" if re.search("^runs-on:", job, re.MULTILINE) else "    runs-on: ubuntu-latest\n"
-    return ".github/workflows", f"{_WORKFLOW}{runner}{textwrap.indent(job, '    ')}".replace(OWN_ACTION, "./")
+    return ".github/workflows", f"{_WORKFLOW}{runner}{textwrap.indent(job, '    ')}".replace(
+        OWN_ACTION, "./"
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -49,7 +49,11 @@ class Ran:
 
     def written_by(self, job: str) -> str:
         """Return what *job*'s steps wrote, whether act obeyed it or not."""
-        return "".join(entry.get("raw") or entry["msg"] for entry in self.of(job) if "raw" in entry or "raw_output" in entry)
+        return "".join(
+            entry.get("raw") or entry["msg"]
+            for entry in self.of(job)
+            if "raw" in entry or "raw_output" in entry
+        )
 
 
 def hostile(request: Seen) -> Actions:
@@ -59,30 +63,63 @@ def hostile(request: Seen) -> Actions:
     page = {"data": [record(f"course:1_{PWNED}_31", **dict.fromkeys(names, PWNED))], "links": {}}
     refused = request.user_id == "32"
     status, body = (400, body_of(wrong)) if refused else (200, body_of(page))
-    return (answer(status, body, "Content-Type: application/vnd.api+json", "X-Request-Id: ##[error]pwned"),)
+    return (
+        answer(
+            status, body, "Content-Type: application/vnd.api+json", "X-Request-Id: ##[error]pwned"
+        ),
+    )
 
 
 def act(folder: Path, python: Path, wheels: Path) -> None:
     """Run the workflow in a repository that holds the action, and leave what came of it in *folder*."""
     for name in ("repository", "home", "seen"):
         (folder / name).mkdir(parents=True)
-    for name in ("connector", "schemas"):
-        shutil.copytree(CHECKOUT / name, folder / "repository" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("action.yml", "requirements.lock", WORKFLOW):
+    for name in ("connector", "requirements", "schemas"):
+        shutil.copytree(
+            CHECKOUT / name,
+            folder / "repository" / name,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    for name in ("action.yml", WORKFLOW):
         shutil.copy(CHECKOUT / name, folder / "repository")
-    environ = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "PATH": f"{python}:/usr/bin:/bin"}
+    environ = {
+        "HOME": str(folder / "home"),
+        "XDG_CACHE_HOME": str(folder / "home"),
+        "PATH": f"{python}:/usr/bin:/bin",
+    }
     who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
     for command in (["init"], ["add", "."], [*who, "commit", "-m", "All"]):
-        subprocess.run(["git", *command], cwd=folder / "repository", env=environ, check=True, capture_output=True)
+        subprocess.run(
+            ["git", *command],
+            cwd=folder / "repository",
+            env=environ,
+            check=True,
+            capture_output=True,
+        )
     with SandboxServer(Settings(rate_per_minute=0)) as sandbox, FaultServer([], hostile) as foe:
         told: dict[str, dict[str, object]] = {
             "--env": {"SEEN": folder / "seen", **pip_environ(wheels)},
             "--secret": {"ALM_ACCESS_TOKEN": ACCESS_TOKEN},
             "--var": {"BASE_URL": sandbox.url, "HOSTILE_URL": foe.url, "USERS": '["31","32"]'},
         }
-        flags = [word for flag, values in told.items() for name, value in values.items() for word in (flag, f"{name}={value}")]
+        flags = [
+            word
+            for flag, values in told.items()
+            for name, value in values.items()
+            for word in (flag, f"{name}={value}")
+        ]
         finished = subprocess.run(
-            [ACT, "push", "-W", Path(WORKFLOW).name, "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--json", *flags],
+            [
+                ACT,
+                "push",
+                "-W",
+                Path(WORKFLOW).name,
+                "-P",
+                "ubuntu-latest=-self-hosted",
+                "--no-cache-server",
+                "--json",
+                *flags,
+            ],
             cwd=folder / "repository",
             env=environ,
             capture_output=True,
@@ -100,7 +137,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory, python: Path, wheels: Path) ->
     folder = once(tmp_path_factory, "act", lambda folder: act(folder, python, wheels))
     log = [json.loads(line) for line in (folder / "log").read_text(encoding="utf-8").splitlines()]
     seen = {
-        path.name: dict(pair.split("=", 1) for pair in path.read_text(encoding="utf-8").split("\0") if pair.startswith("SEEN_"))
+        path.name: dict(
+            pair.split("=", 1)
+            for pair in path.read_text(encoding="utf-8").split("\0")
+            if pair.startswith("SEEN_")
+        )
         for path in (folder / "seen").iterdir()
     }
     return Ran(int((folder / "exit_code").read_text(encoding="utf-8")), log, seen)
@@ -135,7 +176,10 @@ def test_act__failure_that_the_workflow_expects(ran: Ran) -> None:
     outputs = json.loads(seen["SEEN_UNKNOWN"])
 
     assert (seen["SEEN_OUTCOME"], seen["SEEN_CODE"]) == ("failure", "67")
-    assert json.loads(outputs["error"])["message"] == 'ALM knows no user 4041 (404: "NOT_FOUND: no user 4041").'
+    assert (
+        json.loads(outputs["error"])["message"]
+        == 'ALM knows no user 4041 (404: "NOT_FOUND: no user 4041").'
+    )
     assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")
 
 
@@ -156,7 +200,9 @@ def test_act__outputs_reach_the_next_job(ran: Ran) -> None:
 
 def test_act__matrix_over_users(ran: Ran) -> None:
     """A matrix over users has a job for each, side by side on one runner."""
-    courses = {user: [one for one in ids_of(user) if one.startswith("course:")] for user in ("31", "32")}
+    courses = {
+        user: [one for one in ids_of(user) if one.startswith("course:")] for user in ("31", "32")
+    }
 
     assert ran.results_of("each") == ["success", "success"]
     assert {user: json.loads(ran.seen[f"each-{user}"]["SEEN_IDS"]) for user in courses} == courses
@@ -164,13 +210,23 @@ def test_act__matrix_over_users(ran: Ran) -> None:
 
 def test_act__hostile_server(ran: Ran) -> None:
     """No text that a server sends becomes a command or an output, in a page or in a refusal, and ids come out as they were."""
-    page, refusal = (json.loads(ran.seen["hostile"][name]) for name in ("SEEN_PAGE", "SEEN_REFUSAL"))
+    page, refusal = (
+        json.loads(ran.seen["hostile"][name]) for name in ("SEEN_PAGE", "SEEN_REFUSAL")
+    )
 
     assert ran.results_of("hostile") == ["success"]
     assert json.loads(page["enrollment_ids"]) == [f"course:1_{PWNED}_31"]
     assert page.keys() == refusal.keys() == set(FIELDS)
     assert json.loads(refusal["error"])["code"] == 64
-    assert {entry["name"] for entry in ran.of("hostile") if entry.get("command") == "set-output"} == set(FIELDS)
+    assert {
+        entry["name"] for entry in ran.of("hostile") if entry.get("command") == "set-output"
+    } == set(FIELDS)
     obeyed = read_github(ran.written_by("hostile")).commands
-    assert [command.name for command in obeyed] == ["add-mask", "add-mask", "group", "endgroup", "error"]
+    assert [command.name for command in obeyed] == [
+        "add-mask",
+        "add-mask",
+        "group",
+        "endgroup",
+        "error",
+    ]
     assert obeyed[-1].data.startswith("ALM refuses the request for user 32 (400: ")

@@ -15,7 +15,7 @@ import pytest
 from connector.sandbox import ACCESS_TOKEN
 from connector.sandbox.learners import enrollments_of
 from connector.schemas import load_schema
-from docs.tables import updated_action
+from scripts.tables import updated_action
 from tests.action.conftest import ACTION, STEP, TEXT, Finished, Job, fake_command, fake_pip
 from tests.action.runner import Command
 
@@ -29,15 +29,23 @@ INPUTS = load_schema("inputs")
 CREDENTIALS = INPUTS["$defs"]["credentials"]["properties"]
 OUTPUTS = load_schema("outputs")
 SANDBOX = {"base-url": "sandbox", "user-id": "20941371"}
-IDS = ["course:6511020_7037048_20941371", "course:7236650_7877507_20941371", "course:7236827_7877699_20941371"]
+IDS = [
+    "course:6511020_7037048_20941371",
+    "course:7236650_7877507_20941371",
+    "course:7236827_7877699_20941371",
+]
 NO_PYTHON = "This runner has no Python 3.11 or newer."
-PUT_PYTHON = "Nothing was sent. Put actions/setup-python before this step, with python-version 3.13."
+PUT_PYTHON = (
+    "Nothing was sent. Put actions/setup-python before this step, with python-version 3.13."
+)
 
 
 def error_of(finished: Finished) -> dict[str, Any]:
     """Return the output ``error``, judged by its schema."""
     error: dict[str, Any] = json.loads(finished.outputs["error"])
-    jsonschema.Draft202012Validator({"$ref": "#/$defs/error", "$defs": OUTPUTS["$defs"]}).validate(error)
+    jsonschema.Draft202012Validator({"$ref": "#/$defs/error", "$defs": OUTPUTS["$defs"]}).validate(
+        error
+    )
     return error
 
 
@@ -51,8 +59,12 @@ def test_action__has_every_input_once() -> None:
     names = [*INPUTS["properties"], *CREDENTIALS]
 
     assert list(ACTION["inputs"]) == [name.replace("_", "-") for name in names]
-    assert STEP["env"] == {f"ALM_{name.upper()}": f"${{{{ inputs.{name.replace('_', '-')} }}}}" for name in names}
-    assert [TEXT.count(f"${{{{ inputs.{name} }}}}") for name in ACTION["inputs"]] == [1] * len(names)
+    assert STEP["env"] == {
+        f"ALM_{name.upper()}": f"${{{{ inputs.{name.replace('_', '-')} }}}}" for name in names
+    }
+    assert [TEXT.count(f"${{{{ inputs.{name} }}}}") for name in ACTION["inputs"]] == [1] * len(
+        names
+    )
     assert {key for rule in ACTION["inputs"].values() for key in rule} == {"description", "default"}
 
 
@@ -76,15 +88,22 @@ def test_action__is_one_step_of_its_own() -> None:
 def test_step__hands_on_every_field(job: Job, start_sandbox: Callable[..., SandboxServer]) -> None:
     """What a server has becomes the outputs, each a field of the document; strings as they are, null as nothing, all else JSON."""
     server = start_sandbox()
-    finished = job.run({"base-url": server.url, "access-token": ACCESS_TOKEN, "user-id": "31", "lo-types": "all"})
+    finished = job.run(
+        {"base-url": server.url, "access-token": ACCESS_TOKEN, "user-id": "31", "lo-types": "all"}
+    )
 
     document = json.loads(finished.stdout)
     of_document = {name: value for name, value in document.items() if name != "enrollments"}
-    plain = {name: value or "" for name, value in of_document.items() if isinstance(value, str | None)}
+    plain = {
+        name: value or "" for name, value in of_document.items() if isinstance(value, str | None)
+    }
     assert (finished.exit_code, finished.stderr) == (0, f"::add-mask::{ACCESS_TOKEN}\n")
     assert document["enrollment_ids"] == [one["id"] for one in enrollments_of("31")]
     assert finished.outputs.keys() == of_document.keys()
-    assert {name: plain.get(name) or json.loads(value or "null") for name, value in finished.outputs.items()} == of_document
+    assert {
+        name: plain.get(name) or json.loads(value or "null")
+        for name, value in finished.outputs.items()
+    } == of_document
     assert server.requests[0]["headers"]["authorization"] == "oauth <ACCESS_TOKEN>"
 
 
@@ -126,12 +145,19 @@ def test_step__tells_every_problem_at_once(job: Job) -> None:
     assert json.loads(finished.outputs["completeness"])["requests"] == 0
 
 
-HOSTILE = "$(touch pwned)`touch pwned`'; touch pwned #" + '"; touch pwned # ${{ github.token }} \\ $HOME'
+HOSTILE = (
+    "$(touch pwned)`touch pwned`'; touch pwned #" + '"; touch pwned # ${{ github.token }} \\ $HOME'
+)
 
 
 def test_step__hostile_inputs(job: Job) -> None:
     """Whatever stands in an input is a value: neither bash nor the runner obeys any of it, there or where it is quoted."""
-    inputs = {"state": f"x\ntouch pwned\n{HOSTILE}", "include": "x\n::error::pwned", "user-ids-file": HOSTILE, "user-id": "##[error]pwned"}
+    inputs = {
+        "state": f"x\ntouch pwned\n{HOSTILE}",
+        "include": "x\n::error::pwned",
+        "user-ids-file": HOSTILE,
+        "user-id": "##[error]pwned",
+    }
 
     finished = job.run({**SANDBOX, **inputs})
 
@@ -144,13 +170,23 @@ def test_step__hostile_inputs(job: Job) -> None:
 def test_step__what_lies_in_the_workspace(new_job: Job) -> None:
     """Nothing of the workspace is imported or read, at the first use of a job either, whatever Python's own variables say."""
     trap = f"open({str(new_job.root / 'pwned')!r}, 'a').write(__name__)\nraise RuntimeError\n"
-    for module in ("json", "requests", "sitecustomize", "usercustomize", "pip/__init__", "pip/__main__", "connector/__init__"):
+    for module in (
+        "json",
+        "requests",
+        "sitecustomize",
+        "usercustomize",
+        "pip/__init__",
+        "pip/__main__",
+        "connector/__init__",
+    ):
         fake_command(new_job.workspace / f"{module}.py", "")
         (new_job.workspace / f"{module}.py").write_text(trap, encoding="utf-8")
     (new_job.workspace / ".env").write_text("ALM_STATE=pwned\n", encoding="utf-8")
     here = str(new_job.workspace)
 
-    finished = new_job.run(SANDBOX, PYTHONPATH=here, PYTHONHOME=here, PYTHONSTARTUP=f"{here}/json.py")
+    finished = new_job.run(
+        SANDBOX, PYTHONPATH=here, PYTHONHOME=here, PYTHONSTARTUP=f"{here}/json.py"
+    )
 
     assert not (new_job.root / "pwned").exists()
     assert (finished.exit_code, finished.stderr) == (0, "")
@@ -180,7 +216,9 @@ def test_step__leaves_the_users_python_alone(new_job: Job, python: Path) -> None
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_step__is_cancelled(number: signal.Signals, exit_code: int, job: Job, start_sandbox: Callable[..., SandboxServer]) -> None:
+def test_step__is_cancelled(
+    number: signal.Signals, exit_code: int, job: Job, start_sandbox: Callable[..., SandboxServer]
+) -> None:
     """A signal to the process that the runner started reaches the command, which ends within two seconds and says so."""
     server = start_sandbox("*:stall-headersx*")
     process = job.start({"base-url": server.url, "access-token": ACCESS_TOKEN, "user-id": "31"})
@@ -198,7 +236,10 @@ def test_step__is_cancelled(number: signal.Signals, exit_code: int, job: Job, st
 
 def test_step__is_cancelled_while_it_installs(new_job: Job) -> None:
     """A signal that comes before the command began ends the step as any process, without a traceback."""
-    slow = fake_pip(new_job.root / "slow", "import os, time\nopen(os.environ['STARTED'], 'w').close()\ntime.sleep(5)\n")
+    slow = fake_pip(
+        new_job.root / "slow",
+        "import os, time\nopen(os.environ['STARTED'], 'w').close()\ntime.sleep(5)\n",
+    )
     process = new_job.start(SANDBOX, PATH=str(slow), STARTED=str(new_job.root / "started"))
     while not (new_job.root / "started").exists():
         time.sleep(0.05)
@@ -259,14 +300,20 @@ def test_step__outputs_that_cannot_be_written(new_job: Job) -> None:
     told, unwritten, _ = finished.stderr.splitlines()
     assert finished.exit_code == 69
     assert told.startswith("alm-enrollments: error: The action's packages cannot be installed: ")
-    assert unwritten == "alm-enrollments: error: GITHUB_OUTPUT cannot be written: No space left on device."
+    assert (
+        unwritten
+        == "alm-enrollments: error: GITHUB_OUTPUT cannot be written: No space left on device."
+    )
     assert [command.name for command in finished.commands] == ["error"]
 
 
 def old_python(folder: Path) -> str:
     """Make a ``python3`` in *folder* that says that it is 3.10, and return the folder."""
     code = "import sys; sys.version_info = (3, 10, 13);"
-    fake_command(folder / "python3", f'[ "$2" != -c ] || exec {sys.executable} -I -c "{code} $3"\nexec {sys.executable} "$@"')
+    fake_command(
+        folder / "python3",
+        f'[ "$2" != -c ] || exec {sys.executable} -I -c "{code} $3"\nexec {sys.executable} "$@"',
+    )
     return str(folder)
 
 
@@ -277,7 +324,13 @@ def test_step__no_python(is_old: bool, job: Job) -> None:  # noqa: FBT001 - a pa
 
     assert (finished.exit_code, finished.stdout) == (69, "")
     assert finished.stderr.splitlines()[0] == f"alm-enrollments: error: {NO_PYTHON} {PUT_PYTHON}"
-    assert finished.commands == [Command("error", f"{NO_PYTHON}\nWhat to do: {PUT_PYTHON}", {"title": "alm-enrollments: exit code 69"})]
+    assert finished.commands == [
+        Command(
+            "error",
+            f"{NO_PYTHON}\nWhat to do: {PUT_PYTHON}",
+            {"title": "alm-enrollments: exit code 69"},
+        )
+    ]
     assert error_of(finished) == {
         "code": 69,
         "message": NO_PYTHON,
@@ -289,7 +342,10 @@ def test_step__no_python(is_old: bool, job: Job) -> None:  # noqa: FBT001 - a pa
     assert finished.outputs == {"complete": "false", "error": finished.outputs["error"]}
 
 
-@pytest.mark.parametrize("place", ["bin/python", "tools/Python/3.13.1/x64/bin/python3", "tools/Python/3.12.9/x64/python.exe"])
+@pytest.mark.parametrize(
+    "place",
+    ["bin/python", "tools/Python/3.13.1/x64/bin/python3", "tools/Python/3.12.9/x64/python.exe"],
+)
 def test_step__finds_python(place: str, job: Job, python: Path) -> None:
     """Python is found under its other name, and among the runner's tools, where the first one found is too old."""
     fake_command(job.root / place, f'exec {python}/python3 "$@"')

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.action.runner import Command, RefusedError, job_outputs, lines_of, parse_outputs, read_azure, read_github, read_summary
+from tests.action.runner import (
+    AuthenticationError,
+    Command,
+    job_outputs,
+    lines_of,
+    parse_outputs,
+    read_azure,
+    read_github,
+    read_summary,
+)
 
 OUTPUTS = [
     pytest.param(b"", {}, id="nothing"),
@@ -18,7 +27,9 @@ OUTPUTS = [
     pytest.param(b"a<<E\n\nE\n", {"a": ""}, id="an empty line"),
     pytest.param(b"a<<E\nb\nE", {"a": "b"}, id="a delimiter at the end"),
     pytest.param(b"a<<E=F\nb\nE=F\n", {"a": "b"}, id="a delimiter with the other sign"),
-    pytest.param(b"a<<E\n E\nE \nE\r\nE\n", {"a": " E\nE \nE\r"}, id="only the very delimiter ends it"),
+    pytest.param(
+        b"a<<E\n E\nE \nE\r\nE\n", {"a": " E\nE \nE\r"}, id="only the very delimiter ends it"
+    ),
     pytest.param(b"a<<E\n\xff\r\nE\n", {"a": "\ufffd\r"}, id="what is no UTF-8 is replaced"),
 ]
 
@@ -29,10 +40,22 @@ def test_parse_outputs__well_formed(file: bytes, outputs: dict[str, str]) -> Non
     assert parse_outputs(file) == outputs
 
 
-@pytest.mark.parametrize("file", [b"a\n", b"=b\n", b"<<E\nE\n", b"a<<\n\n", b"a<<E\nb\n", b"a<<E\nb\nE \n", b"a<<E\nbE\n", b"a<<E"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"a\n",
+        b"=b\n",
+        b"<<E\nE\n",
+        b"a<<\n\n",
+        b"a<<E\nb\n",
+        b"a<<E\nb\nE \n",
+        b"a<<E\nbE\n",
+        b"a<<E",
+    ],
+)
 def test_parse_outputs__malformed(file: bytes) -> None:
     """A line without name or sign, and a value without its end, fail the step."""
-    with pytest.raises(RefusedError, match="Invalid"):
+    with pytest.raises(AuthenticationError, match="Invalid"):
         parse_outputs(file)
 
 
@@ -48,7 +71,7 @@ def test_job_outputs__one_megabyte() -> None:
     """Names and values may have 1 MB together, each character two bytes, or four."""
     assert len(job_outputs({"a": "x" * 524_286, "b": ""})["a"]) == 524_286
     for value in ("x" * 524_287, "😀" * 262_144):
-        with pytest.raises(RefusedError, match="1 MB"):
+        with pytest.raises(AuthenticationError, match="1 MB"):
             job_outputs({"a": value, "b": ""})
 
 
@@ -56,24 +79,37 @@ def test_read_summary__masked_and_limited() -> None:
     """A summary is masked line by line, and thrown away over 1 MiB."""
     assert read_summary(b"a secret\r\nb", ["secret"]) == "a ***\nb\n"
     assert len(read_summary(b"x" * 1_048_575 + b"\n")) == 1_048_576
-    with pytest.raises(RefusedError, match="1024k"):
+    with pytest.raises(AuthenticationError, match="1024k"):
         read_summary(b"x" * 1_048_577)
 
 
 def test_lines_of__as_dot_net_reads() -> None:
     """LF, CRLF and a lone CR end a line, and nothing else does."""
-    assert lines_of("a\nb\r\nc\rd\u2028e\x85f\x0bg\n\nh") == ["a", "b", "c", "d\u2028e\x85f\x0bg", "", "h"]
+    assert lines_of("a\nb\r\nc\rd\u2028e\x85f\x0bg\n\nh") == [
+        "a",
+        "b",
+        "c",
+        "d\u2028e\x85f\x0bg",
+        "",
+        "h",
+    ]
 
 
 COMMANDS = [
     ("::warning file=a.js,line=1::told", Command("warning", "told", {"file": "a.js", "line": "1"})),
     (" \t::error::told", Command("error", "told")),
     ("::ERROR::told", Command("error", "told")),
-    ("::error title=a%3Ab%2Cc%25%0D%0A::a%3A%2C%250A%0D%0Ab::c", Command("error", "a%3A%2C%0A\r\nb::c", {"title": "a:b,c%\r\n"})),
+    (
+        "::error title=a%3Ab%2Cc%25%0D%0A::a%3A%2C%250A%0D%0Ab::c",
+        Command("error", "a%3A%2C%0A\r\nb::c", {"title": "a:b,c%\r\n"}),
+    ),
     ("::error title=,=a,b=c::", Command("error", "", {"b": "c"})),
     ("::add-mask::told", Command("add-mask", "told")),
     ("##[add-mask]told", Command("add-mask", "told")),
-    ("in the middle ##[set-output name=a%3Bb%5D;c=d]%25%3B%0Atold", Command("set-output", "%;\ntold", {"name": "a;b]", "c": "d"})),
+    (
+        "in the middle ##[set-output name=a%3Bb%5D;c=d]%25%3B%0Atold",
+        Command("set-output", "%;\ntold", {"name": "a;b]", "c": "d"}),
+    ),
     ("::nothing:: ##[error]told", Command("error", "told")),
 ]
 
@@ -86,7 +122,16 @@ def test_read_github__command(line: str, command: Command) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["a ::error::told", "::error told", ":error::told", "::erroneous::told", "::::told", "# #[error]told", "##[error told", "##[x]told"],
+    [
+        "a ::error::told",
+        "::error told",
+        ":error::told",
+        "::erroneous::told",
+        "::::told",
+        "# #[error]told",
+        "##[error told",
+        "##[x]told",
+    ],
 )
 def test_read_github__text(line: str) -> None:
     """What is not quite a command is shown as it is."""
@@ -98,7 +143,8 @@ def test_read_github__text(line: str) -> None:
 def test_read_github__masks_and_groups() -> None:
     """A mask holds for what follows, in both streams, and only within a line; groups are counted."""
     log = read_github(
-        "s3cret\n::add-mask::s3cret\n::add-mask::a%0Ab\n::add-mask:: \n::group::s3cret\rs3cret a\nb\n", "s3cret\n::endgroup::\n"
+        "s3cret\n::add-mask::s3cret\n::add-mask::a%0Ab\n::add-mask:: \n::group::s3cret\rs3cret a\nb\n",
+        "s3cret\n::endgroup::\n",
     )
 
     assert log.lines == ["s3cret", "*** a", "b", "***"]
@@ -113,7 +159,10 @@ AZURE_COMMANDS = [
         "##vso[task.setvariable variable=a;isoutput=true]b]%AZP25%AZP250A%25%0A%5D%3B",
         Command("task.setvariable", "b]%%0A%25\n];", {"variable": "a", "isoutput": "true"}),
     ),
-    ("in the middle ##vso[Task.LogIssue type=error;code=6%3B7]told", Command("task.logissue", "told", {"type": "error", "code": "6;7"})),
+    (
+        "in the middle ##vso[Task.LogIssue type=error;code=6%3B7]told",
+        Command("task.logissue", "told", {"type": "error", "code": "6;7"}),
+    ),
     ("##[group]told", Command("group", "told")),
 ]
 
@@ -124,7 +173,16 @@ def test_read_azure__command(line: str, command: Command) -> None:
     assert read_azure(f"{line}\n").commands == [command]
 
 
-@pytest.mark.parametrize("line", ["#vso[task.x]told", "##vso[task]told", "##vso[task.x told", "##vso[a.b.c]told", "::error::told"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "#vso[task.x]told",
+        "##vso[task]told",
+        "##vso[task.x told",
+        "##vso[a.b.c]told",
+        "::error::told",
+    ],
+)
 def test_read_azure__text(line: str) -> None:
     """What is not quite a command is shown as it is."""
     assert read_azure(f"{line}\n").lines == [line]

@@ -47,7 +47,9 @@ class Finished:
 class RunCommand(Protocol):
     """Runs ``alm-enrollments`` with these arguments and variables."""
 
-    def __call__(self, *argv: str, environ: Mapping[str, str] | None = None, stdin: str = "") -> Finished:
+    def __call__(
+        self, *argv: str, environ: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> Finished:
         """Run it to its end."""
         ...
 
@@ -95,7 +97,9 @@ def start_sandbox() -> Iterator[StartSandbox]:
     started: list[SandboxServer] = []
 
     def start(*faults: str, **settings: Any) -> SandboxServer:
-        server = SandboxServer(Settings(**{"rate_per_minute": 0, "faults": parse_faults(faults), **settings}))
+        server = SandboxServer(
+            Settings(**{"rate_per_minute": 0, "faults": parse_faults(faults), **settings})
+        )
         started.append(server)
         return server.__enter__()
 

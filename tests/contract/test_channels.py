@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from connector.sandbox import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN
-from tests.action.runner import Command, Log, job_outputs, parse_outputs, read_azure, read_github, read_summary
+from tests.action.runner import (
+    Command,
+    Log,
+    job_outputs,
+    parse_outputs,
+    read_azure,
+    read_github,
+    read_summary,
+)
 from tests.contract.test_fetch import BAD_INPUT
 from tests.contract.test_secrets import CANARY, RUNS, TRIPLE, everything, leaks
 
@@ -22,7 +30,11 @@ if TYPE_CHECKING:
 
     from .conftest import Finished, Reaching, RunCommand, StartSandbox
 
-SANDBOX_TRIPLE = {"ALM_CLIENT_ID": CLIENT_ID, "ALM_CLIENT_SECRET": CLIENT_SECRET, "ALM_REFRESH_TOKEN": REFRESH_TOKEN}
+SANDBOX_TRIPLE = {
+    "ALM_CLIENT_ID": CLIENT_ID,
+    "ALM_CLIENT_SECRET": CLIENT_SECRET,
+    "ALM_REFRESH_TOKEN": REFRESH_TOKEN,
+}
 FILES = ("--output-dir", "folder", "--dotenv", "report")
 AZURE = {"TF_BUILD": "True", "AGENT_OS": "Linux"}
 
@@ -55,8 +67,15 @@ def outputs_of(github: Mapping[str, str]) -> dict[str, str]:
 
 def as_outputs(document: Mapping[str, Any]) -> dict[str, str]:
     """Return what the contract says of *document* as outputs."""
-    texts = {name: json.dumps(value, separators=(",", ":")) for name, value in document.items() if name != "enrollments"}
-    return {name: document[name] if text.startswith('"') else text.removeprefix("null") for name, text in texts.items()}
+    texts = {
+        name: json.dumps(value, separators=(",", ":"))
+        for name, value in document.items()
+        if name != "enrollments"
+    }
+    return {
+        name: document[name] if text.startswith('"') else text.removeprefix("null")
+        for name, text in texts.items()
+    }
 
 
 def in_folder(folder: Path) -> dict[str, str]:
@@ -68,8 +87,13 @@ def in_azure(finished: Finished) -> dict[str, str]:
     """Return the variables that Azure Pipelines' agent has set in the end; groups are closed, and one error at most is told."""
     log = read_azure(finished.stderr, finished.stdout)
     assert log.open_groups == 0
-    assert len([issue for issue in log.named("task.logissue") if issue.properties["type"] == "error"]) <= 1
-    return {command.properties["variable"]: command.data for command in log.named("task.setvariable")}
+    assert (
+        len([issue for issue in log.named("task.logissue") if issue.properties["type"] == "error"])
+        <= 1
+    )
+    return {
+        command.properties["variable"]: command.data for command in log.named("task.setvariable")
+    }
 
 
 ENDINGS = [
@@ -102,15 +126,23 @@ def test_github__every_ending(
     document, log = finished.document, in_github(finished)
     assert finished.exit_code == exit_code
     assert outputs_of(github) == as_outputs(document)
-    assert read_summary(Path(github["GITHUB_STEP_SUMMARY"]).read_bytes()).splitlines()[2].startswith(f"**{headline}** · ")
-    assert [error.properties for error in log.named("error")] == [{"title": f"alm-enrollments: exit code {exit_code}"}] * bool(exit_code)
+    assert (
+        read_summary(Path(github["GITHUB_STEP_SUMMARY"]).read_bytes())
+        .splitlines()[2]
+        .startswith(f"**{headline}** · ")
+    )
+    assert [error.properties for error in log.named("error")] == [
+        {"title": f"alm-enrollments: exit code {exit_code}"}
+    ] * bool(exit_code)
     assert [error.data.splitlines()[:2] for error in log.named("error")] == [
         [error["message"], f"What to do: {error['hint']}"] for error in [document["error"]] if error
     ]
     assert log.lines[-1] == finished.stdout.removesuffix("\n")
 
 
-def test_github__quiet_success(github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching) -> None:
+def test_github__quiet_success(
+    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+) -> None:
     """A run of which there is nothing to tell masks its token, and says nothing else: no empty group is in the log."""
     finished = command(environ=reaching(start_sandbox(), ALM_USER_ID="31", **github))
 
@@ -122,13 +154,26 @@ def test_github__what_happened_is_folded(
     github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
 ) -> None:
     """What is told on the way, with RUNNER_DEBUG every request, is in one group, behind the masks and before the annotation."""
-    variables = reaching(start_sandbox("page=1:503"), ALM_USER_ID="4041", RUNNER_DEBUG="1", **github)
+    variables = reaching(
+        start_sandbox("page=1:503"), ALM_USER_ID="4041", RUNNER_DEBUG="1", **github
+    )
 
     finished = command(environ=variables)
 
     lines = finished.stderr.splitlines()
-    assert [line.split("::")[1] if line.startswith("::") else line.split()[1] for line in lines] == [
-        *("add-mask", "group", "GET", "attempt", "GET", "error:", "endgroup", "error title=alm-enrollments%3A exit code 67")
+    assert [
+        line.split("::")[1] if line.startswith("::") else line.split()[1] for line in lines
+    ] == [
+        *(
+            "add-mask",
+            "group",
+            "GET",
+            "attempt",
+            "GET",
+            "error:",
+            "endgroup",
+            "error title=alm-enrollments%3A exit code 67",
+        )
     ]
     in_github(finished)
 
@@ -139,7 +184,9 @@ def test_github__bad_input(github: dict[str, str], command: RunCommand, tmp_path
 
     (error,) = in_github(finished).named("error")
     assert finished.exit_code == 64
-    assert error.data.startswith("8 inputs are not valid: --dead-line is no flag (did you mean --deadline?); ")
+    assert error.data.startswith(
+        "8 inputs are not valid: --dead-line is no flag (did you mean --deadline?); "
+    )
     assert error.data.splitlines()[0] == finished.document["error"]["message"]
     assert outputs_of(github) == in_folder(tmp_path / "folder") == as_outputs(finished.document)
     assert "COMPLETE=false\n" in (tmp_path / "report").read_text(encoding="utf-8")
@@ -171,13 +218,20 @@ def test_github__stopped_in_mid_wait(
 
     log = read_github(stderr, stdout)
     assert process.returncode == 128 + number
-    assert (log.open_groups, [command.name for command in log.commands]) == (0, ["add-mask", "group", "endgroup", "error"])
+    assert (log.open_groups, [command.name for command in log.commands]) == (
+        0,
+        ["add-mask", "group", "endgroup", "error"],
+    )
     assert json.loads(outputs_of(github)["error"])["code"] == 128 + number
     assert outputs_of(github) == as_outputs(json.loads(stdout))
 
 
 def test_github__cannot_be_written(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path
+    github: dict[str, str],
+    command: RunCommand,
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
+    tmp_path: Path,
 ) -> None:
     """Where GitHub's outputs cannot be written the run fails with 73, and standard output and every other channel say so."""
     variables = reaching(start_sandbox(), ALM_USER_ID="31", **github, **AZURE)
@@ -187,8 +241,15 @@ def test_github__cannot_be_written(
     outputs = as_outputs(finished.document)
     (error,) = in_github(finished).named("error")
     assert finished.exit_code == 73
-    assert error.data == "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full).\nWhat to do: Mend it and run again."
-    assert (json.loads(outputs["error"])["code"], outputs["complete"], outputs["enrollment_ids"]) == (73, "false", "[]")
+    assert (
+        error.data
+        == "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full).\nWhat to do: Mend it and run again."
+    )
+    assert (
+        json.loads(outputs["error"])["code"],
+        outputs["complete"],
+        outputs["enrollment_ids"],
+    ) == (73, "false", "[]")
     assert in_azure(finished) == in_folder(tmp_path / "folder") == outputs
     assert f"ERROR={outputs['error']}\n" in (tmp_path / "report").read_text(encoding="utf-8")
 
@@ -204,11 +265,18 @@ def test_github__one_annotation_of_two_errors(
     (error,) = in_github(finished).named("error")
     assert finished.exit_code == 73
     assert error.properties == {"title": "alm-enrollments: exit code 65"}
-    assert finished.document["error"]["message"] == "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full)."
+    assert (
+        finished.document["error"]["message"]
+        == "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full)."
+    )
 
 
 def test_folder__cannot_be_made(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path
+    github: dict[str, str],
+    command: RunCommand,
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
+    tmp_path: Path,
 ) -> None:
     """A folder that cannot be made ends the run before anything is sent, and GitHub's outputs have the error."""
     (tmp_path / "folder").touch()
@@ -218,7 +286,10 @@ def test_folder__cannot_be_made(
 
     in_github(finished)
     assert (finished.exit_code, server.requests) == (73, [])
-    assert finished.document["error"]["message"] == "The output folder cannot be written: File exists (folder)."
+    assert (
+        finished.document["error"]["message"]
+        == "The output folder cannot be written: File exists (folder)."
+    )
     assert outputs_of(github) == as_outputs(finished.document)
 
 
@@ -226,7 +297,9 @@ def test_masks__of_every_credential_before_any_text(
     github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
 ) -> None:
     """Every credential is masked once, in each system's way, before anything else is told."""
-    variables = reaching(start_sandbox("*:401x*"), ALM_USER_ID="31", **SANDBOX_TRIPLE, **github, **AZURE)
+    variables = reaching(
+        start_sandbox("*:401x*"), ALM_USER_ID="31", **SANDBOX_TRIPLE, **github, **AZURE
+    )
 
     finished = command(environ=variables)
 
@@ -243,7 +316,15 @@ def test_masks__of_a_token_that_the_run_is_given(
 ) -> None:
     """A token that the run is given on the way is masked before anything is sent with it, or told."""
     server = start_sandbox(token_lifetime=2)
-    variables = reaching(server, ALM_USER_ID="31", RUNNER_DEBUG="1", ALM_LO_TYPES="all", ALM_PAGE_LIMIT="10", **SANDBOX_TRIPLE, **github)
+    variables = reaching(
+        server,
+        ALM_USER_ID="31",
+        RUNNER_DEBUG="1",
+        ALM_LO_TYPES="all",
+        ALM_PAGE_LIMIT="10",
+        **SANDBOX_TRIPLE,
+        **github,
+    )
 
     finished = command(environ=variables)
 
@@ -251,20 +332,37 @@ def test_masks__of_a_token_that_the_run_is_given(
     given = [at for at, line in enumerate(lines) if " POST " in line]
     assert finished.exit_code == 0
     assert len(given) > 1
-    assert [lines[at + 1] for at in given] == [f"::add-mask::{ACCESS_TOKEN}-{number}" for number in range(2, len(given) + 2)]
-    assert in_github(finished).masks == [line.removeprefix("::add-mask::") for line in lines if "add-mask" in line]
+    assert [lines[at + 1] for at in given] == [
+        f"::add-mask::{ACCESS_TOKEN}-{number}" for number in range(2, len(given) + 2)
+    ]
+    assert in_github(finished).masks == [
+        line.removeprefix("::add-mask::") for line in lines if "add-mask" in line
+    ]
 
 
 def test_masks__that_hold_the_user_id(github: dict[str, str], command: RunCommand) -> None:
     """A user id that is part of a secret is warned of, and so are the outputs that GitHub will drop."""
-    variables = {"ALM_USER_ID": "20941371", "ALM_BASE_URL": "sandbox", "ALM_CLIENT_ID": "20941371", **github}
+    variables = {
+        "ALM_USER_ID": "20941371",
+        "ALM_BASE_URL": "sandbox",
+        "ALM_CLIENT_ID": "20941371",
+        **github,
+    }
 
     finished = command(environ=variables)
 
     first, second = in_github(finished).named("warning")
-    dropped = outputs_of(github).keys() - job_outputs(outputs_of(github), ["20941371"]).keys() - {"output_file", "error"}
-    assert first.data.startswith("A user id is part of a masked secret: GitHub drops every job output that holds masked text")
-    assert second.data.startswith("enrollment_ids, resource_grade_ids: GitHub drops job outputs like these")
+    dropped = (
+        outputs_of(github).keys()
+        - job_outputs(outputs_of(github), ["20941371"]).keys()
+        - {"output_file", "error"}
+    )
+    assert first.data.startswith(
+        "A user id is part of a masked secret: GitHub drops every job output that holds masked text"
+    )
+    assert second.data.startswith(
+        "enrollment_ids, resource_grade_ids: GitHub drops job outputs like these"
+    )
     assert dropped == {"enrollment_ids", "resource_grade_ids"}
 
 
@@ -280,61 +378,112 @@ def test_sinks__hold_no_secret(
     tmp_path: Path,
 ) -> None:
     """With every channel there, no form of a credential is written anywhere but where it is masked."""
-    variables = reaching(start_sandbox(fault), ALM_USER_ID="31", ALM_DEADLINE="3", **github, **AZURE, **TRIPLE)
+    variables = reaching(
+        start_sandbox(fault), ALM_USER_ID="31", ALM_DEADLINE="3", **github, **AZURE, **TRIPLE
+    )
 
     finished = command(*argv, *FILES, environ={**variables, "ALM_ACCESS_TOKEN": CANARY})
 
     masks = ("::add-mask::", "##vso[task.setsecret]")
-    text = "\n".join(line for line in everything(finished, tmp_path).splitlines() if not line.startswith(masks))
+    text = "\n".join(
+        line for line in everything(finished, tmp_path).splitlines() if not line.startswith(masks)
+    )
     assert leaks(text) == []
     assert in_github(finished).masks[0] == CANARY
 
 
-def test_sinks__hold_no_secret_that_is_a_path(github: dict[str, str], command: RunCommand, tmp_path: Path) -> None:
+def test_sinks__hold_no_secret_that_is_a_path(
+    github: dict[str, str], command: RunCommand, tmp_path: Path
+) -> None:
     """A credential that was given as a folder, too, is written nowhere but where it is masked, although the error names the folder."""
-    variables = {"ALM_USER_ID": "31", "ALM_BASE_URL": "sandbox", "ALM_CLIENT_SECRET": "s3cret-folder", **github, **AZURE}
+    variables = {
+        "ALM_USER_ID": "31",
+        "ALM_BASE_URL": "sandbox",
+        "ALM_CLIENT_SECRET": "s3cret-folder",
+        **github,
+        **AZURE,
+    }
 
     finished = command("--output-dir", "/dev/null/s3cret-folder", environ=variables)
 
     text = everything(finished, tmp_path)
-    assert finished.document["error"]["message"] == "The output folder cannot be written: Not a directory (/dev/null/***)."
-    assert in_github(finished).named("error")[0].data.splitlines()[0] == finished.document["error"]["message"]
-    assert [line for line in text.splitlines() if "s3cret" in line] == ["::add-mask::s3cret-folder", "##vso[task.setsecret]s3cret-folder"]
+    assert (
+        finished.document["error"]["message"]
+        == "The output folder cannot be written: Not a directory (/dev/null/***)."
+    )
+    assert (
+        in_github(finished).named("error")[0].data.splitlines()[0]
+        == finished.document["error"]["message"]
+    )
+    assert [line for line in text.splitlines() if "s3cret" in line] == [
+        "::add-mask::s3cret-folder",
+        "##vso[task.setsecret]s3cret-folder",
+    ]
 
 
 def test_check__folds_and_masks(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path
+    github: dict[str, str],
+    command: RunCommand,
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
+    tmp_path: Path,
 ) -> None:
     """The check, which has no document, closes its group and writes no outputs."""
-    finished = command("check", *FILES, environ=reaching(start_sandbox(), ALM_USER_ID="31", RUNNER_DEBUG="1", **github))
+    finished = command(
+        "check",
+        *FILES,
+        environ=reaching(start_sandbox(), ALM_USER_ID="31", RUNNER_DEBUG="1", **github),
+    )
 
-    assert [command.name for command in in_github(finished).commands] == ["add-mask", "group", "endgroup"]
-    assert (finished.exit_code, outputs_of(github), (tmp_path / "folder").exists()) == (0, {}, False)
+    assert [command.name for command in in_github(finished).commands] == [
+        "add-mask",
+        "group",
+        "endgroup",
+    ]
+    assert (finished.exit_code, outputs_of(github), (tmp_path / "folder").exists()) == (
+        0,
+        {},
+        False,
+    )
 
 
 def test_check__annotates_what_is_wrong(github: dict[str, str], command: RunCommand) -> None:
     """What the check finds wrong is annotated."""
     finished = command("check", environ=github)
 
-    assert [command.name for command in in_github(finished).commands] == ["group", "endgroup", "error"]
+    assert [command.name for command in in_github(finished).commands] == [
+        "group",
+        "endgroup",
+        "error",
+    ]
     assert (finished.exit_code, outputs_of(github)) == (64, {})
 
 
 @pytest.mark.parametrize(("users", "issues"), [("31", []), ("4041", [("error", "67")])])
 def test_azure__variables_and_issues(
-    users: str, issues: list[tuple[str, str]], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+    users: str,
+    issues: list[tuple[str, str]],
+    command: RunCommand,
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
 ) -> None:
     """In Azure Pipelines the output variables say the same as the document, and an issue says why the run failed."""
     finished = command(environ=reaching(start_sandbox(), ALM_USER_ID=users, **AZURE))
 
     log = read_azure(finished.stderr, finished.stdout)
     assert in_azure(finished) == as_outputs(finished.document)
-    assert [(issue.properties["type"], issue.properties["code"]) for issue in log.named("task.logissue")] == issues
+    assert [
+        (issue.properties["type"], issue.properties["code"]) for issue in log.named("task.logissue")
+    ] == issues
     assert log.lines[-1] == finished.stdout.removesuffix("\n")
 
 
 def test_channels__all_at_once(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path
+    github: dict[str, str],
+    command: RunCommand,
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
+    tmp_path: Path,
 ) -> None:
     """Every channel that is there gets the same, and none obeys what another one is told."""
     variables = reaching(start_sandbox("page=1:503"), ALM_USER_ID="4041,31", **github, **AZURE)
@@ -345,17 +494,30 @@ def test_channels__all_at_once(
     assert outputs_of(github) == in_azure(finished) == in_folder(tmp_path / "folder") == outputs
     lines = (tmp_path / "report").read_text(encoding="utf-8").splitlines()
     assert {line.partition("=")[0].lower(): line.partition("=")[2] for line in lines} == outputs
-    assert [command.name for command in in_github(finished).commands] == ["add-mask", *["group"] * 2, *["endgroup"] * 2, "error"]
+    assert [command.name for command in in_github(finished).commands] == [
+        "add-mask",
+        *["group"] * 2,
+        *["endgroup"] * 2,
+        "error",
+    ]
 
 
 @pytest.mark.parametrize("users", ["31", "4041", "ada"])
 def test_stdout__is_written_last(
-    users: str, github: dict[str, str], environ: dict[str, str], start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path
+    users: str,
+    github: dict[str, str],
+    environ: dict[str, str],
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
+    tmp_path: Path,
 ) -> None:
     """Where both streams are one, as in a pod, the document is the last line, whatever the channels were told before."""
     finished = subprocess.run(
         [sys.executable, "-m", "connector", *FILES],
-        env={**environ, **reaching(start_sandbox("page=1:503"), ALM_USER_ID=users, **github, **AZURE)},
+        env={
+            **environ,
+            **reaching(start_sandbox("page=1:503"), ALM_USER_ID=users, **github, **AZURE),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=tmp_path,
@@ -373,7 +535,9 @@ def test_stdout__is_written_last_although_a_channel_fails(
     github: dict[str, str], environ: dict[str, str], start_sandbox: StartSandbox, reaching: Reaching
 ) -> None:
     """So it is where a run that failed cannot write its outputs either: what that has to tell is told before, and its group closed."""
-    variables = reaching(start_sandbox(), ALM_USER_ID="4041", **{**github, "GITHUB_OUTPUT": "/dev/full"})
+    variables = reaching(
+        start_sandbox(), ALM_USER_ID="4041", **{**github, "GITHUB_OUTPUT": "/dev/full"}
+    )
 
     finished = subprocess.run(
         [sys.executable, "-m", "connector"],

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 UNLIMITED = {"rate_per_minute": 600_000, "burst": 100_000}
 USERS = ",".join(map(str, range(1000, 1010)))
-FILES = ("out.ndjson", "out.json", "out.csv", "out.table", "out.parquet", "out.json.gz", "out.csv.zst", "out.ndjson.gz")
+FILES = (
+    "out.ndjson",
+    "out.json",
+    "out.csv",
+    "out.table",
+    "out.parquet",
+    "out.json.gz",
+    "out.csv.zst",
+    "out.ndjson.gz",
+)
 
 
 @pytest.fixture
@@ -40,11 +49,16 @@ class Fetch:
     def __call__(self, file: str, *flags: str, users: str = USERS) -> Finished:
         """Fetch them, all types, in the format of the file's suffix."""
         kind = ("--lo-types", "all", "--format", file.split(".")[1])
-        return self._command("--user-id", users, "--output-file", file, *kind, *flags, environ=self._environ)
+        return self._command(
+            "--user-id", users, "--output-file", file, *kind, *flags, environ=self._environ
+        )
 
     def shards(self, *files: str) -> list[dict[str, Any]]:
         """Fetch each shard to one of *files* and return their documents."""
-        return [self(file, "--shard", f"{number}/{len(files)}").document for number, file in enumerate(files, 1)]
+        return [
+            self(file, "--shard", f"{number}/{len(files)}").document
+            for number, file in enumerate(files, 1)
+        ]
 
 
 @pytest.fixture
@@ -57,9 +71,15 @@ def records(path: Path) -> list[str]:
     """Return the records of a file as text, sorted, its headings among them."""
     if path.suffix == ".parquet":
         return sorted(map(str, pq.read_table(path).to_pylist()))
-    zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-    text = {".gz": gzip.decompress, ".zst": zstd.decompress}.get(path.suffix, bytes)(path.read_bytes()).decode()
-    return sorted(map(str, json.loads(text)) if path.name.split(".")[1] == "json" else text.splitlines())
+    zstd = importlib.import_module(
+        "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    )
+    text = {".gz": gzip.decompress, ".zst": zstd.decompress}.get(path.suffix, bytes)(
+        path.read_bytes()
+    ).decode()
+    return sorted(
+        map(str, json.loads(text)) if path.name.split(".")[1] == "json" else text.splitlines()
+    )
 
 
 def found(folder: Path) -> dict[str, bytes]:
@@ -74,7 +94,9 @@ def sums(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_merge__as_one_run_would_have_written(name: str, command: RunCommand, fetch: Fetch, tmp_path: Path) -> None:
+def test_merge__as_one_run_would_have_written(
+    name: str, command: RunCommand, fetch: Fetch, tmp_path: Path
+) -> None:
     """The shards' files are joined to the records of an undivided run, and their documents to its document."""
     parts = [f"{number}.{name.split('.', 1)[1]}" for number in (1, 2, 3)]
     shards = fetch.shards(*parts)
@@ -89,7 +111,9 @@ def test_merge__as_one_run_would_have_written(name: str, command: RunCommand, fe
 
 
 @pytest.mark.parametrize("name", ["out.ndjson", "out.json.gz", "out.csv", "out.parquet"])
-def test_merge__can_be_resumed(name: str, command: RunCommand, fetch: Fetch, server: SandboxServer, tmp_path: Path) -> None:
+def test_merge__can_be_resumed(
+    name: str, command: RunCommand, fetch: Fetch, server: SandboxServer, tmp_path: Path
+) -> None:
     """A merged file is as good as any other: resume asks for nobody that it has, and appends who is new."""
     parts = [f"{number}.{name.split('.', 1)[1]}" for number in (1, 2)]
     fetch.shards(*parts)
@@ -102,7 +126,9 @@ def test_merge__can_be_resumed(name: str, command: RunCommand, fetch: Fetch, ser
     more = fetch(name, "--resume", users=f"{USERS},31")
 
     assert (same.exit_code, asked, unchanged) == (0, 0, True)
-    assert {re.findall(r"/users/(\d+)/", request["target"])[0] for request in server.requests} == {"31"}
+    assert {re.findall(r"/users/(\d+)/", request["target"])[0] for request in server.requests} == {
+        "31"
+    }
     fetch(f"whole.{name.split('.', 1)[1]}", users=f"{USERS},31")
     assert records(tmp_path / name) == records(tmp_path / f"whole.{name.split('.', 1)[1]}")
     assert more.document["users"] == {"requested": 11, "read": 11, "failed": []}
@@ -116,7 +142,10 @@ def test_merge__again_with_another(command: RunCommand, fetch: Fetch, tmp_path: 
 
     merged = command("merge", "out.ndjson", "first.ndjson", "other.ndjson")
 
-    assert (merged.exit_code, merged.document["users"]) == (0, {"requested": 12, "read": 12, "failed": []})
+    assert (merged.exit_code, merged.document["users"]) == (
+        0,
+        {"requested": 12, "read": 12, "failed": []},
+    )
     fetch("whole.ndjson", users=f"{USERS},31,32")
     assert records(tmp_path / "out.ndjson") == records(tmp_path / "whole.ndjson")
 
@@ -129,14 +158,20 @@ def test_merge__users_who_failed(command: RunCommand, fetch: Fetch, tmp_path: Pa
     merged = command("merge", "out.ndjson", "1.ndjson", "2.ndjson")
 
     document = merged.document
-    assert (merged.exit_code, document["complete"], document["completeness"]["status"]) == (65, False, "incomplete")
+    assert (merged.exit_code, document["complete"], document["completeness"]["status"]) == (
+        65,
+        False,
+        "incomplete",
+    )
     assert (document["users"]["requested"], document["users"]["read"]) == (11, 10)
     assert [failed["user_id"] for failed in document["users"]["failed"]] == ["4041"]
     assert document["error"]["message"] == "1 of 11 users could not be read: 4041 (exit code 67)."
     assert b'{"user_id":"4041","error":' in (tmp_path / "out.ndjson.users").read_bytes()
 
 
-def test_merge__who_was_read_later(command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path) -> None:
+def test_merge__who_was_read_later(
+    command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching, tmp_path: Path
+) -> None:
     """Who failed in one file and was read into another one is not missing."""
     fetch = Fetch(command, reaching(start_sandbox("user=32:404", **UNLIMITED)))
     first = fetch("1.ndjson", users="31,32")
@@ -146,7 +181,9 @@ def test_merge__who_was_read_later(command: RunCommand, start_sandbox: StartSand
 
     assert (first.exit_code, second.exit_code, merged.exit_code) == (65, 0, 0)
     assert merged.document["users"] == {"requested": 2, "read": 2, "failed": []}
-    assert merged.document["enrollment_count"] == len((tmp_path / "out.ndjson").read_bytes().splitlines())
+    assert merged.document["enrollment_count"] == len(
+        (tmp_path / "out.ndjson").read_bytes().splitlines()
+    )
 
 
 def test_merge__incomplete_as_allowed(command: RunCommand, fetch: Fetch) -> None:
@@ -156,14 +193,21 @@ def test_merge__incomplete_as_allowed(command: RunCommand, fetch: Fetch) -> None
 
     document = command("merge", "out.ndjson", "1.ndjson", "2.ndjson").document
 
-    assert (document["complete"], document["completeness"]["status"], document["error"]) == (False, "incomplete", None)
+    assert (document["complete"], document["completeness"]["status"], document["error"]) == (
+        False,
+        "incomplete",
+        None,
+    )
 
 
 def test_merge__an_empty_shard(command: RunCommand, fetch: Fetch) -> None:
     """A shard that no user fell into is joined like the others."""
     fetch.shards("1.json", "2.json")
     only = {"1.json": "1000", "2.json": "1000"}
-    documents = [fetch(file, "--shard", f"{number}/2", users=users).document for number, (file, users) in enumerate(only.items(), 1)]
+    documents = [
+        fetch(file, "--shard", f"{number}/2", users=users).document
+        for number, (file, users) in enumerate(only.items(), 1)
+    ]
 
     merged = command("merge", "out.json", "1.json", "2.json")
 
@@ -174,16 +218,34 @@ def test_merge__an_empty_shard(command: RunCommand, fetch: Fetch) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ((), "merge is without its files (allowed: the file to write, then each shard's output file)"),
-        (("out.ndjson",), "merge is without its files (allowed: the file to write, then each shard's output file)"),
-        (("out.ndjson", "1.ndjson"), "merge is without shard 2/2 (allowed: each of the 2 shards once)"),
+        (
+            (),
+            "merge is without its files (allowed: the file to write, then each shard's output file)",
+        ),
+        (
+            ("out.ndjson",),
+            "merge is without its files (allowed: the file to write, then each shard's output file)",
+        ),
+        (
+            ("out.ndjson", "1.ndjson"),
+            "merge is without shard 2/2 (allowed: each of the 2 shards once)",
+        ),
         (
             ("out.ndjson", "1.ndjson", "1.ndjson"),
             "merge is without shard 2/2 and given shard 1/2 twice (allowed: each of the 2 shards once)",
         ),
-        (("out.ndjson", "1.ndjson", "2.ndjson", "1.ndjson"), "merge is given shard 1/2 twice (allowed: each of the 2 shards once)"),
-        (("out.ndjson", "1.ndjson", "third.ndjson"), "merge is given shards 1/2, 2/3 (allowed: shards of one division)"),
-        (("out.ndjson", "1.ndjson", "undivided.ndjson"), "merge is given shards 1/2, None (allowed: shards of one division)"),
+        (
+            ("out.ndjson", "1.ndjson", "2.ndjson", "1.ndjson"),
+            "merge is given shard 1/2 twice (allowed: each of the 2 shards once)",
+        ),
+        (
+            ("out.ndjson", "1.ndjson", "third.ndjson"),
+            "merge is given shards 1/2, 2/3 (allowed: shards of one division)",
+        ),
+        (
+            ("out.ndjson", "1.ndjson", "undivided.ndjson"),
+            "merge is given shards 1/2, None (allowed: shards of one division)",
+        ),
         (
             ("out.ndjson", "1.ndjson", "active.ndjson"),
             'merge is given other inputs: state is active in "active.ndjson", not None (allowed: shards of one run)',
@@ -210,7 +272,9 @@ def test_merge__an_empty_shard(command: RunCommand, fetch: Fetch) -> None:
         ),
     ],
 )
-def test_merge__refused(given: tuple[str, ...], told: str, command: RunCommand, fetch: Fetch, tmp_path: Path) -> None:
+def test_merge__refused(
+    given: tuple[str, ...], told: str, command: RunCommand, fetch: Fetch, tmp_path: Path
+) -> None:
     """What is not the whole shards of one run, each once, is refused with a word for why, and nothing is written."""
     fetch.shards("1.ndjson", "2.ndjson")
     fetch("third.ndjson", "--shard", "2/3")
@@ -221,7 +285,10 @@ def test_merge__refused(given: tuple[str, ...], told: str, command: RunCommand, 
     finished = command("merge", *given)
 
     assert finished.exit_code == 64
-    assert finished.stderr == f"alm-enrollments: error: 1 input is not valid: {told}. Nothing was written.\n"
+    assert (
+        finished.stderr
+        == f"alm-enrollments: error: 1 input is not valid: {told}. Nothing was written.\n"
+    )
     assert found(tmp_path) == before
 
 
@@ -238,8 +305,14 @@ def test_merge__a_common_user(command: RunCommand, fetch: Fetch, tmp_path: Path)
     assert found(tmp_path) == before
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\n", lambda _: b""], ids=["cut", "longer", "empty"])
-def test_merge__a_file_that_was_changed(change: Any, command: RunCommand, fetch: Fetch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data[:-1], lambda data: data + b"\n", lambda _: b""],
+    ids=["cut", "longer", "empty"],
+)
+def test_merge__a_file_that_was_changed(
+    change: Any, command: RunCommand, fetch: Fetch, tmp_path: Path
+) -> None:
     """A file that is not as its run left it is refused."""
     fetch.shards("1.ndjson", "2.ndjson")
     (tmp_path / "2.ndjson").write_bytes(change((tmp_path / "2.ndjson").read_bytes()))
@@ -252,7 +325,9 @@ def test_merge__a_file_that_was_changed(change: Any, command: RunCommand, fetch:
 
 
 @pytest.mark.parametrize("cut", [1, 30])
-def test_merge__an_unfinished_file(cut: int, command: RunCommand, fetch: Fetch, tmp_path: Path) -> None:
+def test_merge__an_unfinished_file(
+    cut: int, command: RunCommand, fetch: Fetch, tmp_path: Path
+) -> None:
     """A file whose journal does not tell that its run came to an end is refused."""
     fetch.shards("1.ndjson", "2.ndjson")
     journal = tmp_path / "2.ndjson.users"
@@ -281,7 +356,9 @@ def test_merge__a_run_that_did_not_reach_everybody(
     assert not (tmp_path / "out.ndjson").exists()
 
 
-def test_merge__without_network_or_credentials(command: RunCommand, fetch: Fetch, server: SandboxServer) -> None:
+def test_merge__without_network_or_credentials(
+    command: RunCommand, fetch: Fetch, server: SandboxServer
+) -> None:
     """Joining asks for nothing."""
     fetch.shards("1.ndjson", "2.ndjson")
     server.requests.clear()

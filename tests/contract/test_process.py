@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("fault", ["*:stall-headers", "*:stall", "*:429/50"], ids=["no answer", "stalled body", "quota wait"])
+@pytest.mark.parametrize(
+    "fault",
+    ["*:stall-headers", "*:stall", "*:429/50"],
+    ids=["no answer", "stalled body", "quota wait"],
+)
 @pytest.mark.parametrize("users", ["31", "31,32,33"], ids=["one user", "several at once"])
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals__end_it_at_once(
@@ -52,14 +56,19 @@ def test_signals__end_it_at_once(
     assert time.monotonic() - began < 2
     assert process.returncode == exit_code
     assert json.loads(stdout)["error"]["code"] == exit_code
-    assert stderr.splitlines()[-1] == "alm-enrollments: error: The run was stopped by a signal. Nothing was half-written; run it again."
+    assert (
+        stderr.splitlines()[-1]
+        == "alm-enrollments: error: The run was stopped by a signal. Nothing was half-written; run it again."
+    )
 
 
 def test_stdout__closed_pipe_is_no_error(environ: dict[str, str]) -> None:
     """Who reads only the beginning (`| head`) causes no error and no traceback."""
     line = f"{sys.executable} -m connector --user-id 31 --lo-types all --base-url sandbox | head -c 10; echo ${{PIPESTATUS[0]}}"
 
-    finished = subprocess.run(["bash", "-c", line], env=environ, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        ["bash", "-c", line], env=environ, capture_output=True, text=True, check=False
+    )
 
     assert finished.stdout == '{"enrollme0\n'
     assert finished.stderr == ""
@@ -86,7 +95,11 @@ def test_stdout__full_disk(environ: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals__while_nobody_reads(
-    number: signal.Signals, exit_code: int, environ: dict[str, str], start_sandbox: StartSandbox, reaching: Reaching
+    number: signal.Signals,
+    exit_code: int,
+    environ: dict[str, str],
+    start_sandbox: StartSandbox,
+    reaching: Reaching,
 ) -> None:
     """A signal ends a run whose reader has stalled in mid-document, and nothing follows the half that is out."""
     server = start_sandbox(rate_per_minute=600_000, burst=100_000)
@@ -110,10 +123,16 @@ def test_signals__while_nobody_reads(
     assert b"may end in the middle" in stderr
 
 
-@pytest.mark.parametrize(("closing", "exit_code"), [(">&-", 73), ("--sort x 2>&-", 64), ("--user-ids-file - <&-", 64)])
-def test_streams__closed_from_the_start(closing: str, exit_code: int, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("closing", "exit_code"), [(">&-", 73), ("--sort x 2>&-", 64), ("--user-ids-file - <&-", 64)]
+)
+def test_streams__closed_from_the_start(
+    closing: str, exit_code: int, environ: dict[str, str]
+) -> None:
     """A stream that is closed from the start ends in an exit code of the contract, without a traceback."""
-    variables = {"ALM_BASE_URL": "sandbox"} | ({} if "ids-file" in closing else {"ALM_USER_ID": "20941371"})
+    variables = {"ALM_BASE_URL": "sandbox"} | (
+        {} if "ids-file" in closing else {"ALM_USER_ID": "20941371"}
+    )
 
     finished = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m connector {closing}"],
@@ -146,7 +165,11 @@ def test_dotenv__found_by_chance_is_not_read(command: RunCommand, tmp_path: Path
 
 def test_help__and_version(command: RunCommand) -> None:
     """--help and --version answer on standard output, with nothing else, and without inputs."""
-    told, version, of_sandbox = command("--help"), command("--version"), command("sandbox", "--help")
+    told, version, of_sandbox = (
+        command("--help"),
+        command("--version"),
+        command("sandbox", "--help"),
+    )
 
     assert (told.exit_code, told.stderr, told.stdout.splitlines()[0]) == (
         0,
@@ -154,13 +177,27 @@ def test_help__and_version(command: RunCommand) -> None:
         "usage: alm-enrollments [fetch | merge | check | serve | sandbox] [--user-id ID …] [flags]",
     )
     assert (version.exit_code, version.stdout) == (0, "alm-enrollments 0.1.0\n")
-    assert (of_sandbox.exit_code, of_sandbox.stdout.splitlines()[0]) == (0, "usage: alm-enrollments sandbox [--port N] [flags]")
+    assert (of_sandbox.exit_code, of_sandbox.stdout.splitlines()[0]) == (
+        0,
+        "usage: alm-enrollments sandbox [--port N] [flags]",
+    )
 
 
-def test_sandbox__serves_what_it_prints(environ: dict[str, str], command: RunCommand, tmp_path: Path) -> None:
+def test_sandbox__serves_what_it_prints(
+    environ: dict[str, str], command: RunCommand, tmp_path: Path
+) -> None:
     """The sandbox prints variables that work as they stand, and ends quietly when it is stopped."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "connector", "sandbox", "--port", "0", "--request-log", str(tmp_path / "log")],
+        [
+            sys.executable,
+            "-m",
+            "connector",
+            "sandbox",
+            "--port",
+            "0",
+            "--request-log",
+            str(tmp_path / "log"),
+        ],
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -190,7 +227,9 @@ def test_wheel__has_all_it_needs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("alm_enrollments_connector-0.1.0-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    entry = (tmp_path / "installed" / "alm_enrollments_connector-0.1.0.dist-info" / "entry_points.txt").read_text(encoding="utf-8")
+    entry = (
+        tmp_path / "installed" / "alm_enrollments_connector-0.1.0.dist-info" / "entry_points.txt"
+    ).read_text(encoding="utf-8")
 
     finished = subprocess.run(
         [

@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 
 def test_run__is_the_commands_document(command: RunCommand) -> None:
     """The document is the very one that the command prints."""
-    printed = command("--user-id", "31", "--lo-types", "all", "--include", "loResourceGrades", environ={"ALM_BASE_URL": "sandbox"}).document
+    printed = command(
+        "--user-id",
+        "31",
+        "--lo-types",
+        "all",
+        "--include",
+        "loResourceGrades",
+        environ={"ALM_BASE_URL": "sandbox"},
+    ).document
 
-    document = connector.run(user_id="31", lo_types=["all"], include="loResourceGrades", base_url="sandbox")
+    document = connector.run(
+        user_id="31", lo_types=["all"], include="loResourceGrades", base_url="sandbox"
+    )
 
     assert document == printed
     assert json.loads(json.dumps(document)) == document
@@ -30,7 +40,7 @@ def test_run__is_the_commands_document(command: RunCommand) -> None:
 def test_run__prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """Neither success nor failure writes to a stream."""
     connector.run(user_id=["20941371"], base_url="sandbox")
-    with pytest.raises(connector.UnknownUserError):
+    with pytest.raises(connector.UserNotFoundError):
         connector.run(user_id=4041, base_url="sandbox")
 
     captured = capfd.readouterr()
@@ -53,10 +63,16 @@ def test_run__judges_as_the_command_does() -> None:
     with pytest.raises(connector.UsageError) as caught:
         connector.run(user_ids="31", page_limit=0, base_url="sandbox")
 
-    assert [problem.name for problem in caught.value.problems] == ["user_ids", "user_id", "page_limit"]
+    assert [problem.name for problem in caught.value.problems] == [
+        "user_ids",
+        "user_id",
+        "page_limit",
+    ]
 
 
-def test_run__finds_credentials_in_the_environment(sandbox: SandboxServer, reaching: Reaching, environ: dict[str, str]) -> None:
+def test_run__finds_credentials_in_the_environment(
+    sandbox: SandboxServer, reaching: Reaching, environ: dict[str, str]
+) -> None:
     """The token comes from the environment; an argument goes before a variable."""
     script = "import connector; print(connector.run(user_id='20941371')['enrollment_count'])"
 

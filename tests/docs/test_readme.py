@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from docs.tables import EXPORT, README, columns_table, updated
+from scripts.tables import EXPORT, README, columns_table, updated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,10 @@ def environ(tmp_path: Path) -> dict[str, str]:
     """Return variables under which ``alm-enrollments`` is this checkout's."""
     command = tmp_path / "bin" / "alm-enrollments"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{CHECKOUT}" exec "{sys.executable}" -m connector "$@"\n', encoding="utf-8")
+    command.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{CHECKOUT}" exec "{sys.executable}" -m connector "$@"\n',
+        encoding="utf-8",
+    )
     command.chmod(0o755)
     return {"PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
 
@@ -39,7 +42,9 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def test_tables__are_the_schemas() -> None:
     """The README's tables are those that the schemas and the error classes give (`make docs` writes them)."""
     assert updated(TEXT) == TEXT
-    assert updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table}) == EXPORT.read_text(encoding="utf-8")
+    assert updated(
+        EXPORT.read_text(encoding="utf-8"), {"columns": columns_table}
+    ) == EXPORT.read_text(encoding="utf-8")
 
 
 def test_tables__are_all_there() -> None:
@@ -47,7 +52,10 @@ def test_tables__are_all_there() -> None:
     assert re.findall(r"<!-- (\w+) -->\n", TEXT) == ["outputs", "inputs", "credentials", "exits"]
 
 
-@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks("console", page.read_text(encoding="utf-8"))])
+@pytest.mark.parametrize(
+    "block",
+    [block for page in PAGES for block in blocks("console", page.read_text(encoding="utf-8"))],
+)
 def test_console__shows_what_happens(block: str, environ: dict[str, str], tmp_path: Path) -> None:
     """Every command line shown gives the output shown under it; an ellipsis stands for what differs from run to run."""
     with socket.socket() as probe:
@@ -56,7 +64,8 @@ def test_console__shows_what_happens(block: str, environ: dict[str, str], tmp_pa
     lines = block.replace("8484", port).splitlines()
     commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     script = "\n".join(
-        f"echo '$ {position}'\n{line}{'; sleep 2' * line.endswith('&')}".replace("&; ", "& ") for position, line in enumerate(commands)
+        f"echo '$ {position}'\n{line}{'; sleep 2' * line.endswith('&')}".replace("&; ", "& ")
+        for position, line in enumerate(commands)
     )
 
     shown = subprocess.run(
@@ -91,19 +100,32 @@ def test_python__runs(block: str, tmp_path: Path) -> None:
     assert "course:7236827_7877699_20941371" in finished.stdout
 
 
-@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks("sh", page.read_text(encoding="utf-8"))])
+@pytest.mark.parametrize(
+    "block", [block for page in PAGES for block in blocks("sh", page.read_text(encoding="utf-8"))]
+)
 def test_sh__is_sound(block: str) -> None:
     """Every shell snippet parses, and names only targets, commands and variables that are there."""
     help_text = "".join(
-        subprocess.run([sys.executable, "-m", "connector", *command], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-m", "connector", *command],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         for command in (["--help"], ["serve", "--help"])
     )
-    targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
     subprocess.run(["bash", "-n", "-c", block], check=True)
 
     assert set(re.findall(r"^make (\w+)", block, flags=re.MULTILINE)) <= set(targets)
-    assert {name.removeprefix("ALM_").lower().replace("_", "-") for name in re.findall(r"\bALM_\w+", block)} <= {
+    assert {
+        name.removeprefix("ALM_").lower().replace("_", "-")
+        for name in re.findall(r"\bALM_\w+", block)
+    } <= {
         *re.findall(r"--([a-z-]+)", help_text),
         *(name.lower().replace("_", "-") for name in re.findall(r"ALM_(\w+)", help_text)),
     }
@@ -111,12 +133,19 @@ def test_sh__is_sound(block: str) -> None:
 
 def test_numbers__are_those_that_the_benchmarks_print() -> None:
     """Every line of the tables of numbers is one that `make bench` prints, and none of those is left out."""
-    source = "".join((CHECKOUT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8") for name in ("bench", "scale", "action"))
-    starts = {start.strip() for start in re.findall(r'(?: row\(\s*f?"|print\(f"\| )([^"{(,|]+)', source)}
+    source = "".join(
+        (CHECKOUT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+        for name in ("bench", "scale", "action")
+    )
+    starts = {
+        start.strip() for start in re.findall(r'(?: row\(\s*f?"|print\(f"\| )([^"{(,|]+)', source)
+    }
     rows = re.findall(r"^\| ([^|]+) \| [0-9.]+ (?:ms|µs|s|MB)[^|]*\|", TEXT, flags=re.MULTILINE)
 
     assert [row for row in rows if not row.startswith(tuple(starts))] == []
-    assert {start for start in starts if not any(row.startswith(start) for row in rows)} == {"the same: curl and jq"} - set(rows)
+    assert {start for start in starts if not any(row.startswith(start) for row in rows)} == {
+        "the same: curl and jq"
+    } - set(rows)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -23,12 +23,22 @@ _TYPES = ("jobAid", "course", "learningProgram", "certification")
 def record(enrollment_id: str, **attributes: Any) -> dict[str, Any]:
     """Return the enrollment *enrollment_id* as a JSON:API resource."""
     instance, _, user = enrollment_id.rpartition("_")
-    related = {"learner": user, "learningObject": instance.rpartition("_")[0], "loInstance": instance}
+    related = {
+        "learner": user,
+        "learningObject": instance.rpartition("_")[0],
+        "loInstance": instance,
+    }
     return {
         "id": enrollment_id,
         "type": "learningObjectInstanceEnrollment",
-        "attributes": {"state": "ENROLLED", "dateEnrolled": "2023-06-29T11:34:50.000Z", **attributes},
-        "relationships": {name: {"data": {"id": one, "type": name}} for name, one in related.items()},
+        "attributes": {
+            "state": "ENROLLED",
+            "dateEnrolled": "2023-06-29T11:34:50.000Z",
+            **attributes,
+        },
+        "relationships": {
+            name: {"data": {"id": one, "type": name}} for name, one in related.items()
+        },
     }
 
 
@@ -63,7 +73,9 @@ def chunked(body: bytes, *headers: str) -> bytes:
 def count_cursor(served: Sequence[str]) -> str:
     """Return ALM's cursor behind *served*: how many of each type came."""
     counts = Counter(one.partition(":")[0] for one in served)
-    return base64.b64encode(json.dumps({name: counts[name] for name in _TYPES}, separators=(",", ":")).encode()).decode()
+    return base64.b64encode(
+        json.dumps({name: counts[name] for name in _TYPES}, separators=(",", ":")).encode()
+    ).decode()
 
 
 def offset_of(cursor: str | None) -> int:
@@ -90,7 +102,11 @@ class Book:
         everything, start = self.of(seen.user_id), offset_of(seen.cursor)
         end = start + self.size
         cursor = count_cursor(everything[:end])
-        link = f"/primeapi/v2/users/{seen.user_id}/enrollments?page[cursor]={cursor}" if end < len(everything) else None
+        link = (
+            f"/primeapi/v2/users/{seen.user_id}/enrollments?page[cursor]={cursor}"
+            if end < len(everything)
+            else None
+        )
         return body_of(page(everything[start:end], link))
 
     def answer(self, seen: Seen) -> Actions:
@@ -102,4 +118,7 @@ class Book:
 
 def order(requests: Sequence[Seen], size: int = PAGE_SIZE) -> str:
     """Return the requests in the order they came: ``A`` for a first page, ``B`` for a second, ``R`` for a refresh."""
-    return "".join("R" if seen.method == "POST" else chr(ord("A") + offset_of(seen.cursor) // size) for seen in requests)
+    return "".join(
+        "R" if seen.method == "POST" else chr(ord("A") + offset_of(seen.cursor) // size)
+        for seen in requests
+    )

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from connector.inputs import load_inputs
-from connector.job import Outcome, execute
 from connector.redact import Redactor
-from connector.settings import Environment
+from connector.runner import Outcome, execute
+from connector.settings import load_inputs
+from connector.settings.sources import Environment
 from tests.faults.book import Book
 from tests.faults.server import FaultServer
 
@@ -80,7 +80,14 @@ class Ran:
 class Run(Protocol):
     """Runs the connector in this process against a server."""
 
-    def __call__(self, server: FaultServer, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None, **inputs: Any) -> Ran:
+    def __call__(
+        self,
+        server: FaultServer,
+        *,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] | None = None,
+        **inputs: Any,
+    ) -> Ran:
         """Run it to its end: user 31 on a virtual clock, with an access token, unless told otherwise."""
         ...
 
@@ -109,7 +116,12 @@ def play() -> Iterator[Play]:
 
 
 def run_against(
-    server: FaultServer, folder: Path, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None, **inputs: Any
+    server: FaultServer,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    **inputs: Any,
 ) -> Ran:
     """Run the connector in this process; *folder* holds no credentials."""
     virtual, redactor = VirtualClock(), Redactor()
@@ -124,7 +136,13 @@ def run_against(
 def run(tmp_path: Path) -> Run:
     """Return what runs the connector in this process."""
 
-    def start(server: FaultServer, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None, **inputs: Any) -> Ran:
+    def start(
+        server: FaultServer,
+        *,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] | None = None,
+        **inputs: Any,
+    ) -> Ran:
         return run_against(server, tmp_path, clock=clock, environ=environ, **inputs)
 
     return start
@@ -148,7 +166,9 @@ class Finished:
 class RunProcess(Protocol):
     """Runs the command as a process."""
 
-    def __call__(self, server: FaultServer, *flags: str, environ: Mapping[str, str] | None = None) -> Finished:
+    def __call__(
+        self, server: FaultServer, *flags: str, environ: Mapping[str, str] | None = None
+    ) -> Finished:
         """Run it for user 31 against *server*."""
         ...
 
@@ -167,10 +187,18 @@ finally:
 """
 
 
-def run_process(folder: Path, server: FaultServer, *flags: str, environ: Mapping[str, str] | None = None) -> Finished:
+def run_process(
+    folder: Path, server: FaultServer, *flags: str, environ: Mapping[str, str] | None = None
+) -> Finished:
     """Run the command as a process, in *folder*, and measure it."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    given = {**kept, "PYTHONPATH": str(CHECKOUT), "ALM_ACCESS_TOKEN": "a-token", "ALM_BASE_URL": server.url, **(environ or {})}
+    given = {
+        **kept,
+        "PYTHONPATH": str(CHECKOUT),
+        "ALM_ACCESS_TOKEN": "a-token",
+        "ALM_BASE_URL": server.url,
+        **(environ or {}),
+    }
     finished = subprocess.run(
         [sys.executable, "-c", _MEASURED, "--user-id", "31", *flags],
         env=given,
@@ -181,7 +209,12 @@ def run_process(folder: Path, server: FaultServer, *flags: str, environ: Mapping
         check=False,
     )
     peak = folder / "peak"
-    return Finished(finished.returncode, finished.stdout, finished.stderr, int(peak.read_text(encoding="utf-8")) if peak.exists() else 0)
+    return Finished(
+        finished.returncode,
+        finished.stdout,
+        finished.stderr,
+        int(peak.read_text(encoding="utf-8")) if peak.exists() else 0,
+    )
 
 
 @pytest.fixture

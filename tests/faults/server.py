@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import socket
 import struct
@@ -119,7 +120,7 @@ class FaultServer:
                 self.connections += 1
                 self._open.append(connection)
                 number, step = self.connections, self._step_on_connect()
-                self._start(lambda connection=connection, number=number, step=step: self._serve(connection, number, step))  # type: ignore[misc]
+                self._start(functools.partial(self._serve, connection, number, step))
 
     def _step_on_connect(self) -> OnConnect | None:
         with self._lock:
@@ -129,14 +130,24 @@ class FaultServer:
         return None
 
     def _serve(self, connection: socket.socket, number: int, first: OnConnect | None) -> None:
-        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rb") as stream:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            connection,
+            connection.makefile("rb") as stream,
+        ):
             if first and self._act(connection, first.actions):
                 return
             while seen := _read_request(stream, number):
                 with self._lock:
                     self.requests.append(seen)
                     step = self._script.pop(0) if self._script else self._otherwise
-                actions = step.actions if isinstance(step, OnConnect) else step(seen) if callable(step) else step
+                actions = (
+                    step.actions
+                    if isinstance(step, OnConnect)
+                    else step(seen)
+                    if callable(step)
+                    else step
+                )
                 if self._act(connection, actions):
                     return
 
@@ -159,7 +170,9 @@ class FaultServer:
                     connection.shutdown(socket.SHUT_RDWR)
                     return True
                 case Hang.RESET:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
                     return True
         return False
 

@@ -31,13 +31,24 @@ def test_healthy__all_of_it(play: Play, run: Run) -> None:
     ran = run(server)
 
     assert (ran.code, ran.document["enrollment_ids"], ran.slept) == (OK, list(IDS), [])
-    assert ran.document["completeness"] == {"status": "proved", "reasons": [], "pages": 2, "requests": 2}
+    assert ran.document["completeness"] == {
+        "status": "proved",
+        "reasons": [],
+        "pages": 2,
+        "requests": 2,
+    }
     assert order(server.requests) == "AB"
 
 
 @pytest.mark.parametrize("fault", BY_NAME)
-@pytest.mark.parametrize(("before", "there", "after"), [("", "A", "B"), ("A", "B", "")], ids=["first page", "second page"])
-def test_once__passes_or_ends_it(fault: Fault, before: str, there: str, after: str, play: Play, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("before", "there", "after"),
+    [("", "A", "B"), ("A", "B", "")],
+    ids=["first page", "second page"],
+)
+def test_once__passes_or_ends_it(
+    fault: Fault, before: str, there: str, after: str, play: Play, run: Run
+) -> None:
     """A fault that passes leaves no trace in the answer; one that asking again cannot mend ends the run at once, by its exit code."""
     server = play(*[BOOK.answer for _ in before], fault.step)
 
@@ -52,38 +63,56 @@ def test_once__passes_or_ends_it(fault: Fault, before: str, there: str, after: s
 
 
 @pytest.mark.parametrize("fault", BY_NAME)
-@pytest.mark.parametrize(("before", "there"), [("", "A"), ("A", "B")], ids=["first page", "second page"])
-def test_always__ends_by_its_exit_code(fault: Fault, before: str, there: str, play: Play, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("before", "there"), [("", "A"), ("A", "B")], ids=["first page", "second page"]
+)
+def test_always__ends_by_its_exit_code(
+    fault: Fault, before: str, there: str, play: Play, run: Run
+) -> None:
     """A fault that stays ends the run by its exit code, after five attempts where it might have passed, within a quarter of a minute."""
     server = play(*[BOOK.answer for _ in before], otherwise=fault.step)
 
     ran = run(server)
 
     error = ran.document["error"]
-    assert (ran.code, ran.document["complete"], error["code"] if error else OK) == (fault.ends, fault.ends == OK, fault.ends)
+    assert (ran.code, ran.document["complete"], error["code"] if error else OK) == (
+        fault.ends,
+        fault.ends == OK,
+        fault.ends,
+    )
     assert ran.document["enrollment_ids"] == (list(IDS) if fault.ends == OK else [])
-    assert order(server.requests) == (before + there * (ATTEMPTS if fault.again else 1) if fault.ends else "AB")
+    assert order(server.requests) == (
+        before + there * (ATTEMPTS if fault.again else 1) if fault.ends else "AB"
+    )
     assert len(ran.slept) == (ATTEMPTS - 1) * fault.again
     assert sum(ran.slept) <= 1 + 2 + 4 + 8
     assert fault.http_status in (None, error and error["http_status"])
     assert bool(error and error["retry_at"]) == fault.again
 
 
-@pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.ends != OK])
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.ends != OK]
+)
 def test_always__allow_incomplete_marks_it(fault: Fault, play: Play, run: Run) -> None:
     """What was read before a failure is handed on under allow_incomplete, and is never called complete."""
     server = play(BOOK.answer, otherwise=fault.step)
 
     ran = run(server, allow_incomplete=True)
 
-    assert (ran.code, ran.document["complete"], ran.document["error"]["code"]) == (OK, False, fault.ends)
+    assert (ran.code, ran.document["complete"], ran.document["error"]["code"]) == (
+        OK,
+        False,
+        fault.ends,
+    )
     assert ran.document["enrollment_ids"][:2] == list(IDS[:2])
     assert ran.document["completeness"]["status"] == "incomplete"
 
 
 @pytest.mark.parametrize("fault", BY_NAME)
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_several_users__one_of_them_fails(fault: Fault, concurrency: int, play: Play, run: Run) -> None:
+def test_several_users__one_of_them_fails(
+    fault: Fault, concurrency: int, play: Play, run: Run
+) -> None:
     """One user's failure costs no other user's enrollments, unless it would be every user's."""
     server = play(otherwise=_only_for("32", fault.step))
 
@@ -92,9 +121,17 @@ def test_several_users__one_of_them_fails(fault: Fault, concurrency: int, play: 
     others = [one for user in ("30", "31", "33") for one in BOOK.of(user)]
     everyone = [one for user in ("30", "31", "32", "33") for one in BOOK.of(user)]
     is_everyones = fault.ends in (USAGE, UNAVAILABLE) or fault.http_status == 401
-    expected = (everyone, OK) if fault.ends == OK else ([], fault.ends) if is_everyones else (others, PARTIAL)
+    expected = (
+        (everyone, OK)
+        if fault.ends == OK
+        else ([], fault.ends)
+        if is_everyones
+        else (others, PARTIAL)
+    )
     assert (ran.document["enrollment_ids"], ran.code) == expected
-    assert [(one["user_id"], one["error"]["code"]) for one in ran.document["users"]["failed"]] == [("32", fault.ends)] * (fault.ends != OK)
+    assert [(one["user_id"], one["error"]["code"]) for one in ran.document["users"]["failed"]] == [
+        ("32", fault.ends)
+    ] * (fault.ends != OK)
     assert ran.document["complete"] == (fault.ends == OK)
 
 
@@ -135,8 +172,12 @@ RETRY_AFTER = [
 
 
 @pytest.mark.parametrize(("headers", "seconds"), RETRY_AFTER)
-@pytest.mark.parametrize("body", [b'{"message":"429 Too many requests"}', b""], ids=["message", "empty"])
-def test_quota__is_waited_for(headers: list[str], seconds: tuple[float, float], body: bytes, play: Play, run: Run) -> None:
+@pytest.mark.parametrize(
+    "body", [b'{"message":"429 Too many requests"}', b""], ids=["message", "empty"]
+)
+def test_quota__is_waited_for(
+    headers: list[str], seconds: tuple[float, float], body: bytes, play: Play, run: Run
+) -> None:
     """After a 429 nothing leaves before Retry-After has passed, in any way it is written, nor much later."""
     server = play((answer(429, body, *headers),))
 
@@ -147,8 +188,13 @@ def test_quota__is_waited_for(headers: list[str], seconds: tuple[float, float], 
     assert seconds[0] <= ran.slept[0] <= seconds[1]
 
 
-@pytest.mark.parametrize(("headers", "seconds"), [case for case in RETRY_AFTER if case.id in ("integer", "fraction", "HTTP date")])
-def test_server_error__retry_after_counts_too(headers: list[str], seconds: tuple[float, float], play: Play, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [case for case in RETRY_AFTER if case.id in ("integer", "fraction", "HTTP date")],
+)
+def test_server_error__retry_after_counts_too(
+    headers: list[str], seconds: tuple[float, float], play: Play, run: Run
+) -> None:
     """A 503 that names a moment is asked again then."""
     server = play((answer(503, b"", *headers),))
 
@@ -189,7 +235,10 @@ def test_connection__refused(run: Run, play: Play) -> None:
     ran = run(server, base_url=unused)
 
     assert (ran.code, len(ran.slept), server.requests) == (UNAVAILABLE, ATTEMPTS - 1, [])
-    assert ran.document["error"]["message"] == f"{unused[7:]} cannot be reached, asked for user 31, 5 times."
+    assert (
+        ran.document["error"]["message"]
+        == f"{unused[7:]} cannot be reached, asked for user 31, 5 times."
+    )
 
 
 @pytest.mark.parametrize("hang", [Hang.RESET, Hang.FIN])
@@ -205,7 +254,9 @@ def test_connection__gone_before_the_request(hang: Hang, play: Play, run: Run) -
 
 @pytest.mark.parametrize("hang", [Hang.RESET, Hang.FIN])
 @pytest.mark.parametrize("seconds", [0, 0.02])
-def test_connection__closed_behind_an_answer(hang: Hang, seconds: float, play: Play, run: Run) -> None:
+def test_connection__closed_behind_an_answer(
+    hang: Hang, seconds: float, play: Play, run: Run
+) -> None:
     """A kept connection that the server has closed, or closes just then, loses neither page."""
     server = play(lambda seen: (answer(200, BOOK.body(seen)), Pause(seconds), hang))
 
@@ -223,7 +274,11 @@ def test_connection__late_answer_is_nobody_elses(status: int, play: Play, run: R
 
     ran = run(server, user_id="31,32", concurrency=1)
 
-    assert (ran.code, ran.document["enrollment_ids"]) in ((PARTIAL, list(BOOK.of("32"))), (OK, [*IDS, *BOOK.of("32")]), (PROTOCOL, []))
+    assert (ran.code, ran.document["enrollment_ids"]) in (
+        (PARTIAL, list(BOOK.of("32"))),
+        (OK, [*IDS, *BOOK.of("32")]),
+        (PROTOCOL, []),
+    )
 
 
 def test_connection__rest_of_a_body_is_nobodys_answer(play: Play, run: Run) -> None:
@@ -236,7 +291,9 @@ def test_connection__rest_of_a_body_is_nobodys_answer(play: Play, run: Run) -> N
     assert (ran.code, ran.document["enrollment_ids"]) == (OK, list(IDS))
 
 
-def _pages(first: list[str], cursor: str | None, second: list[str], again: str | None = None) -> Step:
+def _pages(
+    first: list[str], cursor: str | None, second: list[str], again: str | None = None
+) -> Step:
     """Return the step that serves *first* with a link to *cursor*, and behind it *second* with a link to *again*."""
 
     def step(seen: Seen) -> Actions:
@@ -249,14 +306,36 @@ def _pages(first: list[str], cursor: str | None, second: list[str], again: str |
 
 ONE, TWO, THREE = IDS
 CONTRADICTIONS = [
-    pytest.param(_pages([ONE, TWO], count_cursor([ONE, TWO]), [TWO, THREE]), "AB", id="duplicate-on-the-next-page"),
-    pytest.param(_pages([ONE, ONE], count_cursor([ONE, TWO]), [THREE]), "A", id="duplicate-on-one-page"),
+    pytest.param(
+        _pages([ONE, TWO], count_cursor([ONE, TWO]), [TWO, THREE]),
+        "AB",
+        id="duplicate-on-the-next-page",
+    ),
+    pytest.param(
+        _pages([ONE, ONE], count_cursor([ONE, TWO]), [THREE]), "A", id="duplicate-on-one-page"
+    ),
     pytest.param(_pages([ONE], count_cursor([ONE, TWO]), [THREE]), "A", id="gap"),
     pytest.param(_pages([ONE, TWO, THREE], count_cursor([ONE, TWO]), []), "A", id="one-too-many"),
-    pytest.param(_pages([ONE, TWO], count_cursor(["jobAid:1", TWO]), [THREE]), "A", id="counted-under-another-type"),
-    pytest.param(_pages([ONE, TWO], count_cursor([ONE, TWO]), [], count_cursor([ONE, TWO])), "AB", id="loop-of-an-empty-page"),
-    pytest.param(_pages([ONE, TWO], count_cursor([ONE, TWO]), [THREE], count_cursor([ONE, TWO])), "AB", id="loop"),
-    pytest.param(_pages([ONE, TWO], count_cursor([ONE, TWO]), [ONE, TWO], count_cursor([ONE, TWO])), "AB", id="loop-of-the-first-page"),
+    pytest.param(
+        _pages([ONE, TWO], count_cursor(["jobAid:1", TWO]), [THREE]),
+        "A",
+        id="counted-under-another-type",
+    ),
+    pytest.param(
+        _pages([ONE, TWO], count_cursor([ONE, TWO]), [], count_cursor([ONE, TWO])),
+        "AB",
+        id="loop-of-an-empty-page",
+    ),
+    pytest.param(
+        _pages([ONE, TWO], count_cursor([ONE, TWO]), [THREE], count_cursor([ONE, TWO])),
+        "AB",
+        id="loop",
+    ),
+    pytest.param(
+        _pages([ONE, TWO], count_cursor([ONE, TWO]), [ONE, TWO], count_cursor([ONE, TWO])),
+        "AB",
+        id="loop-of-the-first-page",
+    ),
     pytest.param(_pages([], count_cursor([]), [], count_cursor([])), "AA", id="nothing-and-again"),
 ]
 
@@ -268,7 +347,11 @@ def test_contradiction__that_passes(step: Step, reading: str, play: Play, run: R
 
     ran = run(server)
 
-    assert (ran.code, ran.document["enrollment_ids"], ran.document["completeness"]["status"]) == (OK, list(IDS), "proved")
+    assert (ran.code, ran.document["enrollment_ids"], ran.document["completeness"]["status"]) == (
+        OK,
+        list(IDS),
+        "proved",
+    )
     assert (order(server.requests), ran.slept) == (reading + "AB", [])
 
 
@@ -279,19 +362,29 @@ def test_contradiction__that_stays(step: Step, reading: str, play: Play, run: Ru
 
     ran = run(server)
 
-    assert (ran.code, ran.document["enrollment_ids"], ran.document["completeness"]["status"]) == (PROTOCOL, [], "violated")
+    assert (ran.code, ran.document["enrollment_ids"], ran.document["completeness"]["status"]) == (
+        PROTOCOL,
+        [],
+        "violated",
+    )
     assert (order(server.requests), ran.slept) == (reading * 3, [])
 
 
 @pytest.mark.parametrize(("step", "reading"), CONTRADICTIONS)
-def test_contradiction__allow_incomplete_marks_it(step: Step, reading: str, play: Play, run: Run) -> None:
+def test_contradiction__allow_incomplete_marks_it(
+    step: Step, reading: str, play: Play, run: Run
+) -> None:
     """Under allow_incomplete they are handed on, each enrollment once, and never called complete."""
     server = play(otherwise=step)
 
     ran = run(server, allow_incomplete=True)
 
     ids = ran.document["enrollment_ids"]
-    assert (ran.code, ran.document["complete"], ran.document["completeness"]["status"]) == (OK, False, "violated")
+    assert (ran.code, ran.document["complete"], ran.document["completeness"]["status"]) == (
+        OK,
+        False,
+        "violated",
+    )
     assert len(ids) == len(set(ids))
     assert order(server.requests) == reading * 3
 
@@ -303,13 +396,25 @@ def test_contradiction__allow_incomplete_marks_it(step: Step, reading: str, play
         b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"state":"\\udfff"}}]}',
         b'{"data":[{"id":"\\ud800","type":"learningObjectInstanceEnrollment"}]}',
         b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"score":1e999}}]}',
-        b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"score":%s}}]}' % (b"9" * 4_000),
-        b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"score":%s}}]}' % (b"9" * 5_000),
+        b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"score":%s}}]}'
+        % (b"9" * 4_000),
+        b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"score":%s}}]}'
+        % (b"9" * 5_000),
         b'{"data":[{"id":"course:1_11_31","type":"learningObjectInstanceEnrollment","attributes":{"score":-0.0}}]}',
         b'{"data":[{"id":"","type":"learningObjectInstanceEnrollment"}]}',
         b'{"data":[{"id":"%s","type":"learningObjectInstanceEnrollment"}]}' % (b"a" * 5_000),
     ],
-    ids=["surrogate-name", "surrogate-state", "surrogate-id", "1e999", "big", "too-big", "minus-zero", "empty-id", "long-id"],
+    ids=[
+        "surrogate-name",
+        "surrogate-state",
+        "surrogate-id",
+        "1e999",
+        "big",
+        "too-big",
+        "minus-zero",
+        "empty-id",
+        "long-id",
+    ],
 )
 def test_odd_values__end_in_an_answer_or_a_named_failure(body: bytes, play: Play, run: Run) -> None:
     """JSON at the edge of what JSON allows is read or refused; it is no defect of ours."""
@@ -337,7 +442,9 @@ def test_every_request__is_alms_own(play: Play, run: Run) -> None:
     run(server)
 
     assert [seen.headers["authorization"] for seen in server.requests] == [f"oauth {TOKEN}"] * 5
-    assert {seen.target.partition("?")[0] for seen in server.requests} == {f"/primeapi/v2/users/{USER}/enrollments"}
+    assert {seen.target.partition("?")[0] for seen in server.requests} == {
+        f"/primeapi/v2/users/{USER}/enrollments"
+    }
     assert {(seen.method, seen.body) for seen in server.requests} == {("GET", b"")}
 
 
@@ -349,7 +456,9 @@ def test_refused__names_are_told(play: Play, run: Run) -> None:
 
     assert ran.code == PARTIAL
     assert ran.document["error"]["message"].startswith("1 of 2 users could not be read: 31 (")
-    assert [(one["user_id"], one["error"]["code"]) for one in ran.document["users"]["failed"]] == [("31", NOPERM)]
+    assert [(one["user_id"], one["error"]["code"]) for one in ran.document["users"]["failed"]] == [
+        ("31", NOPERM)
+    ]
 
 
 AS_PROCESS = [
@@ -368,5 +477,9 @@ def test_process__exit_code(actions: Actions, code: int, play: Play, process: Ru
     """The process ends by the exit code that its document names, with each message in one line and no traceback."""
     finished = process(play(otherwise=actions), "--deadline", "0.5")
 
-    assert (finished.exit_code, json.loads(finished.stdout)["error"]["code"], finished.is_complete) == (code, code, False)
+    assert (
+        finished.exit_code,
+        json.loads(finished.stdout)["error"]["code"],
+        finished.is_complete,
+    ) == (code, code, False)
     assert {line.partition(":")[0] for line in finished.stderr.splitlines()} == {"alm-enrollments"}

@@ -32,13 +32,27 @@ USERS = tuple(str(user) for user in range(1000, 1040))
 KILLS = 5
 # From a run's first request to its end it takes more than half a second: each kill is in the middle.
 LONGEST_SECONDS = 0.1
-FILES = ("ndjson", "json", "csv", "table", "parquet", "ndjson.gz", "ndjson.zst", "json.gz", "json.zst", "csv.gz")
+FILES = (
+    "ndjson",
+    "json",
+    "csv",
+    "table",
+    "parquet",
+    "ndjson.gz",
+    "ndjson.zst",
+    "json.gz",
+    "json.zst",
+    "csv.gz",
+)
 
 
 @pytest.fixture
 def server() -> Iterator[SandboxServer]:
     """Return a sandbox that takes a little time for each answer."""
-    with SandboxServer(Settings(rate_per_minute=600_000, burst=100_000, enrollments_per_user=12), latency_seconds=0.01) as started:
+    with SandboxServer(
+        Settings(rate_per_minute=600_000, burst=100_000, enrollments_per_user=12),
+        latency_seconds=0.01,
+    ) as started:
         yield started
 
 
@@ -60,7 +74,12 @@ def begin(server: SandboxServer, file: Path) -> subprocess.Popen[str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "connector", "--user-id", ",".join(USERS), *flags],
-        env={**kept, "PYTHONPATH": str(CHECKOUT), "ALM_ACCESS_TOKEN": ACCESS_TOKEN, "ALM_BASE_URL": server.url},
+        env={
+            **kept,
+            "PYTHONPATH": str(CHECKOUT),
+            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
+            "ALM_BASE_URL": server.url,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,7 +109,9 @@ def kill(server: SandboxServer, file: Path, after_seconds: float) -> bool:
 def whole_users(file: Path) -> set[str]:
     """Return the users whom the journal tells to be whole, by its whole lines."""
     journal = file.with_name(f"{file.name}.users")
-    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True) if journal.exists() else []
+    lines = (
+        journal.read_text(encoding="utf-8").splitlines(keepends=True) if journal.exists() else []
+    )
     entries = [json.loads(line) for line in lines if line.endswith("\n")]
     return {entry["user_id"] for entry in entries if "enrollments" in entry}
 
@@ -102,7 +123,9 @@ def asked_users(requests: list[dict[str, Any]]) -> set[str]:
 
 def plain_text(file: Path) -> str:
     """Return the text of a file, whatever it is compressed with."""
-    zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    zstd = importlib.import_module(
+        "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    )
     decompress = {".gz": gzip.decompress, ".zst": zstd.decompress}.get(file.suffix, bytes)
     return str(decompress(file.read_bytes()).decode())
 
@@ -116,16 +139,28 @@ def records(file: Path) -> list[str]:
         return [str(list(row.values())) for row in json.loads(plain_text(file))]
     if kind == "ndjson":
         return [str(list(json.loads(line).values())) for line in plain_text(file).splitlines()]
-    return [str(row) for row in list(csv.reader(io.StringIO(plain_text(file), newline="")))[{"csv": 1, "table": 2}[kind] :]]
+    return [
+        str(row)
+        for row in list(csv.reader(io.StringIO(plain_text(file), newline="")))[
+            {"csv": 1, "table": 2}[kind] :
+        ]
+    ]
 
 
 def by_user(file: Path) -> list[list[str]]:
     """Return the records of each user, as they stand together."""
-    return [list(group) for _, group in itertools.groupby(records(file), key=lambda record: re.findall(r"_(\d{4})[' ]", record)[0])]
+    return [
+        list(group)
+        for _, group in itertools.groupby(
+            records(file), key=lambda record: re.findall(r"_(\d{4})[' ]", record)[0]
+        )
+    ]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_resume__after_kills_at_random_moments(name: str, server: SandboxServer, tmp_path: Path) -> None:
+def test_resume__after_kills_at_random_moments(
+    name: str, server: SandboxServer, tmp_path: Path
+) -> None:
     """However often a run is killed and begun again, the file has every user once, whole, and nobody whole was asked for again."""
     moments = random.Random(name)  # noqa: S311 - the same moments each time
     undisturbed, file = tmp_path / f"whole.{name}", tmp_path / f"killed.{name}"
@@ -148,9 +183,9 @@ def test_resume__after_kills_at_random_moments(name: str, server: SandboxServer,
     assert {name: sorted(document[name]) for name in ("enrollment_ids", "resource_grade_ids")} == {
         name: sorted(told[name]) for name in ("enrollment_ids", "resource_grade_ids")
     }
-    assert [document[name] for name in ("enrollment_count", "latest_date_enrolled", "complete", "error")] == [
-        told[name] for name in ("enrollment_count", "latest_date_enrolled", "complete", "error")
-    ]
+    assert [
+        document[name] for name in ("enrollment_count", "latest_date_enrolled", "complete", "error")
+    ] == [told[name] for name in ("enrollment_count", "latest_date_enrolled", "complete", "error")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [file.name, f"{file.name}.users", undisturbed.name, f"{undisturbed.name}.users"]
     )

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from connector.cli import main
+from connector.cli.commands import main
 from tests.faults.book import FRESH_TOKEN, Book, answer, body_of, head, page, record
 from tests.faults.conftest import TOKEN, TRIPLE
 from tests.faults.server import Hang
@@ -33,7 +33,14 @@ SOON = "0.15"
 
 def forms(secret: str) -> set[str]:
     """Return *secret* as it may be written: raw, URL-encoded, JSON-escaped up to three times, in base64 at any alignment."""
-    written = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], repr(secret.encode())[2:-1]}
+    written = {
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        repr(secret)[1:-1],
+        repr(secret.encode())[2:-1],
+    }
     once = json.dumps(secret)[1:-1]
     twice = json.dumps(once)[1:-1]
     written |= {once, twice, json.dumps(twice)[1:-1], once.replace("/", "\\/")}
@@ -80,7 +87,11 @@ def records() -> Iterator[Records]:
 
 def told_by(error: BaseException | None) -> str:
     """Return *error* as a reporter of crashes would: its whole chain, with every frame's locals."""
-    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format()) if error else ""
+    return (
+        "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        if error
+        else ""
+    )
 
 
 def command(server: FaultServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -88,7 +99,11 @@ def command(server: FaultServer, folder: Path, capsys: pytest.CaptureFixture[str
     environ = {**BOTH, "ALM_BASE_URL": server.url, "ALM_USER_ID": "31", "ALM_DEADLINE": SOON}
     main(["--debug", "--include", "learningObject"], environ)
     written = capsys.readouterr()
-    files = [path.read_text(encoding="utf-8", errors="replace") for path in folder.rglob("*") if path.is_file()]
+    files = [
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
     return "\n".join([written.out, written.err, *files])
 
 
@@ -96,7 +111,9 @@ BY_NAME = [pytest.param(fault.step, id=fault.name) for fault in FAULTS]
 
 
 @pytest.mark.parametrize("step", BY_NAME)
-def test_faults__in_a_program_of_ones_own(step: Step, play: Play, run: Run, records: Records) -> None:
+def test_faults__in_a_program_of_ones_own(
+    step: Step, play: Play, run: Run, records: Records
+) -> None:
     """Whatever fails, neither the log records nor the exception's chain, locals included, hold a secret."""
     server = play(BOOK.answer, otherwise=step)
 
@@ -109,7 +126,9 @@ def test_faults__in_a_program_of_ones_own(step: Step, play: Play, run: Run, reco
 
 
 @pytest.mark.parametrize("step", BY_NAME)
-def test_faults__as_a_command(step: Step, play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults__as_a_command(
+    step: Step, play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whatever fails, neither stream of the command nor any file holds a secret."""
     assert leaks(command(play(otherwise=step), tmp_path, capsys)) == set()
 
@@ -134,7 +153,9 @@ def _with_record(enrollment_id: str = "course:1_11_31", **attributes: str) -> Ac
 
 # Where a server may put what it was sent.
 WHERE: dict[str, Callable[[str], Actions]] = {
-    "error-info": lambda sent: _answer(403, {"status": "403", "title": "FORBIDDEN", "source": {"info": sent}}),
+    "error-info": lambda sent: _answer(
+        403, {"status": "403", "title": "FORBIDDEN", "source": {"info": sent}}
+    ),
     "error-message": lambda sent: _answer(400, {"message": f"no such header: {sent}"}),
     "error-behind-the-cut": lambda sent: _answer(400, {"message": "a" * 190 + sent}),
     "error-at-the-cut": lambda sent: _answer(400, {"message": "a" * (200 - len(sent) // 2) + sent}),
@@ -149,7 +170,9 @@ WHERE: dict[str, Callable[[str], Actions]] = {
     "request-id-long": lambda sent: (answer(500, b"", f"X-Request-Id: {'a' * 180} {sent}"),),
     "retry-after": lambda sent: (answer(503, b"", f"Retry-After: {sent}"),),
     "retry-after-quota": lambda sent: (answer(429, b"", f"Retry-After: {sent}"),),
-    "rate-limit": lambda sent: (answer(200, b'{"data":[]}', f"X-Rate-Limit: {sent}", f"X-Burst: {sent}"),),
+    "rate-limit": lambda sent: (
+        answer(200, b'{"data":[]}', f"X-Rate-Limit: {sent}", f"X-Burst: {sent}"),
+    ),
     "reason": lambda sent: (answer(500, reason=sent),),
     "cookie": lambda sent: (answer(500, b"", f"Set-Cookie: a={sent}"),),
     "header-name": lambda sent: (answer(500, b"", f"{sent}: a"),),
@@ -158,7 +181,10 @@ WHERE: dict[str, Callable[[str], Actions]] = {
     "content-type": lambda sent: (answer(200, b"<html>", f"Content-Type: {sent}"),),
     "content-encoding": lambda sent: (answer(200, b"<html>", f"Content-Encoding: {sent}"),),
     "transfer-encoding": lambda sent: (head(f"Transfer-Encoding: {sent}"), Hang.FIN),
-    "chunk-size": lambda sent: (head("Transfer-Encoding: chunked") + f"{sent}\r\n".encode(), Hang.FIN),
+    "chunk-size": lambda sent: (
+        head("Transfer-Encoding: chunked") + f"{sent}\r\n".encode(),
+        Hang.FIN,
+    ),
     "status-line": lambda sent: (f"{sent}\r\n\r\n".encode(), Hang.FIN),
     "status": lambda sent: (f"HTTP/1.1 {sent}\r\n\r\n".encode(), Hang.FIN),
     "version": lambda sent: (f"HTTP/{sent.replace(' ', '')} 200 OK\r\n\r\n".encode(), Hang.FIN),
@@ -170,24 +196,52 @@ WHERE: dict[str, Callable[[str], Actions]] = {
     "next-user-info": lambda sent: _answer(200, page((), f"https://{sent}@evil.example/")),
     "next-path": lambda sent: _answer(200, page((), f"/primeapi/v2/{sent}/enrollments")),
     "next-query": lambda sent: _answer(200, page((), f"{_PATH}?a={quote(sent, safe='')}")),
-    "next-cursor": lambda sent: _answer(200, page((), f"{_PATH}?page[cursor]={quote(sent, safe='')}")),
+    "next-cursor": lambda sent: _answer(
+        200, page((), f"{_PATH}?page[cursor]={quote(sent, safe='')}")
+    ),
     "next-cursor-raw": lambda sent: _answer(200, page((), f"{_PATH}?page[cursor]={sent}")),
-    "next-too-long": lambda sent: _answer(200, page((), f"{_PATH}?a={'b' * 150}{sent}{'c' * 20_000}")),
+    "next-too-long": lambda sent: _answer(
+        200, page((), f"{_PATH}?a={'b' * 150}{sent}{'c' * 20_000}")
+    ),
     "next-of-another-type": lambda sent: _answer(200, {"data": [], "links": {"next": [sent]}}),
     "attribute": lambda sent: _with_record(state=sent, url=sent),
-    "attribute-of-another-type": lambda sent: _answer(200, {"data": [record("course:1_11_31", state=[sent])]}),
-    "id": lambda sent: _answer(200, {"data": [{"id": sent, "type": "learningObjectInstanceEnrollment"}]}),
-    "id-twice": lambda sent: _answer(200, {"data": [{"id": sent, "type": "learningObjectInstanceEnrollment"}] * 2}),
-    "id-of-another-type": lambda sent: _answer(200, {"data": [{"id": {sent: sent}, "type": "learningObjectInstanceEnrollment"}]}),
+    "attribute-of-another-type": lambda sent: _answer(
+        200, {"data": [record("course:1_11_31", state=[sent])]}
+    ),
+    "id": lambda sent: _answer(
+        200, {"data": [{"id": sent, "type": "learningObjectInstanceEnrollment"}]}
+    ),
+    "id-twice": lambda sent: _answer(
+        200, {"data": [{"id": sent, "type": "learningObjectInstanceEnrollment"}] * 2}
+    ),
+    "id-of-another-type": lambda sent: _answer(
+        200, {"data": [{"id": {sent: sent}, "type": "learningObjectInstanceEnrollment"}]}
+    ),
     "type": lambda sent: _answer(200, {"data": [{"id": "course:1_11_31", "type": sent}]}),
     "relationship": lambda sent: _answer(
-        200, {"data": [{**record("course:1_11_31"), "relationships": {"learner": {"data": {"id": sent, "type": "user"}}}}]}
+        200,
+        {
+            "data": [
+                {
+                    **record("course:1_11_31"),
+                    "relationships": {"learner": {"data": {"id": sent, "type": "user"}}},
+                }
+            ]
+        },
     ),
     "included": lambda sent: _answer(
-        200, {"data": [record("course:1_11_31")], "included": [{"id": "course:1", "type": "learningObject", "attributes": {sent: sent}}]}
+        200,
+        {
+            "data": [record("course:1_11_31")],
+            "included": [{"id": "course:1", "type": "learningObject", "attributes": {sent: sent}}],
+        },
     ),
 }
-ECHOES = [pytest.param(where, how, id=f"{place}-{form}") for place, where in WHERE.items() for form, how in HOW.items()]
+ECHOES = [
+    pytest.param(where, how, id=f"{place}-{form}")
+    for place, where in WHERE.items()
+    for form, how in HOW.items()
+]
 
 
 def _echo(where: Callable[[str], Actions], how: Callable[[str], str]) -> Step:
@@ -201,7 +255,11 @@ def _echo(where: Callable[[str], Actions], how: Callable[[str], str]) -> Step:
 
 @pytest.mark.parametrize(("where", "how"), ECHOES)
 def test_echo__in_a_program_of_ones_own(
-    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, run: Run, records: Records
+    where: Callable[[str], Actions],
+    how: Callable[[str], str],
+    play: Play,
+    run: Run,
+    records: Records,
 ) -> None:
     """What the server sends back of a request's secrets is in no log record and nowhere in an exception's chain."""
     server = play(otherwise=_echo(where, how))
@@ -214,14 +272,20 @@ def test_echo__in_a_program_of_ones_own(
 
 @pytest.mark.parametrize(("where", "how"), ECHOES)
 def test_echo__as_a_command(
-    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    where: Callable[[str], Actions],
+    how: Callable[[str], str],
+    play: Play,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What the server sends back of a request's secrets is in neither stream of the command, nor in a file."""
     assert leaks(command(play(otherwise=_echo(where, how)), tmp_path, capsys)) == set()
 
 
 @pytest.mark.parametrize(("where", "how"), ECHOES)
-def test_echo__is_not_sent_on(where: Callable[[str], Actions], how: Callable[[str], str], play: Play, run: Run) -> None:
+def test_echo__is_not_sent_on(
+    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, run: Run
+) -> None:
     """What the server sends back of a secret goes out again in no address: addresses are written to logs on the way."""
     server = play(otherwise=_echo(where, how))
 
@@ -246,13 +310,23 @@ REFRESHES: dict[str, Callable[[str], Actions]] = {
 }
 
 
-@pytest.mark.parametrize("where", [pytest.param(where, id=name) for name, where in REFRESHES.items()])
+@pytest.mark.parametrize(
+    "where", [pytest.param(where, id=name) for name, where in REFRESHES.items()]
+)
 @pytest.mark.parametrize("how", [pytest.param(how, id=name) for name, how in HOW.items()])
 def test_refresh__in_a_program_of_ones_own(
-    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, run: Run, records: Records
+    where: Callable[[str], Actions],
+    how: Callable[[str], str],
+    play: Play,
+    run: Run,
+    records: Records,
 ) -> None:
     """A refresh that fails shows nothing of what was sent, nor of a token that came and could not be used."""
-    server = play(otherwise=lambda seen: where(how(seen.body.decode())) if seen.method == "POST" else (answer(401),))
+    server = play(
+        otherwise=lambda seen: (
+            where(how(seen.body.decode())) if seen.method == "POST" else (answer(401),)
+        )
+    )
 
     ran = run(server, environ=BOTH)
 
@@ -260,28 +334,46 @@ def test_refresh__in_a_program_of_ones_own(
     assert leaks(told_by(ran.outcome.error)) == set()
 
 
-@pytest.mark.parametrize("where", [pytest.param(where, id=name) for name, where in REFRESHES.items()])
+@pytest.mark.parametrize(
+    "where", [pytest.param(where, id=name) for name, where in REFRESHES.items()]
+)
 @pytest.mark.parametrize("how", [pytest.param(how, id=name) for name, how in HOW.items()])
 def test_refresh__as_a_command(
-    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    where: Callable[[str], Actions],
+    how: Callable[[str], str],
+    play: Play,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The same, as a command."""
-    server = play(otherwise=lambda seen: where(how(seen.body.decode())) if seen.method == "POST" else (answer(401),))
+    server = play(
+        otherwise=lambda seen: (
+            where(how(seen.body.decode())) if seen.method == "POST" else (answer(401),)
+        )
+    )
 
     assert leaks(command(server, tmp_path, capsys)) == set()
 
 
 @pytest.mark.parametrize("where", [pytest.param(where, id=place) for place, where in WHERE.items()])
-@pytest.mark.parametrize("how", [pytest.param(HOW[form], id=form) for form in ("raw", "base64-url")])
+@pytest.mark.parametrize(
+    "how", [pytest.param(HOW[form], id=form) for form in ("raw", "base64-url")]
+)
 def test_refreshed_token__as_a_command(
-    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    where: Callable[[str], Actions],
+    how: Callable[[str], str],
+    play: Play,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A token that the run itself was given is as secret as the one that it began with."""
     server = play((answer(401),), BOOK.answer, otherwise=_echo(where, how))
 
     written = command(server, tmp_path, capsys)
 
-    assert [seen.headers.get("authorization") for seen in server.requests][2] == f"oauth {FRESH_TOKEN}"
+    assert [seen.headers.get("authorization") for seen in server.requests][
+        2
+    ] == f"oauth {FRESH_TOKEN}"
     assert leaks(written) == set()
 
 

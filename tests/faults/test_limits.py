@@ -49,7 +49,12 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _packed(body: bytes, coding: str, status: bytes = b"200") -> Actions:
-    return (head(f"Content-Encoding: {coding}", f"Content-Length: {len(body)}").replace(b"200", status, 1), body)
+    return (
+        head(f"Content-Encoding: {coding}", f"Content-Length: {len(body)}").replace(
+            b"200", status, 1
+        ),
+        body,
+    )
 
 
 def _endless(*headers: str) -> bytes:
@@ -60,29 +65,53 @@ _SPACES = b" " * MEGABYTE
 _NEXT = "/primeapi/v2/users/31/enrollments?page[cursor]="
 _CHUNKED = head("Transfer-Encoding: chunked")
 TOO_LARGE: dict[str, tuple[Actions, int]] = {
-    "body-with-length": ((head(f"Content-Length: {256 * MEGABYTE}"), Flood(_SPACES, 256)), PROTOCOL),
+    "body-with-length": (
+        (head(f"Content-Length: {256 * MEGABYTE}"), Flood(_SPACES, 256)),
+        PROTOCOL,
+    ),
     "body-of-absurd-length": ((head("Content-Length: " + "9" * 30), Flood(_SPACES, 256)), PROTOCOL),
     "body-without-length": ((_endless(), Flood(_SPACES, 256)), PROTOCOL),
     "body-chunked": ((_CHUNKED, Flood(_chunk(_SPACES), 256)), PROTOCOL),
     "body-in-one-chunk": ((_CHUNKED + b"ffffffffff\r\n", Flood(_SPACES, 256)), PROTOCOL),
     "gzip-bomb": (_packed(_gzip_bomb(), "gzip"), PROTOCOL),
-    "gzip-bomb-chunked": ((head("Transfer-Encoding: chunked", "Content-Encoding: gzip"), _chunk(_gzip_bomb()), b"0\r\n\r\n"), PROTOCOL),
+    "gzip-bomb-chunked": (
+        (
+            head("Transfer-Encoding: chunked", "Content-Encoding: gzip"),
+            _chunk(_gzip_bomb()),
+            b"0\r\n\r\n",
+        ),
+        PROTOCOL,
+    ),
     "gzip-bomb-in-gzip": (_packed(gzip.compress(_gzip_bomb(), 9), "gzip, gzip"), PROTOCOL),
     "gzip-bomb-packed-six-times": (_packed(b"a", ", ".join(["gzip"] * 6)), TEMPFAIL),
     "deflate-bomb": (_packed(_deflate_bomb(), "deflate"), PROTOCOL),
     "gzip-bomb-as-error": (_packed(_gzip_bomb(), "gzip", b"403"), PROTOCOL),
     "gzip-bomb-as-redirect": (
-        (head("Location: /elsewhere", "Content-Encoding: gzip", "Connection: close").replace(b"200", b"302", 1), _gzip_bomb()),
+        (
+            head("Location: /elsewhere", "Content-Encoding: gzip", "Connection: close").replace(
+                b"200", b"302", 1
+            ),
+            _gzip_bomb(),
+        ),
         PROTOCOL,
     ),
-    "body-of-a-redirect": ((head("Location: /elsewhere", "Connection: close").replace(b"200", b"302", 1), Flood(_SPACES, 256)), PROTOCOL),
+    "body-of-a-redirect": (
+        (
+            head("Location: /elsewhere", "Connection: close").replace(b"200", b"302", 1),
+            Flood(_SPACES, 256),
+        ),
+        PROTOCOL,
+    ),
     "header-line": ((b"HTTP/1.1 200 OK\r\nX-A: ", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
     "header-name": ((b"HTTP/1.1 200 OK\r\n", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
     "status-line": ((b"HTTP/1.1 200 ", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
     "chunk-size-line": ((_CHUNKED, Flood(b"0" * MEGABYTE, 64)), PROTOCOL),
     "trailer-line": ((_CHUNKED + b"0\r\nX-A: ", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
     "next-link": ((answer(200, body_of(page((), _NEXT + "a" * MEGABYTE))),), PROTOCOL),
-    "id": ((answer(200, body_of(page(["course:1_1_31"])).replace(b"course:1_1_31", b"a" * MEGABYTE)),), PROTOCOL),
+    "id": (
+        (answer(200, body_of(page(["course:1_1_31"])).replace(b"course:1_1_31", b"a" * MEGABYTE)),),
+        PROTOCOL,
+    ),
     "message": ((answer(403, body_of({"message": "a" * 8 * MEGABYTE})),), NOPERM),
     "number": ((answer(200, b'{"data":[],"count":' + b"9" * MEGABYTE + b"}"),), TEMPFAIL),
     "brackets": ((answer(200, b"[" * MEGABYTE),), TEMPFAIL),
@@ -91,14 +120,22 @@ TOO_LARGE: dict[str, tuple[Actions, int]] = {
 }
 
 
-@pytest.mark.parametrize(("actions", "code"), [pytest.param(*case, id=name) for name, case in TOO_LARGE.items()])
-def test_too_large__is_refused_in_flat_memory(actions: Actions, code: int, play: Play, process: RunProcess, most_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("actions", "code"), [pytest.param(*case, id=name) for name, case in TOO_LARGE.items()]
+)
+def test_too_large__is_refused_in_flat_memory(
+    actions: Actions, code: int, play: Play, process: RunProcess, most_bytes: int
+) -> None:
     """It ends with a named failure and a short message, and the process never holds much more than one body of the largest size."""
     server = play(otherwise=actions)
 
     finished = process(server, "--deadline", "1" if code == TEMPFAIL else "20")
 
-    assert (finished.exit_code, json.loads(finished.stdout)["error"]["code"], finished.is_complete) == (code, code, False)
+    assert (
+        finished.exit_code,
+        json.loads(finished.stdout)["error"]["code"],
+        finished.is_complete,
+    ) == (code, code, False)
     assert finished.peak_bytes < most_bytes
     assert len(finished.stderr) < MOST_STDERR
 
@@ -111,8 +148,12 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize("headers", [pytest.param(headers, id=name) for name, headers in HEADERS.items()])
-def test_headers__many_of_them(headers: list[str], play: Play, process: RunProcess, most_bytes: int) -> None:
+@pytest.mark.parametrize(
+    "headers", [pytest.param(headers, id=name) for name, headers in HEADERS.items()]
+)
+def test_headers__many_of_them(
+    headers: list[str], play: Play, process: RunProcess, most_bytes: int
+) -> None:
     """Headers beyond all measure are refused or read past; they are not kept, and nothing fails without a name."""
     server = play(otherwise=lambda seen: (answer(200, Book().body(seen), *headers),))
 
@@ -126,10 +167,17 @@ def test_headers__many_of_them(headers: list[str], play: Play, process: RunProce
 
 @pytest.mark.parametrize("depth", [100, 900, 960, 5_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-def test_depth__is_read_or_refused(depth: int, opening: str, closing: str, play: Play, process: RunProcess) -> None:
+def test_depth__is_read_or_refused(
+    depth: int, opening: str, closing: str, play: Play, process: RunProcess
+) -> None:
     """What is nested deeply, in a resource that goes into the document, is handed on or refused; it is no defect of ours."""
     nested = opening * depth + ("1" if closing == "}" else "") + closing * depth
-    document = body_of({"data": [record("course:1_11_31")], "included": [{"id": "course:1", "type": "learningObject", "attributes": 0}]})
+    document = body_of(
+        {
+            "data": [record("course:1_11_31")],
+            "included": [{"id": "course:1", "type": "learningObject", "attributes": 0}],
+        }
+    )
     body = document.replace(b'"attributes": 0', b'"attributes": {"a": ' + nested.encode() + b"}")
     server = play(otherwise=(answer(200, body),))
 
@@ -142,7 +190,9 @@ def test_depth__is_read_or_refused(depth: int, opening: str, closing: str, play:
 def test_infinity__in_a_related_resource(play: Play, process: RunProcess) -> None:
     """A number beyond a float's reach, in a resource that goes into the document, is handed on or refused; it is no defect of ours."""
     related = {"id": "course:1", "type": "learningObject", "attributes": {"a": "b"}}
-    body = body_of({"data": [record("course:1_11_31")], "included": [related]}).replace(b'"b"', b"1e999")
+    body = body_of({"data": [record("course:1_11_31")], "included": [related]}).replace(
+        b'"b"', b"1e999"
+    )
     server = play(otherwise=(answer(200, body),))
 
     finished = process(server, "--include", "learningObject", "--deadline", "1")
@@ -153,7 +203,11 @@ def test_infinity__in_a_related_resource(play: Play, process: RunProcess) -> Non
 def test_refresh__too_large(play: Play, process: RunProcess, most_bytes: int) -> None:
     """The answer to a refresh is bounded as a page is."""
     server = play((answer(401),), otherwise=_packed(_gzip_bomb(), "gzip"))
-    triple = {"ALM_CLIENT_ID": "an-id", "ALM_CLIENT_SECRET": "a-secret", "ALM_REFRESH_TOKEN": "a-refresh-token"}
+    triple = {
+        "ALM_CLIENT_ID": "an-id",
+        "ALM_CLIENT_SECRET": "a-secret",
+        "ALM_REFRESH_TOKEN": "a-refresh-token",
+    }
 
     finished = process(server, environ=triple)
 
@@ -167,12 +221,18 @@ def test_pages__without_an_end(play: Play, run: Run) -> None:
 
     def step(seen: Seen) -> Actions:
         number = int((seen.cursor or "opaque-0").removeprefix("opaque-"))
-        return (answer(200, body_of(page([f"course:{number}_1_31"], f"{_NEXT}opaque-{number + 1}")), *quota),)
+        return (
+            answer(
+                200, body_of(page([f"course:{number}_1_31"], f"{_NEXT}opaque-{number + 1}")), *quota
+            ),
+        )
 
     server = play(otherwise=step)
 
     ran = run(server)
 
     assert (ran.code, len(server.requests)) == (PROTOCOL, 10_000)
-    assert ran.document["error"]["message"] == "ALM's pages for user 31 do not end: 10000 were read."
+    assert (
+        ran.document["error"]["message"] == "ALM's pages for user 31 do not end: 10000 were read."
+    )
     assert ran.document["enrollment_ids"] == []

@@ -25,7 +25,15 @@ _NEXT = f"/primeapi/v2/users/{_USER}/enrollments?page[cursor]="
 _TYPES = ("course", "learningProgram", "jobAid", "certification")
 # What befalls one request. Those of the second line change the page, the third the list behind it.
 _TRANSPORT = ("503", "429", "cut", "html", "reset", "empty")
-_PAGE = ("duplicate", "gap", "loop", "lying-cursor", "other-type-cursor", "empty-page", "next-again")
+_PAGE = (
+    "duplicate",
+    "gap",
+    "loop",
+    "lying-cursor",
+    "other-type-cursor",
+    "empty-page",
+    "next-again",
+)
 _LIST = ("vanish", "appear-behind", "appear-before")
 
 
@@ -84,7 +92,9 @@ class Alm:
             self.ids.insert(0, fresh)
         self.ever.update(self.ids)
 
-    def _changed(self, fault: str, served: list[str], cursor: str | None, start: int, seen: Seen) -> tuple[list[str], str | None]:
+    def _changed(
+        self, fault: str, served: list[str], cursor: str | None, start: int, seen: Seen
+    ) -> tuple[list[str], str | None]:
         end = start + self.size
         if fault == "duplicate" and served:
             return [*served, self.ids[0]], cursor
@@ -117,10 +127,23 @@ class Alm:
 @st.composite
 def alms(draw: st.DrawFn, faults: tuple[str, ...]) -> Alm:
     """Draw a list, a page size, a kind of cursor, and what befalls the first requests."""
-    types = draw(st.lists(st.sampled_from(_TYPES), min_size=draw(st.sampled_from((0, 6, 12))), max_size=24))
+    types = draw(
+        st.lists(st.sampled_from(_TYPES), min_size=draw(st.sampled_from((0, 6, 12))), max_size=24)
+    )
     ids = [f"{lo_type}:{number}_{number}1_{_USER}" for number, lo_type in enumerate(types, 1)]
-    script = draw(st.lists(st.sampled_from(("", "", *faults)), min_size=draw(st.sampled_from((0, 4, 8))), max_size=16))
-    return Alm(draw(st.permutations(ids)), draw(st.sampled_from((2, 3, 1, 5, 10))), draw(st.booleans()), script)
+    script = draw(
+        st.lists(
+            st.sampled_from(("", "", *faults)),
+            min_size=draw(st.sampled_from((0, 4, 8))),
+            max_size=16,
+        )
+    )
+    return Alm(
+        draw(st.permutations(ids)),
+        draw(st.sampled_from((2, 3, 1, 5, 10))),
+        draw(st.booleans()),
+        script,
+    )
 
 
 def _check(alm: Alm, *, allow_incomplete: bool) -> None:
@@ -186,4 +209,6 @@ def test_nothing__is_the_list_itself(alm: Alm, *, allow_incomplete: bool) -> Non
         ran = run_against(server, Path(folder), lo_types="all", allow_incomplete=allow_incomplete)
 
     assert (ran.document["enrollment_ids"], len(server.requests)) == (alm.ids, pages)
-    assert ran.document["completeness"]["status"] == ("consistent" if alm.is_opaque and pages > 1 else "proved")
+    assert ran.document["completeness"]["status"] == (
+        "consistent" if alm.is_opaque and pages > 1 else "proved"
+    )

@@ -58,12 +58,17 @@ SLOW: dict[str, tuple[Action, ...]] = {
     "drip-trailers": (chunked(b'{"data":[]}')[:-2], _drip(b"X-A: b\r\n" * 100)),
     "drip-gzip": (GZIPPED, _drip(gzip.compress(b" " * 100)[:10] + bytes(100))),
     "drip-gzip-name": (GZIPPED + b"\x1f\x8b\x08\x08\0\0\0\0\0\3", _drip(b"a" * 100)),
-    "drip-gzip-of-empty-blocks": (GZIPPED + b"\x1f\x8b\x08\0\0\0\0\0\0\3", _drip(b"\0\0\0\xff\xff" * 100)),
+    "drip-gzip-of-empty-blocks": (
+        GZIPPED + b"\x1f\x8b\x08\0\0\0\0\0\0\3",
+        _drip(b"\0\0\0\xff\xff" * 100),
+    ),
     "drip-error-body": (head("Content-Length: 100").replace(b"200", b"403"), _drip(b" " * 100)),
 }
 
 
-@pytest.mark.parametrize("actions", [pytest.param(actions, id=name) for name, actions in SLOW.items()])
+@pytest.mark.parametrize(
+    "actions", [pytest.param(actions, id=name) for name, actions in SLOW.items()]
+)
 def test_slow__ends_at_the_deadline(actions: tuple[Action, ...], play: Play, run: Run) -> None:
     """The run ends within a second of its deadline, with 75, and asks for nothing more."""
     server = play(otherwise=actions)
@@ -75,7 +80,11 @@ def test_slow__ends_at_the_deadline(actions: tuple[Action, ...], play: Play, run
     assert (ran.code, ran.document["complete"], order(server.requests)) == (TEMPFAIL, False, "A")
 
 
-@pytest.mark.parametrize("step", [OnConnect((LONG,)), (b"HTTP/1.1 200 OK\r\n", LONG)], ids=["no request is read", "second page"])
+@pytest.mark.parametrize(
+    "step",
+    [OnConnect((LONG,)), (b"HTTP/1.1 200 OK\r\n", LONG)],
+    ids=["no request is read", "second page"],
+)
 def test_slow__second_page(step: Step | OnConnect, play: Play, run: Run) -> None:
     """What stands still in mid-run ends it at the deadline too, and under allow_incomplete hands on what was read before."""
     server = play(*[Book().answer] * (not isinstance(step, OnConnect)), step, otherwise=(LONG,))
@@ -90,10 +99,22 @@ def test_slow__second_page(step: Step | OnConnect, play: Play, run: Run) -> None
 def test_slow__refresh(play: Play, run: Run) -> None:
     """A refresh that stands still holds the run no longer than the deadline, for none of its threads."""
     server = play(otherwise=lambda seen: (LONG,) if seen.method == "POST" else (answer(401),))
-    triple = {"ALM_ACCESS_TOKEN": "a-token", "ALM_CLIENT_ID": "id", "ALM_CLIENT_SECRET": "secret", "ALM_REFRESH_TOKEN": "refresh"}
+    triple = {
+        "ALM_ACCESS_TOKEN": "a-token",
+        "ALM_CLIENT_ID": "id",
+        "ALM_CLIENT_SECRET": "secret",
+        "ALM_REFRESH_TOKEN": "refresh",
+    }
     began = time.monotonic()
 
-    ran = run(server, clock=SystemClock(), deadline=DEADLINE, environ=triple, user_id="31,32,33,34", concurrency=4)
+    ran = run(
+        server,
+        clock=SystemClock(),
+        deadline=DEADLINE,
+        environ=triple,
+        user_id="31,32,33,34",
+        concurrency=4,
+    )
 
     assert time.monotonic() - began < DEADLINE + GRACE
     assert ran.code == TEMPFAIL

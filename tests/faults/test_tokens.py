@@ -28,7 +28,9 @@ RUNS = [
     pytest.param(ALONE, [BOOK.answer, NO], "AB", NOPERM, id="refused-no-refresh-in-mid-run"),
     pytest.param(BOTH, [NO], "ARAB", OK, id="refused-and-refreshed"),
     pytest.param(BOTH, [BOOK.answer, NO], "ABRB", OK, id="refreshed-in-mid-run"),
-    pytest.param(BOTH, [BOOK.answer, (answer(503),), NO], "ABBRB", OK, id="refreshed-between-retries"),
+    pytest.param(
+        BOTH, [BOOK.answer, (answer(503),), NO], "ABBRB", OK, id="refreshed-between-retries"
+    ),
     pytest.param(BOTH, [NO, FRESH, (Hang.RESET,)], "ARAAB", OK, id="reset-behind-a-refresh"),
     pytest.param(BOTH, [NO, FRESH, NO], "ARA", NOPERM, id="refused-after-the-refresh"),
     pytest.param(BOTH, [NO, SAME], "AR", NOPERM, id="same-token"),
@@ -37,19 +39,35 @@ RUNS = [
     pytest.param(TRIPLE, [], "RAB", OK, id="triple-alone"),
     pytest.param(TRIPLE, [FRESH, NO], "RAR", NOPERM, id="triple-alone-same-token"),
     pytest.param(TRIPLE, [(answer(500),)], "RRAB", OK, id="triple-alone-500-then-ok"),
-    pytest.param(BOTH, [NO, (answer(500),)], "ARAB", OK, id="refresh-500-then-the-token-is-good-again"),
+    pytest.param(
+        BOTH, [NO, (answer(500),)], "ARAB", OK, id="refresh-500-then-the-token-is-good-again"
+    ),
     pytest.param(BOTH, [NO, (answer(500),), NO], "ARARAB", OK, id="refresh-500-then-ok"),
-    pytest.param(BOTH, [NO, (answer(429, b"", "Retry-After: 3"),), NO], "ARARAB", OK, id="refresh-429-then-ok"),
+    pytest.param(
+        BOTH,
+        [NO, (answer(429, b"", "Retry-After: 3"),), NO],
+        "ARARAB",
+        OK,
+        id="refresh-429-then-ok",
+    ),
     pytest.param(BOTH, [NO, (Hang.FIN,), NO], "ARARAB", OK, id="refresh-cut-then-ok"),
     *(
-        pytest.param(BOTH, [NO, (answer(status, body_of({"message": "no"})),)], "AR", NOPERM, id=f"refresh-{status}")
+        pytest.param(
+            BOTH,
+            [NO, (answer(status, body_of({"message": "no"})),)],
+            "AR",
+            NOPERM,
+            id=f"refresh-{status}",
+        )
         for status in (400, 401, 403, 404, 302)
     ),
 ]
 
 
 @pytest.mark.parametrize(("environ", "script", "expected", "code"), RUNS)
-def test_tokens__order_of_requests(environ: dict[str, str], script: list[Step], expected: str, code: int, play: Play, run: Run) -> None:
+def test_tokens__order_of_requests(
+    environ: dict[str, str], script: list[Step], expected: str, code: int, play: Play, run: Run
+) -> None:
     """Each refusal leads to the requests that can help, and to no other."""
     server = play(*script)
 
@@ -88,7 +106,10 @@ def test_refresh__that_stays_useless(useless: Actions, play: Play, run: Run) -> 
     ran = run(server, environ=BOTH)
 
     assert (order(server.requests), ran.code, len(ran.slept)) == ("AR" * 5, TEMPFAIL, 4)
-    assert {seen.headers.get("authorization") for seen in server.requests} == {f"oauth {TOKEN}", None}
+    assert {seen.headers.get("authorization") for seen in server.requests} == {
+        f"oauth {TOKEN}",
+        None,
+    }
 
 
 def test_refresh__what_goes_out(play: Play, run: Run) -> None:
@@ -111,7 +132,11 @@ def test_refresh__what_goes_out(play: Play, run: Run) -> None:
 def test_refresh__once_for_all_threads(concurrency: int, play: Play, run: Run) -> None:
     """However many threads are refused together, the token is refreshed once, and no user is lost."""
     users = [str(number) for number in range(31, 47)]
-    server = play(otherwise=lambda seen: NO if seen.headers.get("authorization") == f"oauth {TOKEN}" else BOOK.answer(seen))
+    server = play(
+        otherwise=lambda seen: (
+            NO if seen.headers.get("authorization") == f"oauth {TOKEN}" else BOOK.answer(seen)
+        )
+    )
 
     ran = run(server, environ=BOTH, user_id=users, concurrency=concurrency)
 

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # Some are for other machines: `name==1 ; marker`.
-WANTED = [Requirement(line) for line in re.findall(r"^([a-z0-9-]+==[^\\\n]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)]
+WANTED = [
+    Requirement(line)
+    for line in re.findall(
+        r"^([a-z0-9-]+==[^\\\n]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE
+    )
+]
 NAMES = sorted(one.name for one in WANTED if one.marker is None or one.marker.evaluate())
 (IDNA,) = re.findall(r"^idna==(?:.*\\\n)+.*\n", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
 WHEEL = "idna-3.*-none-any.whl"
@@ -45,7 +50,11 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def used(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     """Return a runner's folders after a job's first use of the action."""
-    return once(tmp_path_factory, "used", lambda folder: use_first(folder, {**needed(), **pip_environ(wheels)}))
+    return once(
+        tmp_path_factory,
+        "used",
+        lambda folder: use_first(folder, {**needed(), **pip_environ(wheels)}),
+    )
 
 
 @pytest.fixture
@@ -53,7 +62,11 @@ def environ(tmp_path: Path, wheels: Path) -> dict[str, str]:
     """Return the variables of a new job on a new runner."""
     for name in ("temp", "tools", "home"):
         (tmp_path / name).mkdir()
-    folders = {"RUNNER_TEMP": str(tmp_path / "temp"), "RUNNER_TOOL_CACHE": str(tmp_path / "tools"), "HOME": str(tmp_path / "home")}
+    folders = {
+        "RUNNER_TEMP": str(tmp_path / "temp"),
+        "RUNNER_TOOL_CACHE": str(tmp_path / "tools"),
+        "HOME": str(tmp_path / "home"),
+    }
     return {**needed(), **pip_environ(wheels), **folders}
 
 
@@ -67,25 +80,34 @@ def kept(used: Path, environ: dict[str, str]) -> Path:
 
 def without_index(environ: dict[str, str]) -> dict[str, str]:
     """Return *environ* on a machine that cannot reach its index, whose address holds a password."""
-    return {name: value for name, value in environ.items() if name not in ("PIP_NO_INDEX", "PIP_FIND_LINKS")} | DEAD
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in ("PIP_NO_INDEX", "PIP_FIND_LINKS")
+    } | DEAD
 
 
 def packages_in(folder: Path) -> list[str]:
     """Return the names of the packages that are installed in *folder*."""
-    return sorted(path.name.partition("-")[0].replace("_", "-") for path in folder.glob("*.dist-info"))
+    return sorted(
+        path.name.partition("-")[0].replace("_", "-") for path in folder.glob("*.dist-info")
+    )
 
 
 def run(environ: dict[str, str], python: str = sys.executable) -> subprocess.CompletedProcess[str]:
     """Run what the action runs, for the sandbox's documented user."""
     given = {**environ, "ALM_BASE_URL": "sandbox", "ALM_USER_ID": "20941371"}
     command = [python, "-I", "-u", "-X", "utf8", str(CHECKOUT / "connector" / "action.py")]
-    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=given, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def action_with(lock: str, folder: Path) -> ModuleType:
     """Return the module as it is in a checkout with another *lock*."""
     (folder / "connector").mkdir(parents=True)
-    (folder / "requirements.lock").write_text(lock, encoding="utf-8")
+    (folder / "requirements").mkdir()
+    (folder / "requirements/run.lock").write_text(lock, encoding="utf-8")
     path = shutil.copy(CHECKOUT / "connector" / "action.py", folder / "connector")
     spec = importlib.util.spec_from_file_location("action", path)
     assert spec is not None
@@ -119,7 +141,9 @@ def test_installed_packages__next_job(kept: Path, environ: dict[str, str]) -> No
         index.setblocking(False)  # noqa: FBT003 - the socket's own signature
         address = f"http://127.0.0.1:{index.getsockname()[1]}/simple/"
 
-        folder = installed_packages({**without_index(environ), "PIP_INDEX_URL": address, "PIP_TIMEOUT": "1"})
+        folder = installed_packages(
+            {**without_index(environ), "PIP_INDEX_URL": address, "PIP_TIMEOUT": "1"}
+        )
 
         assert packages_in(folder) == NAMES
         assert len([*kept.iterdir()]) == len(NAMES)
@@ -127,7 +151,9 @@ def test_installed_packages__next_job(kept: Path, environ: dict[str, str]) -> No
             index.accept()
 
 
-def test_installed_packages__another_lock(used: Path, environ: dict[str, str], tmp_path: Path) -> None:
+def test_installed_packages__another_lock(
+    used: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
     """Another lock has a folder and wheels of its own: two versions of the action in one job do not share packages."""
     both = {**environ, "RUNNER_TEMP": str(tmp_path / "both")}
     shutil.copytree(used / "temp", tmp_path / "both")
@@ -138,7 +164,9 @@ def test_installed_packages__another_lock(used: Path, environ: dict[str, str], t
     assert packages_in(installed_packages(both)) == NAMES
 
 
-@pytest.mark.parametrize("name", ["{version}", "{version}-1"], ids=["changed", "of a build that pip prefers"])
+@pytest.mark.parametrize(
+    "name", ["{version}", "{version}-1"], ids=["changed", "of a build that pip prefers"]
+)
 def test_installed_packages__foreign_wheel(name: str, kept: Path, environ: dict[str, str]) -> None:
     """A wheel that somebody put among the runner's tools is not installed: it has not the lock's hash, and is fetched anew."""
     (wheel,) = kept.glob(WHEEL)
@@ -155,13 +183,18 @@ def test_installed_packages__foreign_wheel(name: str, kept: Path, environ: dict[
     assert wheel.read_bytes() == honest
 
 
-def test_installed_packages__foreign_wheel_without_index(kept: Path, environ: dict[str, str]) -> None:
+def test_installed_packages__foreign_wheel_without_index(
+    kept: Path, environ: dict[str, str]
+) -> None:
     """Where the foreign wheel cannot be fetched anew, nothing is installed, and no folder looks as if it were."""
     (wheel,) = kept.glob(WHEEL)
     with zipfile.ZipFile(wheel, "a") as archive:
         archive.writestr("pwned.py", "")
 
-    with pytest.raises(UnreachableError, match="The action's packages cannot be installed: ERROR: Could not find a version") as caught:
+    with pytest.raises(
+        UnreachableError,
+        match="The action's packages cannot be installed: ERROR: Could not find a version",
+    ) as caught:
         installed_packages(without_index(environ))
 
     assert caught.value.hint == HINT
@@ -186,12 +219,30 @@ def test_installed_packages__two_at_once(environ: dict[str, str]) -> None:
     assert [*Path(environ["RUNNER_TEMP"]).iterdir()] == [first]
 
 
-def test_installed_packages__what_the_user_tells_pip(environ: dict[str, str], tmp_path: Path) -> None:
+def test_installed_packages__what_the_user_tells_pip(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
     """Where the user has pip put packages, and for what, is not where and for what the action's are."""
-    (tmp_path / "pip.conf").write_text("[global]\nuser = true\nrequire-virtualenv = true\n", encoding="utf-8")
-    places = {f"PIP_{name}": str(tmp_path / "elsewhere") for name in ("TARGET", "PREFIX", "ROOT", "PYTHON")}
-    kinds = {"PIP_PLATFORM": "win32", "PIP_PYTHON_VERSION": "3.8", "PIP_ABI": "cp38", "PIP_IMPLEMENTATION": "pp", "PIP_NO_BINARY": ":all:"}
-    switches = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PIP_DRY_RUN": "1", "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nuser = true\nrequire-virtualenv = true\n", encoding="utf-8"
+    )
+    places = {
+        f"PIP_{name}": str(tmp_path / "elsewhere")
+        for name in ("TARGET", "PREFIX", "ROOT", "PYTHON")
+    }
+    kinds = {
+        "PIP_PLATFORM": "win32",
+        "PIP_PYTHON_VERSION": "3.8",
+        "PIP_ABI": "cp38",
+        "PIP_IMPLEMENTATION": "pp",
+        "PIP_NO_BINARY": ":all:",
+    }
+    switches = {
+        "PIP_USER": "1",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PIP_DRY_RUN": "1",
+        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+    }
 
     folder = installed_packages({**environ, **places, **kinds, **switches})
 
@@ -202,33 +253,54 @@ def test_installed_packages__what_the_user_tells_pip(environ: dict[str, str], tm
 def test_main__what_pip_is_told(environ: dict[str, str], tmp_path: Path) -> None:
     """The job's variables are pip's too, but for ALM's and for those that say where packages go; it is told to ask nothing."""
     python = fake_pip(tmp_path / "python", WITNESS) / "python"
-    job = {name: value for name, value in environ.items() if name != "COVERAGE_PROCESS_CONFIG"} | {"SEEN": str(tmp_path / "seen")}
+    job = {name: value for name, value in environ.items() if name != "COVERAGE_PROCESS_CONFIG"} | {
+        "SEEN": str(tmp_path / "seen")
+    }
 
-    finished = run({**job, **DEAD, "PIP_TARGET": "x", "ALM_ACCESS_TOKEN": "secret", "ALM_ANYTHING": "secret"}, str(python))
+    finished = run(
+        {**job, **DEAD, "PIP_TARGET": "x", "ALM_ACCESS_TOKEN": "secret", "ALM_ANYTHING": "secret"},
+        str(python),
+    )
 
     told, seen = json.loads((tmp_path / "seen").read_text(encoding="utf-8"))
     assert finished.returncode == 69
-    assert {name: value for name, value in seen.items() if name not in ("LC_CTYPE", "__PYVENV_LAUNCHER__")} == {
+    assert {
+        name: value
+        for name, value in seen.items()
+        if name not in ("LC_CTYPE", "__PYVENV_LAUNCHER__")
+    } == {
         **job,
         **DEAD,
         "PIP_USER": "0",
         "PIP_REQUIRE_VIRTUALENV": "0",
     }
-    assert told[:8] == ["--quiet", "--disable-pip-version-check", "--no-input", "download", *action._WHAT[:4]]
+    assert told[:8] == [
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "download",
+        *action._WHAT[:4],
+    ]
 
 
 @pytest.mark.parametrize("tools", ["", "a file", "nowhere"])
-def test_installed_packages__no_place_among_the_tools(tools: str, environ: dict[str, str], tmp_path: Path) -> None:
+def test_installed_packages__no_place_among_the_tools(
+    tools: str, environ: dict[str, str], tmp_path: Path
+) -> None:
     """A runner that keeps no tools, or keeps none there, fetches its wheels into the job's own folder."""
     (tmp_path / "a file").touch()
     place = str(tmp_path / tools) if tools else ""
 
-    folder = action_with(IDNA, tmp_path / "checkout").installed_packages({**environ, "RUNNER_TOOL_CACHE": place})
+    folder = action_with(IDNA, tmp_path / "checkout").installed_packages(
+        {**environ, "RUNNER_TOOL_CACHE": place}
+    )
 
     assert packages_in(folder) == ["idna"]
 
 
-def test_installed_packages__wheel_that_cannot_be_kept(environ: dict[str, str], tmp_path: Path) -> None:
+def test_installed_packages__wheel_that_cannot_be_kept(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
     """Where a wheel cannot be kept, it is not, and the job goes on."""
     module = action_with(IDNA, tmp_path / "checkout")
     module.installed_packages(environ)
@@ -257,7 +329,9 @@ def test_main__not_on_a_runner(used: Path, environ: dict[str, str], tmp_path: Pa
     """Where there is no job's own folder nothing is reused: what lies in a folder for everyone may be anybody's."""
     (folder,) = (used / "temp").iterdir()
     (tmp_path / "everyone" / folder.name / "requests").mkdir(parents=True)
-    (tmp_path / "everyone" / folder.name / "requests" / "__init__.py").write_text("raise SystemExit('pwned')", encoding="utf-8")
+    (tmp_path / "everyone" / folder.name / "requests" / "__init__.py").write_text(
+        "raise SystemExit('pwned')", encoding="utf-8"
+    )
     everyone = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(tmp_path / "everyone"))
 
     finished = run({**environ, **everyone, "RUNNER_TEMP": ""})
@@ -273,11 +347,18 @@ def test_main__no_index(environ: dict[str, str], tmp_path: Path) -> None:
     error, annotation = finished.stderr.splitlines()
     outputs = (tmp_path / "output").read_text(encoding="utf-8")
     assert (finished.returncode, finished.stdout) == (69, "")
-    assert error.startswith("alm-enrollments: error: The action's packages cannot be installed: ERROR: Could not find a version")
+    assert error.startswith(
+        "alm-enrollments: error: The action's packages cannot be installed: ERROR: Could not find a version"
+    )
     assert error.endswith(f"{said} {HINT}")
-    assert annotation.startswith("::error title=alm-enrollments%3A exit code 69::The action's packages cannot be installed: ")
+    assert annotation.startswith(
+        "::error title=alm-enrollments%3A exit code 69::The action's packages cannot be installed: "
+    )
     assert annotation.endswith(f"{said}%0AWhat to do: {HINT}")
-    assert re.fullmatch(r'complete<<(\w+)\nfalse\n\1\nerror<<(\w+)\n\{"code":69,"message":"The action\'s .*\}\n\2\n', outputs)
+    assert re.fullmatch(
+        r'complete<<(\w+)\nfalse\n\1\nerror<<(\w+)\n\{"code":69,"message":"The action\'s .*\}\n\2\n',
+        outputs,
+    )
     assert "hunter2" not in finished.stderr + outputs
 
 
@@ -286,7 +367,9 @@ def test_main__no_pip(environ: dict[str, str], tmp_path: Path) -> None:
     finished = run(environ, str(fake_pip(tmp_path / "python", "") / "python"))
 
     assert (finished.returncode, finished.stdout) == (69, "")
-    assert finished.stderr.startswith("alm-enrollments: error: The action's packages cannot be installed: ")
+    assert finished.stderr.startswith(
+        "alm-enrollments: error: The action's packages cannot be installed: "
+    )
     assert finished.stderr.endswith(f": No module named pip. {HINT}\n")
 
 
@@ -295,7 +378,9 @@ def test_installed_packages__pip_breaks(environ: dict[str, str]) -> None:
     proxy = {"HTTPS_PROXY": "http://reader:hunter2@127.0.0.1:none"}
 
     with pytest.raises(UnreachableError) as caught:
-        installed_packages({**without_index(environ), **proxy, "PIP_INDEX_URL": "https://pypi.invalid/simple/"})
+        installed_packages(
+            {**without_index(environ), **proxy, "PIP_INDEX_URL": "https://pypi.invalid/simple/"}
+        )
 
     assert caught.value.message == (
         "The action's packages cannot be installed: pip itself failed with pip._vendor.requests.exceptions.InvalidURL."
@@ -307,12 +392,21 @@ def test_installed_packages__pip_breaks(environ: dict[str, str]) -> None:
     [
         ("", ""),
         ("WARNING: Retrying\nERROR: one\n\n  two\n", "ERROR: one / two"),
-        ("ERROR: no http://reader:hunter2/@x@host/simple, no //token@host\n", "ERROR: no http://***@host/simple, no //***@host"),
-        ("Traceback (most):\n  x\nOSError: [Errno 28] No space left on device: '//a:b@c'\n", "[Errno 28] No space left on device"),
+        (
+            "ERROR: no http://reader:hunter2/@x@host/simple, no //token@host\n",
+            "ERROR: no http://***@host/simple, no //***@host",
+        ),
+        (
+            "Traceback (most):\n  x\nOSError: [Errno 28] No space left on device: '//a:b@c'\n",
+            "[Errno 28] No space left on device",
+        ),
         ("Traceback (most):\n  x\nsome.Error: hunter2\n", "some.Error"),
         ("x" * 700 + "//a:b@c", "x" * 593 + "//***@c"),
     ],
 )
 def test_said__what_of_pips_words(stderr: str, said: str) -> None:
     """Of pip's words its errors are told, in one line of some length, and of a traceback what failed; never who logs in where."""
-    assert action._said(stderr).removeprefix("pip itself failed with ").removeprefix("OSError: ") == said
+    assert (
+        action._said(stderr).removeprefix("pip itself failed with ").removeprefix("OSError: ")
+        == said
+    )

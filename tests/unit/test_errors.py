@@ -13,20 +13,20 @@ import pytest
 import connector
 from connector import errors
 from connector.errors import (
+    AuthenticationError,
     ConnectorError,
-    DefectError,
+    InternalError,
     InterruptedRun,
-    OutOfScopeError,
     OutputError,
     PartialError,
+    PermissionDeniedError,
     Problem,
     ProtocolError,
-    RefusedError,
     TemporaryError,
-    UnknownUserError,
     UnreachableError,
     UntrustedHostError,
     UsageError,
+    UserNotFoundError,
     error_as_dict,
 )
 
@@ -34,15 +34,15 @@ from connector.errors import (
 EXIT_CODES = [
     (UsageError, 64),
     (PartialError, 65),
-    (UnknownUserError, 67),
+    (UserNotFoundError, 67),
     (UnreachableError, 69),
     (UntrustedHostError, 69),
-    (OutOfScopeError, 77),
-    (DefectError, 70),
+    (PermissionDeniedError, 77),
+    (InternalError, 70),
     (OutputError, 73),
     (TemporaryError, 75),
     (ProtocolError, 76),
-    (RefusedError, 77),
+    (AuthenticationError, 77),
 ]
 
 
@@ -70,10 +70,14 @@ def test_exit_code__of_a_signal(number: int, code: int) -> None:
 
 def test_tree__in_the_docstring_is_the_classes() -> None:
     """The tree that the module's docstring draws names every class, and its exit code where it has one of its own."""
-    classes = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, ConnectorError)]
+    classes = [
+        cls
+        for _, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, ConnectorError)
+    ]
 
     expected = {cls.__name__: str(code) for cls, code in EXIT_CODES}
-    expected |= {"UntrustedHostError": "", "OutOfScopeError": "", "InterruptedRun": "130"}
+    expected |= {"UntrustedHostError": "", "PermissionDeniedError": "", "InterruptedRun": "130"}
 
     assert drawn_tree() == expected
     assert {cls.__name__ for cls in classes} == {"ConnectorError", *expected}
@@ -84,22 +88,24 @@ def test_tree__an_untrusted_host_is_an_unreachable_one() -> None:
     parents = {cls.__name__: cls.__base__ for cls, _ in EXIT_CODES}
 
     assert parents.pop("UntrustedHostError") is UnreachableError
-    assert parents.pop("OutOfScopeError") is RefusedError
+    assert parents.pop("PermissionDeniedError") is AuthenticationError
     assert set(parents.values()) == {ConnectorError}
 
 
 def test_package__exports_the_classes_that_users_catch() -> None:
     """What ``connector.__all__`` names as errors are the very classes of the tree."""
-    exported = {name: getattr(connector, name) for name in connector.__all__ if name.endswith("Error")}
+    exported = {
+        name: getattr(connector, name) for name in connector.__all__ if name.endswith("Error")
+    }
 
     assert exported == {
         "ConnectorError": ConnectorError,
         "OutputError": OutputError,
         "PartialError": PartialError,
         "ProtocolError": ProtocolError,
-        "RefusedError": RefusedError,
+        "AuthenticationError": AuthenticationError,
         "TemporaryError": TemporaryError,
-        "UnknownUserError": UnknownUserError,
+        "UserNotFoundError": UserNotFoundError,
         "UnreachableError": UnreachableError,
         "UsageError": UsageError,
     }
@@ -109,7 +115,14 @@ def test_connector_error__keeps_what_it_is_told() -> None:
     """Everything that the constructor takes can be read from the error, unchanged."""
     moment = datetime(2023, 6, 29, tzinfo=UTC)
 
-    error = TemporaryError("It failed.", hint="Wait.", http_status=429, request_id="r-1", retry_at=moment, retry_after="0.42")
+    error = TemporaryError(
+        "It failed.",
+        hint="Wait.",
+        http_status=429,
+        request_id="r-1",
+        retry_at=moment,
+        retry_after="0.42",
+    )
 
     assert vars(error) == {
         "message": "It failed.",
@@ -150,7 +163,10 @@ def test_str__is_one_line() -> None:
     [
         (Problem("shard", '"9/8"'), 'shard is "9/8"'),
         (Problem("shard", '"9/8"', "2/8"), 'shard is "9/8" (allowed: 2/8)'),
-        (Problem("sort", '"date"', near="dateEnrolled"), 'sort is "date" (did you mean dateEnrolled?)'),
+        (
+            Problem("sort", '"date"', near="dateEnrolled"),
+            'sort is "date" (did you mean dateEnrolled?)',
+        ),
         (Problem("sort", '"date"', "a, b", "a"), 'sort is "date" (allowed: a, b; did you mean a?)'),
     ],
 )
@@ -172,7 +188,9 @@ def test_usage_error__of_several_problems() -> None:
 
     error = UsageError.of(problems, hint="Nothing was sent.")
 
-    assert str(error) == ('2 inputs are not valid: shard is "9/8"; sort is "date" (did you mean dateEnrolled?). Nothing was sent.')
+    assert str(error) == (
+        '2 inputs are not valid: shard is "9/8"; sort is "date" (did you mean dateEnrolled?). Nothing was sent.'
+    )
     assert error.problems == tuple(problems)
     assert error.code == 64
 
@@ -180,7 +198,13 @@ def test_usage_error__of_several_problems() -> None:
 @pytest.mark.parametrize("error_class", [cls for cls, _ in EXIT_CODES])
 def test_error__survives_a_pool_of_processes(error_class: type[ConnectorError]) -> None:
     """An error goes from one process to another whole: pools break, or wait for ever, on one that does not."""
-    error = error_class("It failed.", hint="Do this.", http_status=503, request_id="trace", retry_at=datetime(2024, 6, 9, tzinfo=UTC))
+    error = error_class(
+        "It failed.",
+        hint="Do this.",
+        http_status=503,
+        request_id="trace",
+        retry_at=datetime(2024, 6, 9, tzinfo=UTC),
+    )
     error.document = {"complete": False}
 
     copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - this test's own

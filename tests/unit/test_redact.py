@@ -73,7 +73,9 @@ def test_clean__basic_authorization() -> None:
     """Base64 of client id and secret together shows neither of them."""
     redactor = knowing("client-0042", "secret-of-the-client")
 
-    cleaned = redactor.clean("Basic " + base64.b64encode(b"client-0042:secret-of-the-client").decode())
+    cleaned = redactor.clean(
+        "Basic " + base64.b64encode(b"client-0042:secret-of-the-client").decode()
+    )
 
     assert cleaned == "Basic ***I6***Q="
 
@@ -119,7 +121,14 @@ def test_repr__tells_nothing() -> None:
 @example(secret=PERCENT_ENCODED, prefix="", suffix="")
 def test_clean__leaves_no_form(secret: str, prefix: str, suffix: str) -> None:
     """A secret leaves any text, be it raw, percent-encoded, form-encoded, JSON-escaped or as Python shows it."""
-    forms = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]]
+    forms = [
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        repr(secret)[1:-1],
+    ]
 
     cleaned = knowing(secret).clean(" ".join(f"{prefix}{form}{suffix}" for form in forms))
 
@@ -133,12 +142,17 @@ def test_clean__leaves_no_base64(secret: str, prefix: bytes, suffix: bytes) -> N
     core = core_of_base64(prefix, secret.encode(), encoded)
     url_safe = core.replace("+", "-").replace("/", "_")
 
-    cleaned = knowing(secret).clean(f"{encoded} {encoded.translate(str.maketrans('+/', '-_'))} {quote(encoded, safe='')}")
+    cleaned = knowing(secret).clean(
+        f"{encoded} {encoded.translate(str.maketrans('+/', '-_'))} {quote(encoded, safe='')}"
+    )
 
     assert [form for form in (core, url_safe, quote(core, safe="")) if form in cleaned] == []
 
 
-@given(secret=st.text(string.ascii_letters, min_size=8, max_size=40), text=st.text("0123456789 .:,;{}[]\"'\n\t#%é"))
+@given(
+    secret=st.text(string.ascii_letters, min_size=8, max_size=40),
+    text=st.text("0123456789 .:,;{}[]\"'\n\t#%é"),
+)
 def test_clean__text_without_secrets_is_unchanged(secret: str, text: str) -> None:
     """Text in which no secret is stays as it is, to the letter."""
     redactor = knowing(secret)
@@ -153,7 +167,9 @@ def test_clean__text_without_secrets_is_unchanged(secret: str, text: str) -> Non
 @example(secret=QUOTED, prefix="", suffix="")
 @example(secret=BACKSLASHES, prefix="", suffix="")
 @example(secret=QUOTES, prefix="", suffix="")
-def test_clean_document__stays_json_without_the_secret(secret: str, prefix: str, suffix: str) -> None:
+def test_clean_document__stays_json_without_the_secret(
+    secret: str, prefix: str, suffix: str
+) -> None:
     """The document as it is printed can be read after the cleaning, and no text in it holds the secret."""
     document = to_json({"message": f"{prefix}{secret}{suffix}", "count": 1})
 
@@ -186,7 +202,10 @@ def test_clean_document__a_secret_quoted_in_a_message() -> None:
 @pytest.mark.parametrize("secret", ["1", "20941371", "00000000", "a", "course", "user_id"])
 def test_clean_document__ids_stay(secret: str) -> None:
     """A secret that is short, or a number, may be part of any id: it takes nothing out of the document."""
-    document: dict[str, Any] = {"enrollment_ids": ["course:6511020_7037048_20941371"], "users": {"failed": [{"user_id": "20941371"}]}}
+    document: dict[str, Any] = {
+        "enrollment_ids": ["course:6511020_7037048_20941371"],
+        "users": {"failed": [{"user_id": "20941371"}]},
+    }
 
     cleaned = knowing(secret).clean_document(to_json(document))
 
@@ -195,11 +214,19 @@ def test_clean_document__ids_stay(secret: str) -> None:
 
 def test_clean_document__a_whole_document() -> None:
     """A secret in a message goes, the ids beside it stay."""
-    document = to_json({"enrollment_ids": ["course:1_2_3"], "error": {"message": "ALM refuses Canary-0042 (canary-0042)."}})
+    document = to_json(
+        {
+            "enrollment_ids": ["course:1_2_3"],
+            "error": {"message": "ALM refuses Canary-0042 (canary-0042)."},
+        }
+    )
 
     cleaned = knowing("canary-0042", "3").clean_document(document)
 
-    assert cleaned == '{"enrollment_ids":["course:1_2_3"],"error":{"message":"ALM refuses *** (***)."}}'
+    assert (
+        cleaned
+        == '{"enrollment_ids":["course:1_2_3"],"error":{"message":"ALM refuses *** (***)."}}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -324,7 +351,9 @@ def test_clean_document__without_any_secret() -> None:
 
 def test_clean_document__a_cut_beginning_alone() -> None:
     """The beginning of a secret that a cut has left is taken out, although nothing else of it is there."""
-    cleaned = knowing("eea25e6e1e03c379c46e5ccc29932899").clean_document('{"message":"token eea25e6e1e03\\u2026"}')
+    cleaned = knowing("eea25e6e1e03c379c46e5ccc29932899").clean_document(
+        '{"message":"token eea25e6e1e03\\u2026"}'
+    )
 
     assert cleaned == '{"message":"token ***\\u2026"}'
 

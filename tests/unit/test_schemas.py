@@ -12,7 +12,7 @@ import pytest
 
 from connector import schemas
 from connector.schemas import load_schema
-from connector.settings import credential_names, input_names
+from connector.settings.sources import credential_names, input_names
 
 NAMES = ["inputs", "enrollments-page", "outputs"]
 # CONTRACT.md, Inputs.
@@ -90,8 +90,20 @@ GOOD_PAGES: list[Any] = [
     {"data": [], "links": {"next": "https://h/x?page[cursor]=a"}, "meta": {"count": 3}},
     {"data": [{"id": "course:1_2_3", "type": KIND}]},
     {"data": [{"id": "x", "type": KIND, "attributes": None, "relationships": None}]},
-    {"data": [{"id": "x", "type": KIND, "attributes": {"score": 1.5, "hasPassed": None, "new": [1]}}]},
-    {"data": [{"id": "x", "type": KIND, "relationships": {"learner": {"data": None}, "loResourceGrades": {"data": []}}}]},
+    {
+        "data": [
+            {"id": "x", "type": KIND, "attributes": {"score": 1.5, "hasPassed": None, "new": [1]}}
+        ]
+    },
+    {
+        "data": [
+            {
+                "id": "x",
+                "type": KIND,
+                "relationships": {"learner": {"data": None}, "loResourceGrades": {"data": []}},
+            }
+        ]
+    },
     {"data": [], "included": [{"id": "1", "type": "user", "attributes": {"score": "any"}}]},
 ]
 BAD_PAGES: list[Any] = [
@@ -110,25 +122,59 @@ BAD_PAGES: list[Any] = [
     {"data": [{"id": "x", "type": KIND, "attributes": {"score": "1"}}]},
     {"data": [{"id": "x", "type": KIND, "attributes": {"hasPassed": 1}}]},
     {"data": [{"id": "x", "type": KIND, "attributes": {"dateEnrolled": 0}}]},
-    {"data": [{"id": "x", "type": KIND, "relationships": {"learner": {"data": [{"id": "1", "type": "user"}]}}}]},
-    {"data": [{"id": "x", "type": KIND, "relationships": {"loResourceGrades": {"data": {"id": "1", "type": "g"}}}}]},
+    {
+        "data": [
+            {
+                "id": "x",
+                "type": KIND,
+                "relationships": {"learner": {"data": [{"id": "1", "type": "user"}]}},
+            }
+        ]
+    },
+    {
+        "data": [
+            {
+                "id": "x",
+                "type": KIND,
+                "relationships": {"loResourceGrades": {"data": {"id": "1", "type": "g"}}},
+            }
+        ]
+    },
     {"data": [{"id": "x", "type": KIND, "relationships": {"new": {"data": "1"}}}]},
     {"data": [], "links": []},
     {"data": [], "links": {"next": ""}},
     {"data": [], "links": {"next": 1}},
     {"data": [], "included": {}},
     {"data": [], "included": [{"id": "1"}]},
-    {"data": [], "included": [{"id": "1", "type": "learningObjectResourceGrade", "attributes": {"score": "1"}}]},
+    {
+        "data": [],
+        "included": [
+            {"id": "1", "type": "learningObjectResourceGrade", "attributes": {"score": "1"}}
+        ],
+    },
 ]
 OUTPUT: dict[str, Any] = load_schema("outputs")["examples"][0]
-ERROR = {"code": 75, "message": "m", "hint": "h", "http_status": 429, "request_id": "r", "retry_at": "2023-06-29T12:00:00Z"}
+ERROR = {
+    "code": 75,
+    "message": "m",
+    "hint": "h",
+    "http_status": 429,
+    "request_id": "r",
+    "retry_at": "2023-06-29T12:00:00Z",
+}
 GOOD_OUTPUTS: list[Any] = [
     OUTPUT,
     OUTPUT | {"enrollment_ids": None, "resource_grade_ids": None, "output_file": "x.json"},
     {name: value for name, value in OUTPUT.items() if name != "enrollments"},
     OUTPUT | {"error": ERROR},
     OUTPUT | {"users": {"requested": 1, "read": 0, "failed": [{"user_id": "1", "error": ERROR}]}},
-    OUTPUT | {"enrollments": [OUTPUT["enrollments"][0] | {"included": {"learner": None, "learningObject": {"id": "1", "type": "t"}}}]},
+    OUTPUT
+    | {
+        "enrollments": [
+            OUTPUT["enrollments"][0]
+            | {"included": {"learner": None, "learningObject": {"id": "1", "type": "t"}}}
+        ]
+    },
 ]
 BAD_OUTPUTS: list[Any] = [
     None,
@@ -179,8 +225,16 @@ def test_schema__is_told_in_words(name: str) -> None:
     """Each schema has an id, a title and a description, and every one of its properties a description."""
     schema = load_schema(name)
 
-    assert (schema["$id"], bool(schema["title"]), bool(schema["description"])) == (f"urn:alm-enrollments:{name}", True, True)
-    assert [key for key, rule in schema["properties"].items() if not resolved(rule, schema).get("description")] == []
+    assert (schema["$id"], bool(schema["title"]), bool(schema["description"])) == (
+        f"urn:alm-enrollments:{name}",
+        True,
+        True,
+    )
+    assert [
+        key
+        for key, rule in schema["properties"].items()
+        if not resolved(rule, schema).get("description")
+    ] == []
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -214,7 +268,9 @@ def test_inputs__defaults_are_the_contracts() -> None:
     """The defaults are those of the contract's table, and what has none there has none here."""
     properties = load_schema("inputs")["properties"]
 
-    assert {name: rule["default"] for name, rule in properties.items() if "default" in rule} == DEFAULTS
+    assert {
+        name: rule["default"] for name, rule in properties.items() if "default" in rule
+    } == DEFAULTS
 
 
 def test_inputs__credentials_are_the_contracts() -> None:
@@ -223,7 +279,11 @@ def test_inputs__credentials_are_the_contracts() -> None:
 
     assert credential_names() == ("access_token", "client_id", "client_secret", "refresh_token")
     assert [rule["writeOnly"] for rule in credentials["properties"].values()] == [True] * 4
-    assert credentials["dependentRequired"].keys() == {"client_id", "client_secret", "refresh_token"}
+    assert credentials["dependentRequired"].keys() == {
+        "client_id",
+        "client_secret",
+        "refresh_token",
+    }
 
 
 @pytest.mark.parametrize("name", ["enrollments-page", "outputs"])

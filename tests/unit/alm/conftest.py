@@ -13,10 +13,10 @@ from urllib3 import HTTPResponse
 
 from connector.alm.auth import TokenSource
 from connector.alm.client import Client
-from connector.alm.quota import QuotaGate
+from connector.alm.rate_limit import RateLimiter
 from connector.clock import Clock, Deadline
-from connector.inputs import Credentials
 from connector.redact import Redactor
+from connector.settings import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,9 @@ class ScriptedAdapter(HTTPAdapter):
         self._steps = iter(script)
         self._sent = sent
 
-    def send(self, request: requests.PreparedRequest, *_args: object, **_kwargs: object) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *_args: object, **_kwargs: object
+    ) -> requests.Response:
         """Return or raise the script's next step."""
         self._sent.append(request.copy())
         step = next(self._steps)
@@ -64,7 +66,10 @@ class ScriptedAdapter(HTTPAdapter):
             raise step
         status, headers, body = step
         stream = io.BytesIO(body) if isinstance(body, bytes) else body
-        return self.build_response(request, HTTPResponse(body=stream, headers=headers, status=status, preload_content=False))
+        return self.build_response(
+            request,
+            HTTPResponse(body=stream, headers=headers, status=status, preload_content=False),
+        )
 
 
 @pytest.fixture
@@ -92,9 +97,9 @@ def sent() -> list[requests.PreparedRequest]:
 
 
 @pytest.fixture
-def gate() -> QuotaGate:
+def gate() -> RateLimiter:
     """Return the quota gate of the test's client."""
-    return QuotaGate()
+    return RateLimiter()
 
 
 @pytest.fixture
@@ -104,12 +109,26 @@ def redactor() -> Redactor:
 
 
 @pytest.fixture
-def open_client(clock: Clock, sent: list[requests.PreparedRequest], gate: QuotaGate, redactor: Redactor) -> Callable[..., Client]:
+def open_client(
+    clock: Clock, sent: list[requests.PreparedRequest], gate: RateLimiter, redactor: Redactor
+) -> Callable[..., Client]:
     """Return what opens a client whose transport plays the steps given."""
 
-    def open_scripted(*script: Step, credentials: Credentials | None = None, deadline: float = 600.0, jitter: float = 0.5) -> Client:
+    def open_scripted(
+        *script: Step,
+        credentials: Credentials | None = None,
+        deadline: float = 600.0,
+        jitter: float = 0.5,
+    ) -> Client:
         tokens = TokenSource(credentials or Credentials(SecretStr("the-token")), redactor)
         adapter = ScriptedAdapter(script, sent)
-        return Client("https://alm.example", tokens, gate, Deadline(clock, deadline), adapter=adapter, jitter=lambda: jitter)
+        return Client(
+            "https://alm.example",
+            tokens,
+            gate,
+            Deadline(clock, deadline),
+            adapter=adapter,
+            jitter=lambda: jitter,
+        )
 
     return open_scripted

@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource, read_refresh
-from connector.errors import RefusedError, TemporaryError, error_as_dict
-from connector.inputs import Credentials
+from connector.errors import AuthenticationError, TemporaryError, error_as_dict
 from connector.redact import Redactor
+from connector.settings import Credentials
 
 if TYPE_CHECKING:
     from connector.errors import ConnectorError
@@ -32,9 +32,17 @@ class FakeSend:
         self.sent: list[tuple[str, str, str]] = []
         self._answers = iter(answers)
 
-    def __call__(self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr) -> SecretStr:
+    def __call__(
+        self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr
+    ) -> SecretStr:
         """Return the next token, or raise the next error."""
-        self.sent.append((client_id.get_secret_value(), client_secret.get_secret_value(), refresh_token.get_secret_value()))
+        self.sent.append(
+            (
+                client_id.get_secret_value(),
+                client_secret.get_secret_value(),
+                refresh_token.get_secret_value(),
+            )
+        )
         answer = next(self._answers)
         if isinstance(answer, SecretStr):
             return answer
@@ -56,7 +64,10 @@ def test_token__first() -> None:
     tokens = TokenSource(Credentials(None, *TRIPLE), Redactor())
 
     assert [tokens.token(send), tokens.token(send)] == [FRESH, FRESH]
-    assert (tokens.can_refresh, send.sent) == (True, [("an-id", "a-client-secret", "a-refresh-token")])
+    assert (tokens.can_refresh, send.sent) == (
+        True,
+        [("an-id", "a-client-secret", "a-refresh-token")],
+    )
 
 
 def test_token__all_four() -> None:
@@ -123,7 +134,7 @@ def test_refresh__same_token() -> None:
     """The same token back means that it is valid but refused here: to ask again would loop for ever."""
     tokens = TokenSource(Credentials(STALE, *TRIPLE), Redactor())
 
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         tokens.refresh(STALE, FakeSend(SecretStr("stale-token")))
 
     assert error_as_dict(caught.value) == {
@@ -142,11 +153,11 @@ def test_refresh__same_token_as_the_first_one() -> None:
     tokens = TokenSource(Credentials(None, *TRIPLE), Redactor())
     first = tokens.token(send)
 
-    with pytest.raises(RefusedError, match="gives the same one back"):
+    with pytest.raises(AuthenticationError, match="gives the same one back"):
         tokens.refresh(first, send)
 
 
-@pytest.mark.parametrize("kind", [RefusedError, TemporaryError])
+@pytest.mark.parametrize("kind", [AuthenticationError, TemporaryError])
 def test_refresh__fails(kind: type[ConnectorError]) -> None:
     """A refresh that fails passes its error on, and leaves the token for the next try."""
     error = kind("no", hint="none")
@@ -188,16 +199,27 @@ def test_token_source__redactor_learns_before_refusal() -> None:
     redactor = Redactor()
     tokens = TokenSource(Credentials(STALE, *TRIPLE), redactor)
 
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         tokens.refresh(STALE, FakeSend(STALE))
 
     assert redactor.clean("stale-token") == "***"
 
 
-@pytest.mark.parametrize("token", ["x", "eea25e6e1e03c379c46e5ccc29932899", "a.b-c_d~e+f/g==", "!\"#$%&'()*", "x" * 4_000])
+@pytest.mark.parametrize(
+    "token",
+    ["x", "eea25e6e1e03c379c46e5ccc29932899", "a.b-c_d~e+f/g==", "!\"#$%&'()*", "x" * 4_000],
+)
 def test_read_refresh__token(token: str) -> None:
     """Whatever can stand in a header is taken as it is."""
-    body = json.dumps({"access_token": token, "refresh_token": "r", "expires_in": 604_800, "user_role": "admin", "user_id": "1"})
+    body = json.dumps(
+        {
+            "access_token": token,
+            "refresh_token": "r",
+            "expires_in": 604_800,
+            "user_role": "admin",
+            "user_id": "1",
+        }
+    )
 
     assert read_refresh(200, {}, body.encode()) == token
 
@@ -243,7 +265,10 @@ def test_read_refresh__no_token(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b'{"status":"400","title":"BAD_REQUEST","source":{"info":"Invalid refresh token"}}', ': "BAD_REQUEST: Invalid refresh token"'),
+        (
+            b'{"status":"400","title":"BAD_REQUEST","source":{"info":"Invalid refresh token"}}',
+            ': "BAD_REQUEST: Invalid refresh token"',
+        ),
         (b'{"message":"no"}', ': "no"'),
         (b"<html>", ""),
         (b"", ""),
@@ -251,7 +276,7 @@ def test_read_refresh__no_token(body: bytes) -> None:
 )
 def test_read_refresh__refused(status: int, body: bytes, said: str) -> None:
     """Any other answer is a refusal, in ALM's own words where it has some."""
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         read_refresh(status, {"x-request-id": "trace"}, body)
 
     assert error_as_dict(caught.value) == {

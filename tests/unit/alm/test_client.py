@@ -14,13 +14,20 @@ from urllib3 import HTTPResponse
 
 from connector import __version__
 from connector.alm.auth import TokenSource
-from connector.alm.client import LARGEST_BODY, Client
+from connector.alm.client import MAX_BODY_BYTES, Client
 from connector.alm.protocol import Page, Query, first_request
-from connector.alm.quota import Quota, QuotaGate
+from connector.alm.rate_limit import Quota, RateLimiter
 from connector.clock import Deadline
-from connector.errors import ConnectorError, ProtocolError, RefusedError, TemporaryError, UntrustedHostError, error_as_dict
-from connector.inputs import Credentials
+from connector.errors import (
+    AuthenticationError,
+    ConnectorError,
+    ProtocolError,
+    TemporaryError,
+    UntrustedHostError,
+    error_as_dict,
+)
 from connector.redact import Redactor
+from connector.settings import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +46,12 @@ ADDRESS = "https://alm.example/primeapi/v2/users/5/enrollments?page%5Blimit%5D=1
 EMPTY: Step = (200, {"x-request-id": "trace"}, b'{"data":[]}')
 PAGE = Page("5", None, [], [], None, "trace")
 FORM = "client_id=an-id&client_secret=a+client%2Fsecret&refresh_token=a%2Brefresh%26token"
-TRIPLE = Credentials(None, SecretStr("an-id"), SecretStr("a client/secret"), SecretStr("a+refresh&token"))
-ALL_FOUR = Credentials(SecretStr("stale-token"), TRIPLE.client_id, TRIPLE.client_secret, TRIPLE.refresh_token)
+TRIPLE = Credentials(
+    None, SecretStr("an-id"), SecretStr("a client/secret"), SecretStr("a+refresh&token")
+)
+ALL_FOUR = Credentials(
+    SecretStr("stale-token"), TRIPLE.client_id, TRIPLE.client_secret, TRIPLE.refresh_token
+)
 UNAUTHORIZED: Step = (401, {"x-request-id": "refused"}, b'{"status":"401","title":"UNAUTHORIZED"}')
 REFRESHED: Step = (200, {}, b'{"access_token":"fresh-token"}')
 TOO_MANY: Step = (429, {"retry-after": "10.752"}, b'{"message":"429 Too many requests"}')
@@ -59,7 +70,9 @@ def test_fetch__page(open_client: OpenClient, sent: Sent) -> None:
     page = client.fetch(FIRST)
 
     assert page == PAGE
-    assert [(request.method, request.url, request.body) for request in sent] == [("GET", ADDRESS, None)]
+    assert [(request.method, request.url, request.body) for request in sent] == [
+        ("GET", ADDRESS, None)
+    ]
     assert client.requests == 1
 
 
@@ -79,7 +92,11 @@ def test_fetch__headers_of_refresh(open_client: OpenClient, sent: Sent) -> None:
     """A refresh carries its secrets in the form's body, never in the address, and no token."""
     open_client(REFRESHED, EMPTY, credentials=TRIPLE).fetch(FIRST)
 
-    assert (sent[0].method, sent[0].url, sent[0].body) == ("POST", "https://alm.example/oauth/token/refresh", FORM)
+    assert (sent[0].method, sent[0].url, sent[0].body) == (
+        "POST",
+        "https://alm.example/oauth/token/refresh",
+        FORM,
+    )
     assert dict(sent[0].headers) == {
         "Accept": "application/vnd.api+json",
         "Accept-Encoding": "gzip",
@@ -89,7 +106,9 @@ def test_fetch__headers_of_refresh(open_client: OpenClient, sent: Sent) -> None:
     }
 
 
-def test_fetch__netrc(open_client: OpenClient, sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch__netrc(
+    open_client: OpenClient, sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Credentials in a .netrc never replace the token, nor join a refresh."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine alm.example login someone password else\n")
@@ -109,7 +128,9 @@ class CookieAdapter(HTTPAdapter):
         super().__init__()
         self._sent = sent
 
-    def send(self, request: requests.PreparedRequest, *_args: object, **_kwargs: object) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *_args: object, **_kwargs: object
+    ) -> requests.Response:
         """Return an empty page and a cookie."""
         self._sent.append(request)
         raw = HTTPResponse(body=io.BytesIO(b'{"data":[]}'), status=200, preload_content=False)
@@ -136,7 +157,13 @@ class _WithCookie:
 def test_fetch__cookies(clock: Clock, sent: Sent) -> None:
     """A cookie that comes with one answer is not sent with the next request."""
     tokens = TokenSource(Credentials(SecretStr("the-token")), Redactor())
-    client = Client("https://alm.example", tokens, QuotaGate(), Deadline(clock, 600), adapter=CookieAdapter(sent))
+    client = Client(
+        "https://alm.example",
+        tokens,
+        RateLimiter(),
+        Deadline(clock, 600),
+        adapter=CookieAdapter(sent),
+    )
 
     client.fetch(FIRST)
     client.fetch(FIRST)
@@ -188,7 +215,7 @@ class Endless(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return as much as is asked for; all of it would be too much even for a test."""
-        if size < 0 or self.given > 2 * LARGEST_BODY:
+        if size < 0 or self.given > 2 * MAX_BODY_BYTES:
             raise AssertionError("the whole of an endless body was asked for")
         self.given += size
         return b" " * size
@@ -197,9 +224,13 @@ class Endless(io.RawIOBase):
 
 
 @pytest.mark.parametrize(
-    ("status", "headers"), [(200, {}), (404, {}), (500, {}), (302, {"location": "https://evil.example/"})], ids=["200", "404", "500", "302"]
+    ("status", "headers"),
+    [(200, {}), (404, {}), (500, {}), (302, {"location": "https://evil.example/"})],
+    ids=["200", "404", "500", "302"],
 )
-def test_fetch__endless_body(open_client: OpenClient, sent: Sent, status: int, headers: dict[str, str]) -> None:
+def test_fetch__endless_body(
+    open_client: OpenClient, sent: Sent, status: int, headers: dict[str, str]
+) -> None:
     """More than 32 MB of body are never read, whatever the status, and asking again is no use."""
     body = Endless()
     client = open_client((status, {**headers, "x-request-id": "trace"}, body))
@@ -215,19 +246,19 @@ def test_fetch__endless_body(open_client: OpenClient, sent: Sent, status: int, h
         "request_id": "trace",
         "retry_at": None,
     }
-    assert (body.given <= LARGEST_BODY + 64 * 1024, len(sent)) == (True, 1)
+    assert (body.given <= MAX_BODY_BYTES + 64 * 1024, len(sent)) == (True, 1)
 
 
 def test_fetch__largest_body(open_client: OpenClient) -> None:
     """A body of exactly 32 MB is still read."""
-    body = b'{"data":[]}'.ljust(LARGEST_BODY)
+    body = b'{"data":[]}'.ljust(MAX_BODY_BYTES)
 
     assert open_client((200, {"x-request-id": "trace"}, body)).fetch(FIRST) == PAGE
 
 
 def test_fetch__unpacked_body(open_client: OpenClient) -> None:
     """The cap holds for what a compressed body unpacks to."""
-    bomb = gzip.compress(b" " * (LARGEST_BODY + 1))
+    bomb = gzip.compress(b" " * (MAX_BODY_BYTES + 1))
     client = open_client((200, {"content-encoding": "gzip"}, bomb))
 
     with pytest.raises(ProtocolError, match="is larger than 32 MB"):
@@ -237,7 +268,13 @@ def test_fetch__unpacked_body(open_client: OpenClient) -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
 def test_fetch__gzip(open_client: OpenClient, encoding: str) -> None:
     """A compressed page is unpacked."""
-    client = open_client((200, {"content-encoding": encoding, "x-request-id": "trace"}, gzip.compress(b'{"data":[]}')))
+    client = open_client(
+        (
+            200,
+            {"content-encoding": encoding, "x-request-id": "trace"},
+            gzip.compress(b'{"data":[]}'),
+        )
+    )
 
     assert client.fetch(FIRST) == PAGE
 
@@ -263,14 +300,18 @@ class Dripping(io.BytesIO):
         return super().read1(1)
 
 
-def test_fetch__deadline_in_mid_body(open_client: OpenClient, clock: Clock, slept: list[float]) -> None:
+def test_fetch__deadline_in_mid_body(
+    open_client: OpenClient, clock: Clock, slept: list[float]
+) -> None:
     """The deadline ends a body that drips, at the piece that crosses it, and nothing is tried again."""
     client = open_client((200, {"x-request-id": "trace"}, Dripping(clock)))
 
     with pytest.raises(TemporaryError) as caught:
         client.fetch(FIRST)
 
-    assert caught.value.message.startswith("The deadline of 600 s passed while ALM's answer for user 5 was coming in")
+    assert caught.value.message.startswith(
+        "The deadline of 600 s passed while ALM's answer for user 5 was coming in"
+    )
     assert (caught.value.http_status, caught.value.request_id) == (200, "trace")
     assert caught.value.retry_at is not None
     assert slept == [300, 300]
@@ -295,10 +336,12 @@ def test_fetch__deadline_has_passed(open_client: OpenClient, clock: Clock, sent:
     assert sent == []
 
 
-def test_fetch__quota_wait_past_deadline(open_client: OpenClient, gate: QuotaGate, clock: Clock, sent: Sent, slept: list[float]) -> None:
+def test_fetch__quota_wait_past_deadline(
+    open_client: OpenClient, gate: RateLimiter, clock: Clock, sent: Sent, slept: list[float]
+) -> None:
     """A wait for the quota that would cross the deadline is not begun: the run ends at once, with the moment to come again."""
     client = open_client(EMPTY, deadline=10)
-    gate.close_until(clock.monotonic() + 40, clock.monotonic())
+    gate.block_until(clock.monotonic() + 40, clock.monotonic())
 
     with pytest.raises(TemporaryError) as caught:
         client.fetch(FIRST)
@@ -314,7 +357,9 @@ def test_fetch__quota_wait_past_deadline(open_client: OpenClient, gate: QuotaGat
     assert (sent, slept) == ([], [])
 
 
-def test_fetch__a_place_that_is_not_used_is_given_back(open_client: OpenClient, gate: QuotaGate, clock: Clock) -> None:
+def test_fetch__a_place_that_is_not_used_is_given_back(
+    open_client: OpenClient, gate: RateLimiter, clock: Clock
+) -> None:
     """Runs that end because their turn comes too late keep nobody waiting: the next one's wait is what it would have been without them."""
     while gate.reserve(clock.monotonic()) < 30:
         pass
@@ -328,10 +373,12 @@ def test_fetch__a_place_that_is_not_used_is_given_back(open_client: OpenClient, 
     assert len(set(waits)) == 1
 
 
-def test_fetch__waits_for_quota(open_client: OpenClient, gate: QuotaGate, clock: Clock, slept: list[float]) -> None:
+def test_fetch__waits_for_quota(
+    open_client: OpenClient, gate: RateLimiter, clock: Clock, slept: list[float]
+) -> None:
     """A wait that the deadline allows is kept, then the request leaves."""
     client = open_client(EMPTY)
-    gate.close_until(clock.monotonic() + 40, clock.monotonic())
+    gate.block_until(clock.monotonic() + 40, clock.monotonic())
 
     assert client.fetch(FIRST) == PAGE
     assert slept == pytest.approx([40])
@@ -339,7 +386,9 @@ def test_fetch__waits_for_quota(open_client: OpenClient, gate: QuotaGate, clock:
 
 def test_fetch__keeps_within_burst(open_client: OpenClient, slept: list[float]) -> None:
     """Requests beyond the burst leave at the rate that the headers told."""
-    client = open_client(*[(200, {"x-rate-limit": "2r/s", "x-burst": "3"}, b'{"data":[]}')] * 6, jitter=0.0)
+    client = open_client(
+        *[(200, {"x-rate-limit": "2r/s", "x-burst": "3"}, b'{"data":[]}')] * 6, jitter=0.0
+    )
 
     for _ in range(6):
         client.fetch(FIRST)
@@ -363,14 +412,20 @@ def test_fetch__learns_from_errors(open_client: OpenClient) -> None:
     assert client.quota == Quota(100 / 60, 100)
 
 
-def test_fetch__refreshes_and_repeats(open_client: OpenClient, sent: Sent, slept: list[float], redactor: Redactor) -> None:
+def test_fetch__refreshes_and_repeats(
+    open_client: OpenClient, sent: Sent, slept: list[float], redactor: Redactor
+) -> None:
     """A refused token is refreshed, and the same page asked for again, at once."""
     client = open_client(UNAUTHORIZED, REFRESHED, EMPTY, EMPTY, credentials=ALL_FOUR)
 
     pages = [client.fetch(FIRST), client.fetch(FIRST)]
 
     assert pages == [PAGE, PAGE]
-    assert authorizations(sent) == [("GET", "oauth stale-token"), ("POST", None), *[("GET", "oauth fresh-token")] * 2]
+    assert authorizations(sent) == [
+        ("GET", "oauth stale-token"),
+        ("POST", None),
+        *[("GET", "oauth fresh-token")] * 2,
+    ]
     assert [sent[0].url, sent[2].url] == [ADDRESS, ADDRESS]
     assert (client.requests, slept, redactor.clean("fresh-token")) == (3, [], "***")
 
@@ -387,7 +442,7 @@ REFUSED: dict[str, Any] = {
 
 def test_fetch__cannot_refresh(open_client: OpenClient, sent: Sent) -> None:
     """Without the means to refresh, a refused token ends the run at once."""
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         open_client(UNAUTHORIZED).fetch(FIRST)
 
     assert error_as_dict(caught.value) == REFUSED
@@ -396,7 +451,7 @@ def test_fetch__cannot_refresh(open_client: OpenClient, sent: Sent) -> None:
 
 def test_fetch__fresh_token_refused(open_client: OpenClient, sent: Sent) -> None:
     """A fresh token that is refused too ends the run: one refresh a request is enough."""
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         open_client(UNAUTHORIZED, REFRESHED, UNAUTHORIZED, credentials=ALL_FOUR).fetch(FIRST)
 
     assert error_as_dict(caught.value) == REFUSED
@@ -405,15 +460,19 @@ def test_fetch__fresh_token_refused(open_client: OpenClient, sent: Sent) -> None
 
 def test_fetch__same_token_back(open_client: OpenClient, sent: Sent) -> None:
     """The same token back is reported, not tried again."""
-    with pytest.raises(RefusedError, match="gives the same one back when asked to refresh it"):
-        open_client(UNAUTHORIZED, (200, {}, b'{"access_token":"stale-token"}'), credentials=ALL_FOUR).fetch(FIRST)
+    with pytest.raises(
+        AuthenticationError, match="gives the same one back when asked to refresh it"
+    ):
+        open_client(
+            UNAUTHORIZED, (200, {}, b'{"access_token":"stale-token"}'), credentials=ALL_FOUR
+        ).fetch(FIRST)
 
     assert [request.method for request in sent] == ["GET", "POST"]
 
 
 def test_fetch__forbidden_is_not_refreshed(open_client: OpenClient, sent: Sent) -> None:
     """403 is a matter of scope: no other token would help."""
-    with pytest.raises(RefusedError, match="does not let this token read user 5"):
+    with pytest.raises(AuthenticationError, match="does not let this token read user 5"):
         open_client((403, {}, b""), credentials=ALL_FOUR).fetch(FIRST)
 
     assert len(sent) == 1
@@ -421,14 +480,16 @@ def test_fetch__forbidden_is_not_refreshed(open_client: OpenClient, sent: Sent) 
 
 def test_fetch__refused_refresh(open_client: OpenClient, sent: Sent) -> None:
     """A refused refresh ends the run at once."""
-    with pytest.raises(RefusedError, match="refuses to refresh the access token"):
+    with pytest.raises(AuthenticationError, match="refuses to refresh the access token"):
         open_client((400, {}, b'{"title":"BAD_REQUEST"}'), credentials=TRIPLE).fetch(FIRST)
 
     assert len(sent) == 1
 
 
 @pytest.mark.parametrize("answer", [BUSY, (200, {}, b"<html>")])
-def test_fetch__failed_refresh_then_page(open_client: OpenClient, sent: Sent, slept: list[float], answer: object) -> None:
+def test_fetch__failed_refresh_then_page(
+    open_client: OpenClient, sent: Sent, slept: list[float], answer: object
+) -> None:
     """A refresh that fails for a while is tried again, after a wait."""
     client = open_client(answer, REFRESHED, EMPTY, credentials=TRIPLE)
 
@@ -446,7 +507,9 @@ def test_fetch__refresh_over_quota(open_client: OpenClient, sent: Sent, slept: l
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-def test_fetch__repeats_what_may_pass(open_client: OpenClient, slept: list[float], status: int) -> None:
+def test_fetch__repeats_what_may_pass(
+    open_client: OpenClient, slept: list[float], status: int
+) -> None:
     """What may pass is asked for again, each time after twice the wait."""
     client = open_client(*[(status, {}, b"")] * 4, EMPTY)
 
@@ -473,21 +536,27 @@ def test_fetch__five_attempts(open_client: OpenClient, slept: list[float], sent:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"data":[', b"\x00"])
-def test_fetch__broken_body_then_page(open_client: OpenClient, slept: list[float], body: bytes) -> None:
+def test_fetch__broken_body_then_page(
+    open_client: OpenClient, slept: list[float], body: bytes
+) -> None:
     """A body that is no JSON is asked for again."""
     assert open_client((200, {}, body), EMPTY).fetch(FIRST) == PAGE
     assert slept == [0.5]
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError("timed out")])
-def test_fetch__broken_connection_then_page(open_client: OpenClient, slept: list[float], error: Exception) -> None:
+def test_fetch__broken_connection_then_page(
+    open_client: OpenClient, slept: list[float], error: Exception
+) -> None:
     """A connection that breaks is made again."""
     assert open_client(error, EMPTY).fetch(FIRST) == PAGE
     assert slept == [0.5]
 
 
 @pytest.mark.parametrize("status", [400, 404, 406, 409, 418, 204])
-def test_fetch__never_repeats_the_rest(open_client: OpenClient, sent: Sent, slept: list[float], status: int) -> None:
+def test_fetch__never_repeats_the_rest(
+    open_client: OpenClient, sent: Sent, slept: list[float], status: int
+) -> None:
     """What asking again would not mend is asked once."""
     with pytest.raises(ConnectorError) as caught:
         open_client((status, {}, b"")).fetch(FIRST)
@@ -562,12 +631,21 @@ class Meanwhile:
         self._pending.pop()() if self._pending else None
 
 
-def test_fetch__refused_while_waiting(clock: Clock, gate: QuotaGate, sent: Sent, slept: list[float]) -> None:
+def test_fetch__refused_while_waiting(
+    clock: Clock, gate: RateLimiter, sent: Sent, slept: list[float]
+) -> None:
     """A thread that waits for its place is held back by what another one is refused meanwhile."""
-    gate.close_until(clock.monotonic() + 10, clock.monotonic())
-    refused = Meanwhile(clock, lambda: gate.close_until(clock.monotonic() + 50, clock.monotonic()))
+    gate.block_until(clock.monotonic() + 10, clock.monotonic())
+    refused = Meanwhile(clock, lambda: gate.block_until(clock.monotonic() + 50, clock.monotonic()))
     tokens = TokenSource(Credentials(SecretStr("the-token")), Redactor())
-    client = Client("https://alm.example", tokens, gate, Deadline(refused, 600), adapter=CookieAdapter(sent), jitter=lambda: 0.0)
+    client = Client(
+        "https://alm.example",
+        tokens,
+        gate,
+        Deadline(refused, 600),
+        adapter=CookieAdapter(sent),
+        jitter=lambda: 0.0,
+    )
 
     client.fetch(FIRST)
 
@@ -575,7 +653,9 @@ def test_fetch__refused_while_waiting(clock: Clock, gate: QuotaGate, sent: Sent,
     assert len(sent) == 1
 
 
-def test_fetch__quota_closes_the_gate_for_all(open_client: OpenClient, gate: QuotaGate, clock: Clock) -> None:
+def test_fetch__quota_closes_the_gate_for_all(
+    open_client: OpenClient, gate: RateLimiter, clock: Clock
+) -> None:
     """It is the credential's one gate that a 429 closes, so every other thread is held back until the same moment."""
     refused_at = clock.monotonic()
     open_client((429, {"retry-after": "200"}, b""), EMPTY, jitter=0.0).fetch(FIRST)
@@ -583,7 +663,9 @@ def test_fetch__quota_closes_the_gate_for_all(open_client: OpenClient, gate: Quo
     assert gate.reserve(refused_at) == pytest.approx(200)
 
 
-def test_fetch__quota_stays_closed_past_the_deadline(open_client: OpenClient, gate: QuotaGate, clock: Clock, sent: Sent) -> None:
+def test_fetch__quota_stays_closed_past_the_deadline(
+    open_client: OpenClient, gate: RateLimiter, clock: Clock, sent: Sent
+) -> None:
     """A run that a 429 ends leaves the gate closed: the next one on the credential asks nothing, and may come at the same moment."""
     messages = []
 
@@ -605,7 +687,9 @@ def test_fetch__cause_is_kept(open_client: OpenClient) -> None:
         open_client(*[broken] * 5).fetch(FIRST)
 
     assert caught.value.__cause__ is broken
-    assert caught.value.message == "The connection with alm.example broke, asked for user 5, 5 times."
+    assert (
+        caught.value.message == "The connection with alm.example broke, asked for user 5, 5 times."
+    )
 
 
 def test_fetch__tells_each_wait(open_client: OpenClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -625,7 +709,11 @@ def test_fetch__logs_no_secret(open_client: OpenClient, caplog: pytest.LogCaptur
     open_client(UNAUTHORIZED, REFRESHED, EMPTY, credentials=ALL_FOUR).fetch(FIRST)
 
     assert len(caplog.records) == 4
-    assert [secret for secret in ("stale-token", "fresh-token", "secret", "a+refresh") if secret in caplog.text] == []
+    assert [
+        secret
+        for secret in ("stale-token", "fresh-token", "secret", "a+refresh")
+        if secret in caplog.text
+    ] == []
 
 
 def test_close__gives_connections_back(open_client: OpenClient) -> None:

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.completeness import LO_TYPES, Completeness, Status, Witness, decode_cursor
+from connector.alm.completeness import (
+    LO_TYPES,
+    Completeness,
+    CompletenessTracker,
+    Status,
+    decode_cursor,
+)
 
 DOCUMENTED = "eyJqb2JBaWQiOjAsImNvdXJzZSI6MywibGVhcm5pbmdQcm9ncmFtIjowLCJjZXJ0aWZpY2F0aW9uIjowfQ=="
 OPAQUE = "the cursors could not be decoded: that no enrollment was skipped is likely, not proved"
@@ -35,14 +41,17 @@ def courses(*numbers: int) -> Records:
 def pages_of(records: Records, size: int) -> list[tuple[Records, str | None]]:
     """Return *records* in pages of *size*, each with the cursor that ALM would send: what was served so far, by type."""
     cut = [records[start : start + size] for start in range(0, len(records), size)]
-    served = accumulate((Counter(str(lo_type) for _, lo_type in page) for page in cut), initial=Counter(dict.fromkeys(LO_TYPES, 0)))
+    served = accumulate(
+        (Counter(str(lo_type) for _, lo_type in page) for page in cut),
+        initial=Counter(dict.fromkeys(LO_TYPES, 0)),
+    )
     cursors: list[str | None] = [cursor_of(dict(counts)) for counts in list(served)[1:]]
     return list(zip(cut, [*cursors[:-1], None], strict=True))
 
 
 def verdict_on(pages: list[tuple[Records, str | None]]) -> Completeness:
     """Return the verdict of a witness who saw *pages*."""
-    witness = Witness()
+    witness = CompletenessTracker()
     for records, cursor in pages:
         witness.observe(records, cursor)
     return witness.verdict()
@@ -50,7 +59,9 @@ def verdict_on(pages: list[tuple[Records, str | None]]) -> Completeness:
 
 def test_decode_cursor__documented() -> None:
     """The documented cursor says: three courses."""
-    assert decode_cursor(DOCUMENTED) == Counter({"course": 3, "jobAid": 0, "learningProgram": 0, "certification": 0})
+    assert decode_cursor(DOCUMENTED) == Counter(
+        {"course": 3, "jobAid": 0, "learningProgram": 0, "certification": 0}
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +80,11 @@ def test_decode_cursor__other_spellings(cursor: str) -> None:
 
 def test_decode_cursor__url_safe() -> None:
     """The URL-safe alphabet is read as well as the plain one, here in a byte order mark."""
-    assert decode_cursor("77u/eyJjb3Vyc2UiOjN9") == decode_cursor("77u_eyJjb3Vyc2UiOjN9") == Counter({"course": 3})
+    assert (
+        decode_cursor("77u/eyJjb3Vyc2UiOjN9")
+        == decode_cursor("77u_eyJjb3Vyc2UiOjN9")
+        == Counter({"course": 3})
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +145,11 @@ def test_witness__empty_user() -> None:
 
 def test_witness__empty_page_between() -> None:
     """An empty page in the middle is no gap as long as the counts agree."""
-    pages = [([], cursor_of({"course": 0})), (courses(1), cursor_of({"course": 1})), (courses(2), None)]
+    pages = [
+        ([], cursor_of({"course": 0})),
+        (courses(1), cursor_of({"course": 1})),
+        (courses(2), None),
+    ]
 
     assert verdict_on(pages) == Completeness(Status.PROVED, (), 3)
 
@@ -146,19 +165,25 @@ def test_witness__enrollment_came_twice() -> None:
     """An id that comes twice violates, though counts and cursors agree."""
     verdict = verdict_on([(courses(1, 2), cursor_of({"course": 2})), (courses(2), None)])
 
-    assert verdict == Completeness(Status.VIOLATED, ('page 2: enrollment "course:2" came twice',), 2)
+    assert verdict == Completeness(
+        Status.VIOLATED, ('page 2: enrollment "course:2" came twice',), 2
+    )
 
 
 def test_witness__enrollment_twice_on_one_page() -> None:
     """The same within one page."""
-    assert verdict_on([(courses(1, 1), None)]) == Completeness(Status.VIOLATED, ('page 1: enrollment "course:1" came twice',), 1)
+    assert verdict_on([(courses(1, 1), None)]) == Completeness(
+        Status.VIOLATED, ('page 1: enrollment "course:1" came twice',), 1
+    )
 
 
 def test_witness__cursor_came_twice() -> None:
     """A cursor that comes again is a loop, though it cannot be decoded and no id repeats."""
     verdict = verdict_on([(courses(1), "opaque-1"), (courses(2), "opaque-1")])
 
-    assert verdict == Completeness(Status.VIOLATED, ("page 2: the cursor of its next link came before", OPAQUE), 2)
+    assert verdict == Completeness(
+        Status.VIOLATED, ("page 2: the cursor of its next link came before", OPAQUE), 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +193,10 @@ def test_witness__cursor_came_twice() -> None:
         ({"course": 1}, "1 enrollments served (course 1), received were 2 (course 2)"),
         ({"course": 0}, "0 enrollments served (none), received were 2 (course 2)"),
         ({"jobAid": 2, "course": 0}, "2 enrollments served (jobAid 2), received were 2 (course 2)"),
-        ({"course": 2, "jobAid": 1}, "3 enrollments served (course 2, jobAid 1), received were 2 (course 2)"),
+        (
+            {"course": 2, "jobAid": 1},
+            "3 enrollments served (course 2, jobAid 1), received were 2 (course 2)",
+        ),
     ],
 )
 def test_witness__counts_differ(counts: dict[str, int], told: str) -> None:
@@ -180,7 +208,9 @@ def test_witness__counts_differ(counts: dict[str, int], told: str) -> None:
 
 def test_witness__every_violation_is_told() -> None:
     """Each failed check has its own reason, in the order of the pages."""
-    verdict = verdict_on([(courses(1, 1), cursor_of({"course": 1})), (courses(2), cursor_of({"course": 1}))])
+    verdict = verdict_on(
+        [(courses(1, 1), cursor_of({"course": 1})), (courses(2), cursor_of({"course": 1}))]
+    )
 
     assert verdict == Completeness(
         Status.VIOLATED,
@@ -199,10 +229,14 @@ def test_witness__unknown_type_agrees_by_sum(lo_type: str | None) -> None:
     """With an enrollment of unknown type only the sums are compared, and they can prove."""
     records = [*courses(1), ("e-77", lo_type)]
 
-    assert verdict_on([(records, cursor_of({"course": 1, "jobAid": 1})), ([], None)]) == Completeness(Status.PROVED, (), 2)
+    assert verdict_on(
+        [(records, cursor_of({"course": 1, "jobAid": 1})), ([], None)]
+    ) == Completeness(Status.PROVED, (), 2)
 
 
-@pytest.mark.parametrize(("lo_type", "name"), [(None, "of unknown type"), ("somethingNew", "somethingNew")])
+@pytest.mark.parametrize(
+    ("lo_type", "name"), [(None, "of unknown type"), ("somethingNew", "somethingNew")]
+)
 def test_witness__unknown_type_differs_by_sum(lo_type: str | None, name: str) -> None:
     """Sums that differ violate, whatever the types."""
     verdict = verdict_on([([("e-77", lo_type)], cursor_of({"course": 2}))])
@@ -213,7 +247,7 @@ def test_witness__unknown_type_differs_by_sum(lo_type: str | None, name: str) ->
 
 def test_witness__violated_at_once() -> None:
     """Whoever reads on can see after each page whether it is of any use."""
-    witness = Witness()
+    witness = CompletenessTracker()
 
     witness.observe(courses(1), cursor_of({"course": 1}))
     before = witness.violated
@@ -224,15 +258,17 @@ def test_witness__violated_at_once() -> None:
 
 def test_witness__stopped() -> None:
     """A reading that ended on purpose is incomplete, and says why."""
-    witness = Witness()
+    witness = CompletenessTracker()
     witness.observe(courses(1), cursor_of({"course": 1}))
 
-    assert witness.verdict("stopped after 1") == Completeness(Status.INCOMPLETE, ("stopped after 1",), 1)
+    assert witness.verdict("stopped after 1") == Completeness(
+        Status.INCOMPLETE, ("stopped after 1",), 1
+    )
 
 
 def test_witness__violated_beats_stopped() -> None:
     """What contradicts itself is violated, wherever it ended; every reason is told in its order."""
-    witness = Witness()
+    witness = CompletenessTracker()
     witness.observe(courses(1, 1), "opaque-1")
 
     verdict = witness.verdict("stopped after 1", noticed=["a remark"])
@@ -243,7 +279,7 @@ def test_witness__violated_beats_stopped() -> None:
 
 def test_witness__remarks_change_nothing() -> None:
     """A remark is told, and the verdict stays what it is."""
-    witness = Witness()
+    witness = CompletenessTracker()
     witness.observe(courses(1), None)
 
     assert witness.verdict(noticed=["a remark"]) == Completeness(Status.PROVED, ("a remark",), 1)
@@ -298,7 +334,12 @@ def test_witness__skipped_page_is_violated(records: Records, data: st.DataObject
 
 @pytest.mark.parametrize(
     ("status", "complete"),
-    [(Status.PROVED, True), (Status.CONSISTENT, True), (Status.INCOMPLETE, False), (Status.VIOLATED, False)],
+    [
+        (Status.PROVED, True),
+        (Status.CONSISTENT, True),
+        (Status.INCOMPLETE, False),
+        (Status.VIOLATED, False),
+    ],
 )
 def test_completeness__is_complete(status: Status, *, complete: bool) -> None:
     """Only what is proved or consistent is complete."""
@@ -322,7 +363,9 @@ def test_decode_cursor__padding_is_forgiven(cursor: str) -> None:
     assert decode_cursor(cursor) == {"course": 3}
 
 
-@pytest.mark.parametrize("cursor", ["eyJjb3Vyc2UiOjN9!", "eyJj b3Vyc2UiOjN9", "eyJj\nb3Vyc2UiOjN9", "=eyJjb3Vyc2UiOjN9"])
+@pytest.mark.parametrize(
+    "cursor", ["eyJjb3Vyc2UiOjN9!", "eyJj b3Vyc2UiOjN9", "eyJj\nb3Vyc2UiOjN9", "=eyJjb3Vyc2UiOjN9"]
+)
 def test_decode_cursor__other_characters_are_not_skipped(cursor: str) -> None:
     """A cursor with characters that base64 has not is of another shape, not one to be made fit."""
     assert decode_cursor(cursor) is None
@@ -339,17 +382,19 @@ def test_decode_cursor__longest() -> None:
 
 def test_witness__the_types_count_even_where_all_are_known() -> None:
     """The right sum with the wrong types is no proof: one of a type may be missing, and one of another twice."""
-    witness = Witness()
+    witness = CompletenessTracker()
     records = [(f"{lo_type}:1", lo_type) for lo_type in sorted(LO_TYPES)]
 
-    witness.observe(records, cursor_of({"course": 2, "jobAid": 0, "learningProgram": 1, "certification": 1}))
+    witness.observe(
+        records, cursor_of({"course": 2, "jobAid": 0, "learningProgram": 1, "certification": 1})
+    )
 
     assert witness.violated
 
 
 def test_observe__every_contradiction_is_told() -> None:
     """What a later page contradicts is told beside what an earlier one did; of unknown types the sums are compared."""
-    witness = Witness()
+    witness = CompletenessTracker()
 
     first = witness.observe([("course:1_1_1", "course"), ("x", None)], cursor_of({"course": 3}))
     second = witness.observe([("course:1_1_1", "course"), ("course:2_2_1", "course")], None)

@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.alm.protocol import Page, PageRequest, Query, error_for, first_request, next_request, parse_message, read_page, shown
+from connector.alm.protocol import (
+    Page,
+    PageRequest,
+    Query,
+    error_for,
+    first_request,
+    next_request,
+    parse_message,
+    read_page,
+    shown,
+)
 from connector.errors import (
+    AuthenticationError,
     ConnectorError,
-    OutOfScopeError,
+    PermissionDeniedError,
     ProtocolError,
-    RefusedError,
     TemporaryError,
-    UnknownUserError,
     UnreachableError,
     UntrustedHostError,
     UsageError,
+    UserNotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -35,22 +45,42 @@ NOT_FOLLOWED = "It was not followed, so that the token goes nowhere else; check 
 
 def facts(error: ConnectorError) -> tuple[object, ...]:
     """Return all that an error tells."""
-    return type(error), error.code, error.message, error.hint, error.http_status, error.request_id, error.retry_after
+    return (
+        type(error),
+        error.code,
+        error.message,
+        error.hint,
+        error.http_status,
+        error.request_id,
+        error.retry_after,
+    )
 
 
 @pytest.mark.parametrize(
     ("query", "parameters"),
     [
         (DEFAULT, OWN),
-        (Query(EVERY_TYPE, "dateEnrolled", None, (), 3), "page%5Blimit%5D=3&filter.loTypes={}&sort=dateEnrolled"),
-        (Query(("course",), "-dateEnrolled", None, (), 1), "page%5Blimit%5D=1&filter.loTypes=course&sort=-dateEnrolled"),
+        (
+            Query(EVERY_TYPE, "dateEnrolled", None, (), 3),
+            "page%5Blimit%5D=3&filter.loTypes={}&sort=dateEnrolled",
+        ),
+        (
+            Query(("course",), "-dateEnrolled", None, (), 1),
+            "page%5Blimit%5D=1&filter.loTypes=course&sort=-dateEnrolled",
+        ),
         (
             Query(("jobAid",), "dateEnrolled", "active", (), 10),
             "page%5Blimit%5D=10&filter.loTypes=jobAid&filter.states=active&sort=dateEnrolled",
         ),
         (Query(("course",), "dateEnrolled", None, ("learner",), 10), f"{OWN}&include=learner"),
         (
-            Query(("course",), "dateEnrolled", None, ("loResourceGrades", "loInstance.learningObject"), 10),
+            Query(
+                ("course",),
+                "dateEnrolled",
+                None,
+                ("loResourceGrades", "loInstance.learningObject"),
+                10,
+            ),
             f"{OWN}&include=loResourceGrades%2CloInstance.learningObject",
         ),
         (
@@ -68,7 +98,10 @@ def test_first_request__address(query: Query, parameters: str) -> None:
     assert request.cursor is None
 
 
-@pytest.mark.parametrize("base_url", ["http://127.0.0.1:8080", "https://learningmanagereu.adobe.com", "https://proxy.example/alm"])
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://127.0.0.1:8080", "https://learningmanagereu.adobe.com", "https://proxy.example/alm"],
+)
 def test_first_request__base_url(base_url: str) -> None:
     """The path is appended to whatever base URL is given, a path of its own included."""
     request = first_request(base_url, "1", DEFAULT)
@@ -84,35 +117,64 @@ def test_next_request__last_page() -> None:
 @pytest.mark.parametrize(
     ("link", "added", "cursor"),
     [
-        pytest.param(f"{URL}?page[limit]=10&sort=dateEnrolled&page[cursor]={CURSOR}", CURSOR, CURSOR, id="documented"),
-        pytest.param(f"/primeapi/v2/users/20941371/enrollments?page[cursor]={CURSOR}", CURSOR, CURSOR, id="absolute path"),
+        pytest.param(
+            f"{URL}?page[limit]=10&sort=dateEnrolled&page[cursor]={CURSOR}",
+            CURSOR,
+            CURSOR,
+            id="documented",
+        ),
+        pytest.param(
+            f"/primeapi/v2/users/20941371/enrollments?page[cursor]={CURSOR}",
+            CURSOR,
+            CURSOR,
+            id="absolute path",
+        ),
         pytest.param(f"enrollments?page[cursor]={CURSOR}", CURSOR, CURSOR, id="relative path"),
         pytest.param(
-            f"//learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments?page[cursor]={CURSOR}", CURSOR, CURSOR, id="host"
+            f"//learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments?page[cursor]={CURSOR}",
+            CURSOR,
+            CURSOR,
+            id="host",
         ),
         pytest.param(f"?page[cursor]={CURSOR}", CURSOR, CURSOR, id="query alone"),
-        pytest.param(f"?page%5Bcursor%5D={CURSOR.replace('=', '%3D')}", CURSOR, CURSOR, id="percent-encoded"),
-        pytest.param(f"?page%5bcursor%5d={CURSOR.replace('=', '%3d')}", CURSOR, CURSOR, id="in lower case"),
+        pytest.param(
+            f"?page%5Bcursor%5D={CURSOR.replace('=', '%3D')}", CURSOR, CURSOR, id="percent-encoded"
+        ),
+        pytest.param(
+            f"?page%5bcursor%5d={CURSOR.replace('=', '%3d')}", CURSOR, CURSOR, id="in lower case"
+        ),
         pytest.param("?page[cursor]=a+b/c==", "a+b/c==", "a+b/c==", id="a plus is no space"),
         pytest.param("?page[cursor]=a%20b%26c", "a b&c", "a b&c", id="a space and an ampersand"),
         pytest.param("?page[cursor]=%C3%A9", "é", "é", id="UTF-8"),
         pytest.param(f"?page[cursor]={CURSOR}#top", CURSOR, CURSOR, id="a fragment is not sent"),
         pytest.param(
-            "HTTPS://LearningManager.Adobe.COM:443/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "x", "x", id="case, port"
+            "HTTPS://LearningManager.Adobe.COM:443/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "x",
+            "x",
+            id="case, port",
         ),
-        pytest.param("/primeapi/v2/users/%32%30941371/enrollments?page[cursor]=x", "x", "x", id="encoded path"),
+        pytest.param(
+            "/primeapi/v2/users/%32%30941371/enrollments?page[cursor]=x",
+            "x",
+            "x",
+            id="encoded path",
+        ),
     ],
 )
 def test_next_request__followed(link: str, added: str, cursor: str) -> None:
     """However a link to the same resource is written, its cursor comes back unchanged, behind the run's own parameters."""
     request = next_request(FIRST, link)
 
-    assert request == PageRequest("20941371", URL, (*DEFAULT.parameters(), ("page[cursor]", added)), cursor)
+    assert request == PageRequest(
+        "20941371", URL, (*DEFAULT.parameters(), ("page[cursor]", added)), cursor
+    )
 
 
 def test_next_request__address_of_documented_link() -> None:
     """The documented link leads to this very address."""
-    request = next_request(FIRST, f"{URL}?page[limit]=10&filter.loTypes=course&sort=dateEnrolled&page[cursor]={CURSOR}")
+    request = next_request(
+        FIRST, f"{URL}?page[limit]=10&filter.loTypes=course&sort=dateEnrolled&page[cursor]={CURSOR}"
+    )
 
     assert request is not None
     assert request.address == f"{URL}?{OWN}&page%5Bcursor%5D={CURSOR.replace('=', '%3D')}"
@@ -120,11 +182,15 @@ def test_next_request__address_of_documented_link() -> None:
 
 def test_next_request__own_parameters_stay() -> None:
     """A link cannot change what the run asked for, however it writes the names."""
-    link = "?page[limit]=100&filter.loTypes=jobAid&sort=-dateEnrolled&page%5Blimit%5D=7&page[cursor]=x"
+    link = (
+        "?page[limit]=100&filter.loTypes=jobAid&sort=-dateEnrolled&page%5Blimit%5D=7&page[cursor]=x"
+    )
 
     request = next_request(FIRST, link)
 
-    assert request == PageRequest("20941371", URL, (*DEFAULT.parameters(), ("page[cursor]", "x")), "x")
+    assert request == PageRequest(
+        "20941371", URL, (*DEFAULT.parameters(), ("page[cursor]", "x")), "x"
+    )
 
 
 def test_next_request__extra_parameters_kept() -> None:
@@ -135,7 +201,10 @@ def test_next_request__extra_parameters_kept() -> None:
     assert request.parameters[3:] == (("page[cursor]", "x"), ("snapshot", "2024"), ("empty", ""))
 
 
-@pytest.mark.parametrize(("link", "cursor"), [("?page[offset]=10", "page%5Boffset%5D=10"), ("?page[limit]=10", ""), ("?", "")])
+@pytest.mark.parametrize(
+    ("link", "cursor"),
+    [("?page[offset]=10", "page%5Boffset%5D=10"), ("?page[limit]=10", ""), ("?", "")],
+)
 def test_next_request__without_cursor(link: str, cursor: str) -> None:
     """Where a link has no cursor, all that it adds stands for one, so that a loop is still seen."""
     request = next_request(FIRST, link)
@@ -150,24 +219,62 @@ def test_next_request__from_later_page() -> None:
     third = next_request(FIRST, "?page[cursor]=two")
 
     assert second is not None
-    assert third == PageRequest("20941371", URL, (*DEFAULT.parameters(), ("page[cursor]", "two")), "two")
+    assert third == PageRequest(
+        "20941371", URL, (*DEFAULT.parameters(), ("page[cursor]", "two")), "two"
+    )
 
 
 @pytest.mark.parametrize(
     ("link", "why"),
     [
-        ("http://learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "leads to another host"),
-        ("http://learningmanager.adobe.com:443/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "leads to another host"),
-        ("https://evil.example/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "leads to another host"),
-        ("https://learningmanager.adobe.com.evil.example/primeapi/v2/users/20941371/enrollments", "leads to another host"),
-        ("https://learningmanager.adobe.com./primeapi/v2/users/20941371/enrollments", "leads to another host"),
-        ("https://learningmanager.adobe.com:8443/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "leads to another host"),
-        ("https://learningmanager.adobe.com:0/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "leads to another host"),
-        ("https://user:pw@learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments", "leads to another host"),
-        ("https://@learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments", "leads to another host"),
-        ("https://learningmanager.adobe.com@evil.example/primeapi/v2/users/20941371/enrollments", "leads to another host"),
-        ("https://learningmanager.adobe.com\\@evil.example/primeapi/v2/users/20941371/enrollments", "leads to another host"),
-        ("//evil.example/primeapi/v2/users/20941371/enrollments?page[cursor]=x", "leads to another host"),
+        (
+            "http://learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "leads to another host",
+        ),
+        (
+            "http://learningmanager.adobe.com:443/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "leads to another host",
+        ),
+        (
+            "https://evil.example/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "leads to another host",
+        ),
+        (
+            "https://learningmanager.adobe.com.evil.example/primeapi/v2/users/20941371/enrollments",
+            "leads to another host",
+        ),
+        (
+            "https://learningmanager.adobe.com./primeapi/v2/users/20941371/enrollments",
+            "leads to another host",
+        ),
+        (
+            "https://learningmanager.adobe.com:8443/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "leads to another host",
+        ),
+        (
+            "https://learningmanager.adobe.com:0/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "leads to another host",
+        ),
+        (
+            "https://user:pw@learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments",
+            "leads to another host",
+        ),
+        (
+            "https://@learningmanager.adobe.com/primeapi/v2/users/20941371/enrollments",
+            "leads to another host",
+        ),
+        (
+            "https://learningmanager.adobe.com@evil.example/primeapi/v2/users/20941371/enrollments",
+            "leads to another host",
+        ),
+        (
+            "https://learningmanager.adobe.com\\@evil.example/primeapi/v2/users/20941371/enrollments",
+            "leads to another host",
+        ),
+        (
+            "//evil.example/primeapi/v2/users/20941371/enrollments?page[cursor]=x",
+            "leads to another host",
+        ),
         ("javascript:alert(1)", "leads to another host"),
         ("file:///etc/passwd", "leads to another host"),
         ("/primeapi/v2/users/20941372/enrollments?page[cursor]=x", "leads to another path"),
@@ -175,8 +282,14 @@ def test_next_request__from_later_page() -> None:
         ("/primeapi/v2/users/20941371/enrollments/", "leads to another path"),
         ("/primeapi/v2/users/1/../20941371/../20941372/enrollments", "leads to another path"),
         ("https:///primeapi/v2/users/20941371/badges", "leads to another path"),
-        ("https://learningmanager.adobe.com:port/primeapi/v2/users/20941371/enrollments", "is no URL"),
-        ("https://learningmanager.adobe.com:99999/primeapi/v2/users/20941371/enrollments", "is no URL"),
+        (
+            "https://learningmanager.adobe.com:port/primeapi/v2/users/20941371/enrollments",
+            "is no URL",
+        ),
+        (
+            "https://learningmanager.adobe.com:99999/primeapi/v2/users/20941371/enrollments",
+            "is no URL",
+        ),
         ("https://[::1/primeapi/v2/users/20941371/enrollments", "is no URL"),
         ("https://[garbage]/primeapi/v2/users/20941371/enrollments", "is no URL"),
         ("?page[cursor]=a\r\nb", "is no URL"),
@@ -208,7 +321,10 @@ def test_next_request__too_long() -> None:
     with pytest.raises(ProtocolError) as caught:
         next_request(FIRST, link)
 
-    assert caught.value.message == f'ALM\'s link to the next page is longer than 16384 characters: "{link[:200]}\\u2026".'
+    assert (
+        caught.value.message
+        == f'ALM\'s link to the next page is longer than 16384 characters: "{link[:200]}\\u2026".'
+    )
 
 
 def test_next_request__longest_is_followed() -> None:
@@ -221,7 +337,10 @@ def test_next_request__longest_is_followed() -> None:
     assert request.cursor == cursor
 
 
-@pytest.mark.parametrize(("base_url", "link"), [(HOST, f"{HOST}:443"), (f"{HOST}:443", HOST), ("http://127.0.0.1:80", "http://127.0.0.1")])
+@pytest.mark.parametrize(
+    ("base_url", "link"),
+    [(HOST, f"{HOST}:443"), (f"{HOST}:443", HOST), ("http://127.0.0.1:80", "http://127.0.0.1")],
+)
 def test_next_request__default_port(base_url: str, link: str) -> None:
     """A scheme's own port is the same whether it is written or not."""
     first = first_request(base_url, "1", DEFAULT)
@@ -237,7 +356,9 @@ def test_next_request__path_of_base_url() -> None:
     first = first_request("https://gateway.example/alm", "1", DEFAULT)
 
     with pytest.raises(ProtocolError, match="leads to another path"):
-        next_request(first, "https://gateway.example/primeapi/v2/users/1/enrollments?page[cursor]=x")
+        next_request(
+            first, "https://gateway.example/primeapi/v2/users/1/enrollments?page[cursor]=x"
+        )
 
 
 def test_read_page__documented(request: pytest.FixtureRequest) -> None:
@@ -252,7 +373,13 @@ def test_read_page__documented(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"data":[]}', b'{"data":[],"links":null}', b'{"data":[],"links":{"next":null}}', b'\xef\xbb\xbf{"data":[]}']
+    "body",
+    [
+        b'{"data":[]}',
+        b'{"data":[],"links":null}',
+        b'{"data":[],"links":{"next":null}}',
+        b'\xef\xbb\xbf{"data":[]}',
+    ],
 )
 def test_read_page__empty(body: bytes) -> None:
     """A page without enrollments is a page, whichever way it says that none follows."""
@@ -262,12 +389,17 @@ def test_read_page__empty(body: bytes) -> None:
 @pytest.mark.parametrize("number", ["1e400", "-1e400"])
 def test_read_page__a_number_that_no_float_holds(number: str) -> None:
     """A number that could not be written out again is refused by name, not asked for again."""
-    body = b'{"data":[],"included":[{"id":"1","type":"user","attributes":{"points":%s}}]}' % number.encode()
+    body = (
+        b'{"data":[],"included":[{"id":"1","type":"user","attributes":{"points":%s}}]}'
+        % number.encode()
+    )
 
     with pytest.raises(ProtocolError) as caught:
         read_page(FIRST, {}, body)
 
-    assert caught.value.message == f'ALM\'s page has a number that is too large to be one: "{number}".'
+    assert (
+        caught.value.message == f'ALM\'s page has a number that is too large to be one: "{number}".'
+    )
     assert caught.value.hint == "Nothing of it was used; report it, with the time of this run."
     assert caught.value.http_status == 200
 
@@ -279,10 +411,17 @@ def test_read_page__fractions_stay_themselves() -> None:
     assert read_page(FIRST, {}, body).included[0]["attributes"] == {"points": -125.0}
 
 
-@pytest.mark.parametrize("beside", [{"included": None}, {"links": None}, {"included": []}, {"links": {"next": None}}])
+@pytest.mark.parametrize(
+    "beside", [{"included": None}, {"links": None}, {"included": []}, {"links": {"next": None}}]
+)
 def test_read_page__null_is_nothing(beside: dict[str, Any]) -> None:
     """Where ALM writes null, it is taken as if nothing stood there."""
-    enrollment = {"id": "course:1_2_3", "type": "learningObjectInstanceEnrollment", "attributes": None, "relationships": {"learner": None}}
+    enrollment = {
+        "id": "course:1_2_3",
+        "type": "learningObjectInstanceEnrollment",
+        "attributes": None,
+        "relationships": {"learner": None},
+    }
 
     page = read_page(FIRST, {}, json.dumps({"data": [enrollment], **beside}).encode())
 
@@ -343,7 +482,10 @@ def test_read_page__half_a_character(body: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         read_page(FIRST, {"x-request-id": "trace"}, body)
 
-    assert caught.value.message == f"ALM's page for user {FIRST.user_id} has a name that is no Unicode text."
+    assert (
+        caught.value.message
+        == f"ALM's page for user {FIRST.user_id} has a name that is no Unicode text."
+    )
     assert caught.value.hint == "Nothing of it was used; report it with the request id."
     assert (caught.value.http_status, caught.value.request_id) == (200, "trace")
 
@@ -351,7 +493,16 @@ def test_read_page__half_a_character(body: bytes) -> None:
 ENROLLMENT: dict[str, Any] = {"id": "course:1_2_3", "type": "learningObjectInstanceEnrollment"}
 RESOURCE: dict[str, Any] = {"id": "1", "type": "user"}
 GRADE: dict[str, Any] = {"id": "1", "type": "learningObjectResourceGrade"}
-TEXTS = ("completionDeadline", "dateCompleted", "dateEnrolled", "dateStarted", "enrollmentSource", "lastAccessDate", "state", "url")
+TEXTS = (
+    "completionDeadline",
+    "dateCompleted",
+    "dateEnrolled",
+    "dateStarted",
+    "enrollmentSource",
+    "lastAccessDate",
+    "state",
+    "url",
+)
 NUMBERS = ("progressPercent", "purchasedPrice", "rating", "score")
 GRADE_TEXTS = ("dateCompleted", "dateStarted", "dateSuccess")
 GRADE_NUMBERS = ("duration", "highestScore", "maxScore", "progressPercent", "score")
@@ -385,15 +536,42 @@ def with_enrollment(**members: object) -> dict[str, Any]:
         (with_enrollment(type="learningObject"), "data/0/type"),
         (with_enrollment(attributes=[]), "data/0/attributes"),
         *[(with_enrollment(attributes={name: 1}), f"data/0/attributes/{name}") for name in TEXTS],
-        *[(with_enrollment(attributes={name: "1"}), f"data/0/attributes/{name}") for name in (*NUMBERS, "hasPassed")],
-        *[(with_enrollment(attributes={name: True}), f"data/0/attributes/{name}") for name in NUMBERS],
+        *[
+            (with_enrollment(attributes={name: "1"}), f"data/0/attributes/{name}")
+            for name in (*NUMBERS, "hasPassed")
+        ],
+        *[
+            (with_enrollment(attributes={name: True}), f"data/0/attributes/{name}")
+            for name in NUMBERS
+        ],
         (with_enrollment(attributes={"hasPassed": 1}), "data/0/attributes/hasPassed"),
         (with_enrollment(relationships=[]), "data/0/relationships"),
-        *[(with_enrollment(relationships={name: {"data": [RESOURCE]}}), f"data/0/relationships/{name}/data") for name in TO_ONE],
-        *[(with_enrollment(relationships={name: {"data": {"id": "1"}}}), f"data/0/relationships/{name}/data") for name in TO_ONE],
-        (with_enrollment(relationships={"loResourceGrades": {"data": GRADE}}), "data/0/relationships/loResourceGrades/data"),
-        (with_enrollment(relationships={"loResourceGrades": {"data": [{"id": "1"}]}}), "data/0/relationships/loResourceGrades/data/0"),
-        (with_enrollment(relationships={"other": {"data": "1"}}), "data/0/relationships/other/data"),
+        *[
+            (
+                with_enrollment(relationships={name: {"data": [RESOURCE]}}),
+                f"data/0/relationships/{name}/data",
+            )
+            for name in TO_ONE
+        ],
+        *[
+            (
+                with_enrollment(relationships={name: {"data": {"id": "1"}}}),
+                f"data/0/relationships/{name}/data",
+            )
+            for name in TO_ONE
+        ],
+        (
+            with_enrollment(relationships={"loResourceGrades": {"data": GRADE}}),
+            "data/0/relationships/loResourceGrades/data",
+        ),
+        (
+            with_enrollment(relationships={"loResourceGrades": {"data": [{"id": "1"}]}}),
+            "data/0/relationships/loResourceGrades/data/0",
+        ),
+        (
+            with_enrollment(relationships={"other": {"data": "1"}}),
+            "data/0/relationships/other/data",
+        ),
         ({"data": [], "links": []}, "links"),
         ({"data": [], "links": {"next": 1}}, "links/next"),
         ({"data": [], "links": {"next": ""}}, "links/next"),
@@ -401,10 +579,28 @@ def with_enrollment(**members: object) -> dict[str, Any]:
         ({"data": [], "included": {}}, "included"),
         ({"data": [], "included": [{"id": "1"}]}, "included/0"),
         ({"data": [], "included": [{**RESOURCE, "attributes": 1}]}, "included/0/attributes"),
-        ({"data": [], "included": [{**RESOURCE, "relationships": {"manager": 1}}]}, "included/0/relationships/manager"),
-        *[({"data": [], "included": [{**GRADE, "attributes": {name: 1}}]}, f"included/0/attributes/{name}") for name in GRADE_TEXTS],
-        *[({"data": [], "included": [{**GRADE, "attributes": {name: ""}}]}, f"included/0/attributes/{name}") for name in GRADE_NUMBERS],
-        ({"data": [], "included": [{**GRADE, "attributes": {"hasPassed": "no"}}]}, "included/0/attributes/hasPassed"),
+        (
+            {"data": [], "included": [{**RESOURCE, "relationships": {"manager": 1}}]},
+            "included/0/relationships/manager",
+        ),
+        *[
+            (
+                {"data": [], "included": [{**GRADE, "attributes": {name: 1}}]},
+                f"included/0/attributes/{name}",
+            )
+            for name in GRADE_TEXTS
+        ],
+        *[
+            (
+                {"data": [], "included": [{**GRADE, "attributes": {name: ""}}]},
+                f"included/0/attributes/{name}",
+            )
+            for name in GRADE_NUMBERS
+        ],
+        (
+            {"data": [], "included": [{**GRADE, "attributes": {"hasPassed": "no"}}]},
+            "included/0/attributes/hasPassed",
+        ),
     ],
 )
 def test_read_page__breach(document: object, place: str) -> None:
@@ -412,8 +608,15 @@ def test_read_page__breach(document: object, place: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         read_page(FIRST, {"x-request-id": "trace"}, json.dumps(document).encode())
 
-    assert caught.value.message.startswith(f"ALM's page for user 20941371 is not of the documented shape, at {place}: ")
-    assert facts(caught.value)[3:] == ("Nothing of it was used; report it with the request id.", 200, "trace", None)
+    assert caught.value.message.startswith(
+        f"ALM's page for user 20941371 is not of the documented shape, at {place}: "
+    )
+    assert facts(caught.value)[3:] == (
+        "Nothing of it was used; report it with the request id.",
+        200,
+        "trace",
+        None,
+    )
 
 
 def test_read_page__endless_number() -> None:
@@ -431,16 +634,34 @@ def test_read_page__endless_number() -> None:
         {**ENROLLMENT, "attributes": {"state": "SOMETHING_NEW", "enrollmentSource": "OTHER"}},
         {**ENROLLMENT, "attributes": None, "relationships": None},
         {**ENROLLMENT, "attributes": dict.fromkeys((*TEXTS, *NUMBERS, "hasPassed"))},
-        {**ENROLLMENT, "relationships": {name: {"data": None} for name in (*TO_ONE, "loResourceGrades")}},
+        {
+            **ENROLLMENT,
+            "relationships": {name: {"data": None} for name in (*TO_ONE, "loResourceGrades")},
+        },
         {**ENROLLMENT, "relationships": {name: {} for name in (*TO_ONE, "loResourceGrades")}},
-        {**ENROLLMENT, "relationships": {"peers": {"data": [RESOURCE]}, "coach": {"data": RESOURCE}, "none": {"data": None}}},
-        {**ENROLLMENT, "relationships": {"learner": {"data": {**RESOURCE, "meta": {}}, "links": {}}}},
+        {
+            **ENROLLMENT,
+            "relationships": {
+                "peers": {"data": [RESOURCE]},
+                "coach": {"data": RESOURCE},
+                "none": {"data": None},
+            },
+        },
+        {
+            **ENROLLMENT,
+            "relationships": {"learner": {"data": {**RESOURCE, "meta": {}}, "links": {}}},
+        },
         {**ENROLLMENT, "id": "of another shape", "links": {}, "meta": {}},
     ],
 )
 def test_read_page__drift(enrollment: dict[str, Any]) -> None:
     """Attributes, states and relationships that are not known yet pass as they are."""
-    document = {"data": [enrollment], "included": [{**RESOURCE, "attributes": {"x": 1}}], "jsonapi": {"version": "1.0"}, "meta": 1}
+    document = {
+        "data": [enrollment],
+        "included": [{**RESOURCE, "attributes": {"x": 1}}],
+        "jsonapi": {"version": "1.0"},
+        "meta": 1,
+    }
 
     page = read_page(FIRST, {}, json.dumps(document).encode())
 
@@ -461,22 +682,37 @@ ELSEWHERE = "It was not followed, so that the token goes nowhere else; set base_
 UNFORESEEN = "Check base_url; report it with the request id."
 REDIRECTED = (ProtocolError, 76, "ALM's address redirects, asked for user 5", ELSEWHERE)
 FAILED = (TemporaryError, 75, "ALM failed, asked for user 5", REPORT)
-UNDOCUMENTED = (ProtocolError, 76, "ALM's answer is none that its API documents, asked for user 5", UNFORESEEN)
+UNDOCUMENTED = (
+    ProtocolError,
+    76,
+    "ALM's answer is none that its API documents, asked for user 5",
+    UNFORESEEN,
+)
 MEANINGS: dict[int, tuple[type[ConnectorError], int, str, str]] = {
-    400: (UsageError, 64, "ALM refuses the request for user 5", "Check include and the other inputs against what ALM's message names."),
+    400: (
+        UsageError,
+        64,
+        "ALM refuses the request for user 5",
+        "Check include and the other inputs against what ALM's message names.",
+    ),
     401: (
-        RefusedError,
+        AuthenticationError,
         77,
         "ALM refuses the access token, asked for user 5",
         "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN to have it refreshed.",
     ),
     403: (
-        OutOfScopeError,
+        PermissionDeniedError,
         77,
         "ALM does not let this token read user 5",
         "It needs the scope admin:read, or learner:read for the learner's own enrollments.",
     ),
-    404: (UnknownUserError, 67, "ALM knows no user 5", "Check the id, and that base_url is the region of this account."),
+    404: (
+        UserNotFoundError,
+        67,
+        "ALM knows no user 5",
+        "Check the id, and that base_url is the region of this account.",
+    ),
     406: (
         ProtocolError,
         76,
@@ -498,7 +734,30 @@ MEANINGS: dict[int, tuple[type[ConnectorError], int, str, str]] = {
     ),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308, 399), REDIRECTED),
     **dict.fromkeys((500, 501, 502, 503, 504, 505, 511, 520, 599), FAILED),
-    **dict.fromkeys((201, 202, 204, 206, 402, 405, 409, 410, 413, 414, 415, 418, 422, 425, 431, 451, 499, 600, 999), UNDOCUMENTED),
+    **dict.fromkeys(
+        (
+            201,
+            202,
+            204,
+            206,
+            402,
+            405,
+            409,
+            410,
+            413,
+            414,
+            415,
+            418,
+            422,
+            425,
+            431,
+            451,
+            499,
+            600,
+            999,
+        ),
+        UNDOCUMENTED,
+    ),
 }
 
 
@@ -506,8 +765,14 @@ MEANINGS: dict[int, tuple[type[ConnectorError], int, str, str]] = {
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b'{"status":"400","title":"BAD_REQUEST","source":{"info":"Invalid loType"}}', ': "BAD_REQUEST: Invalid loType"'),
-        (b'{"errors":[{"title":"Forbidden","detail":"Out of scope"},{"title":"Second"}]}', ': "Forbidden: Out of scope"'),
+        (
+            b'{"status":"400","title":"BAD_REQUEST","source":{"info":"Invalid loType"}}',
+            ': "BAD_REQUEST: Invalid loType"',
+        ),
+        (
+            b'{"errors":[{"title":"Forbidden","detail":"Out of scope"},{"title":"Second"}]}',
+            ': "Forbidden: Out of scope"',
+        ),
         (b'{"message":"429 Too many requests"}', ': "429 Too many requests"'),
         (b"<html><h1>Bad gateway</h1></html>", ""),
         (b"", ""),
@@ -516,10 +781,20 @@ MEANINGS: dict[int, tuple[type[ConnectorError], int, str, str]] = {
 )
 def test_error_for__every_status_and_body(status: int, body: bytes, said: str) -> None:
     """Each status has its class, its words and its advice, and quotes ALM's own message whatever the body's shape."""
-    error = error_for(status, {"x-request-id": "trace", "retry-after": "10.752"}, body, asked_for="user 5")
+    error = error_for(
+        status, {"x-request-id": "trace", "retry-after": "10.752"}, body, asked_for="user 5"
+    )
 
     kind, code, happened, hint = MEANINGS[status]
-    assert facts(error) == (kind, code, f"{happened} ({status}{said}).", hint, status, "trace", "10.752")
+    assert facts(error) == (
+        kind,
+        code,
+        f"{happened} ({status}{said}).",
+        hint,
+        status,
+        "trace",
+        "10.752",
+    )
 
 
 def test_error_for__without_headers() -> None:

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.alm.protocol import Page
-from connector.alm.records import EnrollmentId, IncludedResourceGrade, ResourceGrade, ResourceGradeId, read_enrollments
+from connector.alm.records import (
+    EnrollmentId,
+    IncludedResourceGrade,
+    ResourceGrade,
+    ResourceGradeId,
+    read_enrollments,
+)
 from connector.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -36,12 +42,22 @@ NOTHING: dict[str, Any] = {
     "url": None,
     "resource_grades": [],
 }
-NEW: dict[str, Any] = {**NOTHING, "state": "ENROLLED", "progress_percent": 0, "has_passed": False, "score": 0}
+NEW: dict[str, Any] = {
+    **NOTHING,
+    "state": "ENROLLED",
+    "progress_percent": 0,
+    "has_passed": False,
+    "score": 0,
+}
 
 
-def page_of(*enrollments: dict[str, Any], included: Sequence[dict[str, Any]] = (), user_id: str = "3") -> Page:
+def page_of(
+    *enrollments: dict[str, Any], included: Sequence[dict[str, Any]] = (), user_id: str = "3"
+) -> Page:
     """Return a page of *enrollments* as ALM would have sent it."""
-    typed = [{"type": "learningObjectInstanceEnrollment", **enrollment} for enrollment in enrollments]
+    typed = [
+        {"type": "learningObjectInstanceEnrollment", **enrollment} for enrollment in enrollments
+    ]
     return Page(user_id, None, typed, list(included), None, "trace")
 
 
@@ -57,17 +73,25 @@ def to_many(*resources: dict[str, Any]) -> dict[str, Any]:
 
 def grade(version: int, module: str, prefix: str) -> dict[str, Any]:
     """Return a resource grade of the documented learner, as the document has it."""
-    return {"id": f"{prefix}_{module}_{version}_20941371", "module_id": module, "module_version": version}
+    return {
+        "id": f"{prefix}_{module}_{version}_20941371",
+        "module_id": module,
+        "module_version": version,
+    }
 
 
 def test_read_enrollments__documented(request: pytest.FixtureRequest) -> None:
     """The documented example becomes these three records, nothing less and nothing else."""
     path: Path = request.path.with_name("documented_page.json")
 
-    enrollments = read_enrollments(page_of(*json.loads(path.read_bytes())["data"], user_id="20941371"))
+    enrollments = read_enrollments(
+        page_of(*json.loads(path.read_bytes())["data"], user_id="20941371")
+    )
 
     assert [enrollment.as_dict() for enrollment in enrollments] == DOCUMENTED
-    assert [list(enrollment.as_dict()) for enrollment in enrollments] == [list(record) for record in DOCUMENTED]
+    assert [list(enrollment.as_dict()) for enrollment in enrollments] == [
+        list(record) for record in DOCUMENTED
+    ]
     assert [enrollment.is_decoded for enrollment in enrollments] == [True, True, True]
 
 
@@ -151,17 +175,27 @@ def test_read_enrollments__every_attribute() -> None:
 
 def test_read_enrollments__order_and_repeats() -> None:
     """Records come in the order served, one that was served twice twice: judging that is not this room's."""
-    enrollments = read_enrollments(page_of({"id": "course:9_9_3"}, {"id": "course:1_1_3"}, {"id": "course:9_9_3"}))
+    enrollments = read_enrollments(
+        page_of({"id": "course:9_9_3"}, {"id": "course:1_1_3"}, {"id": "course:9_9_3"})
+    )
 
-    assert [enrollment.id for enrollment in enrollments] == ["course:9_9_3", "course:1_1_3", "course:9_9_3"]
+    assert [enrollment.id for enrollment in enrollments] == [
+        "course:9_9_3",
+        "course:1_1_3",
+        "course:9_9_3",
+    ]
 
 
-@pytest.mark.parametrize("lo_type", ["course", "learningProgram", "jobAid", "certification", "somethingNew"])
+@pytest.mark.parametrize(
+    "lo_type", ["course", "learningProgram", "jobAid", "certification", "somethingNew"]
+)
 def test_enrollment_id__every_type(lo_type: str) -> None:
     """Every type's ids are taken apart, those of types to come as well."""
     parsed = EnrollmentId.parse(f"{lo_type}:6511020_7037048_20941371")
 
-    assert parsed == EnrollmentId(lo_type, f"{lo_type}:6511020", f"{lo_type}:6511020_7037048", "20941371")
+    assert parsed == EnrollmentId(
+        lo_type, f"{lo_type}:6511020", f"{lo_type}:6511020_7037048", "20941371"
+    )
 
 
 def test_resource_grade_id__documented() -> None:
@@ -171,7 +205,18 @@ def test_resource_grade_id__documented() -> None:
     assert parsed == ResourceGradeId("course:6511020_7037048", "11676159", 0, "20941371")
 
 
-OTHER_SHAPES = ["", "x", "course", "course:", "course:1", "course:1_2", "1_2_3", ":1_2_3", "course:1_2_3\n", " course:1_2_3"]
+OTHER_SHAPES = [
+    "",
+    "x",
+    "course",
+    "course:",
+    "course:1",
+    "course:1_2",
+    "1_2_3",
+    ":1_2_3",
+    "course:1_2_3\n",
+    " course:1_2_3",
+]
 ODD_SHAPES = [
     "course:1_2_x",
     "course:1__3",
@@ -190,7 +235,15 @@ def test_enrollment_id__other_shapes(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [*OTHER_SHAPES, *ODD_SHAPES, "course:1_2_3", "course:1_2_3_x_5", "course:1_2_3_4_5_6", "course:1_2_3_4_5\n"]
+    "text",
+    [
+        *OTHER_SHAPES,
+        *ODD_SHAPES,
+        "course:1_2_3",
+        "course:1_2_3_x_5",
+        "course:1_2_3_4_5_6",
+        "course:1_2_3_4_5\n",
+    ],
 )
 def test_resource_grade_id__other_shapes(text: str) -> None:
     """An id of another shape is undecodable, not wrong."""
@@ -206,7 +259,9 @@ def test_enrollment_id__round_trip(lo_type: str, lo: str, instance: str, user: s
 
 
 @given(LETTERS, st.tuples(DIGITS, DIGITS, DIGITS, DIGITS), st.integers(0, 10**18 - 1))
-def test_resource_grade_id__round_trip(lo_type: str, ids: tuple[str, str, str, str], version: int) -> None:
+def test_resource_grade_id__round_trip(
+    lo_type: str, ids: tuple[str, str, str, str], version: int
+) -> None:
     """What is taken apart can be put together again without loss."""
     lo, instance, module, user = ids
 
@@ -233,20 +288,40 @@ def test_read_enrollments__undecodable_id() -> None:
     (enrollment,) = read_enrollments(page_of({"id": "e-77", "relationships": relationships}))
 
     grades = [{"id": "a-grade", "module_id": None, "module_version": None}]
-    ids = {"id": "e-77", "user_id": "3", "lo_id": "course:1", "lo_type": "course", "lo_instance_id": "course:1_2"}
+    ids = {
+        "id": "e-77",
+        "user_id": "3",
+        "lo_id": "course:1",
+        "lo_type": "course",
+        "lo_instance_id": "course:1_2",
+    }
     assert enrollment.as_dict() == {**ids, **NOTHING, "resource_grades": grades}
     assert enrollment.is_decoded is False
 
 
 @pytest.mark.parametrize(
     ("enrollment_id", "lo_id", "lo_type"),
-    [("e-77", None, None), ("jobAid:other", None, "jobAid"), ("7:other", None, None), (":other", None, None), ("é:other", None, None)],
+    [
+        ("e-77", None, None),
+        ("jobAid:other", None, "jobAid"),
+        ("7:other", None, None),
+        (":other", None, None),
+        ("é:other", None, None),
+    ],
 )
-def test_read_enrollments__undecodable_without_relationships(enrollment_id: str, lo_id: str | None, lo_type: str | None) -> None:
+def test_read_enrollments__undecodable_without_relationships(
+    enrollment_id: str, lo_id: str | None, lo_type: str | None
+) -> None:
     """What neither id nor relationships tell is null; the learner is the one who was asked for."""
     (enrollment,) = read_enrollments(page_of({"id": enrollment_id}))
 
-    ids = {"id": enrollment_id, "user_id": "3", "lo_id": lo_id, "lo_type": lo_type, "lo_instance_id": None}
+    ids = {
+        "id": enrollment_id,
+        "user_id": "3",
+        "lo_id": lo_id,
+        "lo_type": lo_type,
+        "lo_instance_id": None,
+    }
     assert enrollment.as_dict() == {**ids, **NOTHING}
 
 
@@ -257,21 +332,38 @@ def test_read_enrollments__undecodable_without_relationships(enrollment_id: str,
         {},
         {"learner": {}, "learningObject": {}, "loInstance": {}, "loResourceGrades": {}},
         {"learner": None, "learningObject": None, "loInstance": None, "loResourceGrades": None},
-        {name: {"data": None} for name in ("learner", "learningObject", "loInstance", "loResourceGrades")},
+        {
+            name: {"data": None}
+            for name in ("learner", "learningObject", "loInstance", "loResourceGrades")
+        },
         {"loResourceGrades": {"data": []}},
     ],
 )
 def test_read_enrollments__no_relationships(relationships: dict[str, Any] | None) -> None:
     """Relationships that are absent, null or empty leave the id's own parts, and no grades."""
-    (enrollment,) = read_enrollments(page_of({"id": "course:1_2_3", "relationships": relationships, "attributes": None}))
+    (enrollment,) = read_enrollments(
+        page_of({"id": "course:1_2_3", "relationships": relationships, "attributes": None})
+    )
 
-    ids = {"id": "course:1_2_3", "user_id": "3", "lo_id": "course:1", "lo_type": "course", "lo_instance_id": "course:1_2"}
+    ids = {
+        "id": "course:1_2_3",
+        "user_id": "3",
+        "lo_id": "course:1",
+        "lo_type": "course",
+        "lo_instance_id": "course:1_2",
+    }
     assert enrollment.as_dict() == {**ids, **NOTHING}
 
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("learner", "4"), ("learningObject", "course:9"), ("learningObject", "jobAid:1"), ("loInstance", "course:1_9"), ("loInstance", "x\n")],
+    [
+        ("learner", "4"),
+        ("learningObject", "course:9"),
+        ("learningObject", "jobAid:1"),
+        ("loInstance", "course:1_9"),
+        ("loInstance", "x\n"),
+    ],
 )
 def test_read_enrollments__contradiction(name: str, other: str) -> None:
     """An id that its relationships contradict is refused: which of the two is right cannot be known."""
@@ -280,23 +372,43 @@ def test_read_enrollments__contradiction(name: str, other: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         read_enrollments(page)
 
-    assert caught.value.message == f'ALM\'s enrollment "course:1_2_3" contradicts its relationship {name}, which is {json.dumps(other)}.'
-    assert (caught.value.hint, caught.value.http_status, caught.value.request_id) == (REPORT, 200, "trace")
+    assert (
+        caught.value.message
+        == f'ALM\'s enrollment "course:1_2_3" contradicts its relationship {name}, which is {json.dumps(other)}.'
+    )
+    assert (caught.value.hint, caught.value.http_status, caught.value.request_id) == (
+        REPORT,
+        200,
+        "trace",
+    )
 
 
 @pytest.mark.parametrize(
     ("enrollment_id", "relationships"),
-    [("course:1_2_4", {}), ("course:1_2_4", {"learner": to("user", "4")}), ("e-77", {"learner": to("user", "4")})],
+    [
+        ("course:1_2_4", {}),
+        ("course:1_2_4", {"learner": to("user", "4")}),
+        ("e-77", {"learner": to("user", "4")}),
+    ],
 )
-def test_read_enrollments__another_learner(enrollment_id: str, relationships: dict[str, Any]) -> None:
+def test_read_enrollments__another_learner(
+    enrollment_id: str, relationships: dict[str, Any]
+) -> None:
     """Another learner's enrollment is refused, whether the id tells or the relationship."""
     page = page_of({"id": "course:1_2_3"}, {"id": enrollment_id, "relationships": relationships})
 
     with pytest.raises(ProtocolError) as caught:
         read_enrollments(page)
 
-    assert caught.value.message == f'ALM answered for user 3 with another learner\'s enrollment, "{enrollment_id}".'
-    assert (caught.value.hint, caught.value.http_status, caught.value.request_id) == (REPORT, 200, "trace")
+    assert (
+        caught.value.message
+        == f'ALM answered for user 3 with another learner\'s enrollment, "{enrollment_id}".'
+    )
+    assert (caught.value.hint, caught.value.http_status, caught.value.request_id) == (
+        REPORT,
+        200,
+        "trace",
+    )
 
 
 def test_read_enrollments__leading_zeros() -> None:
@@ -306,7 +418,13 @@ def test_read_enrollments__leading_zeros() -> None:
     assert enrollment.user_id == "3"
 
 
-GRADES = {"loResourceGrades": {"data": [{"id": f"course:1_2_{n}_1_3", "type": "learningObjectResourceGrade"} for n in (7, 8)]}}
+GRADES = {
+    "loResourceGrades": {
+        "data": [
+            {"id": f"course:1_2_{n}_1_3", "type": "learningObjectResourceGrade"} for n in (7, 8)
+        ]
+    }
+}
 GRADE_7: dict[str, Any] = {
     "id": "course:1_2_7_1_3",
     "type": "learningObjectResourceGrade",
@@ -330,7 +448,10 @@ def test_read_enrollments__grades_without_include() -> None:
 
     (enrollment,) = read_enrollments(page)
 
-    assert enrollment.resource_grades == (ResourceGrade("course:1_2_7_1_3", "7", 1), ResourceGrade("course:1_2_8_1_3", "8", 1))
+    assert enrollment.resource_grades == (
+        ResourceGrade("course:1_2_7_1_3", "7", 1),
+        ResourceGrade("course:1_2_8_1_3", "8", 1),
+    )
     assert "included" not in enrollment.as_dict()
 
 
@@ -350,7 +471,10 @@ def test_read_enrollments__grades_with_include() -> None:
 
 def test_enrollment__as_dict_of_included_grade() -> None:
     """An included grade's attributes stand in the document by these names."""
-    page = page_of({"id": "course:1_2_3", "relationships": {"loResourceGrades": to_many(GRADE_7)}}, included=[GRADE_7])
+    page = page_of(
+        {"id": "course:1_2_3", "relationships": {"loResourceGrades": to_many(GRADE_7)}},
+        included=[GRADE_7],
+    )
 
     (enrollment,) = read_enrollments(page, ["loResourceGrades"])
 
@@ -377,12 +501,22 @@ COURSE: dict[str, Any] = {
     "type": "learningObject",
     "attributes": {"loType": "course"},
     "relationships": {
-        "skills": {"data": [{"id": "s1", "type": "skill"}, {"id": "s2", "type": "skill"}, {"id": "gone", "type": "skill"}]},
+        "skills": {
+            "data": [
+                {"id": "s1", "type": "skill"},
+                {"id": "s2", "type": "skill"},
+                {"id": "gone", "type": "skill"},
+            ]
+        },
         "authors": {"data": []},
         "parent": {"data": None},
     },
 }
-SKILL_1: dict[str, Any] = {"id": "s1", "type": "skill", "relationships": {"level": to("level", "l1")}}
+SKILL_1: dict[str, Any] = {
+    "id": "s1",
+    "type": "skill",
+    "relationships": {"level": to("level", "l1")},
+}
 SKILL_2: dict[str, Any] = {"id": "s2", "type": "skill"}
 LEVEL: dict[str, Any] = {"id": "l1", "type": "level"}
 
@@ -404,8 +538,15 @@ LEVEL: dict[str, Any] = {"id": "l1", "type": "level"}
 )
 def test_read_enrollments__include_path(path: str, found: object) -> None:
     """A path leads to a resource, to a list of them, or to null where ALM sent none."""
-    relationships = {"learningObject": to("learningObject", "course:1"), "loInstance": to("learningObjectInstance", "course:1_2"), **GRADES}
-    page = page_of({"id": "course:1_2_3", "relationships": relationships}, included=[COURSE, SKILL_1, SKILL_2, LEVEL])
+    relationships = {
+        "learningObject": to("learningObject", "course:1"),
+        "loInstance": to("learningObjectInstance", "course:1_2"),
+        **GRADES,
+    }
+    page = page_of(
+        {"id": "course:1_2_3", "relationships": relationships},
+        included=[COURSE, SKILL_1, SKILL_2, LEVEL],
+    )
 
     (enrollment,) = read_enrollments(page, [path])
 
@@ -414,7 +555,10 @@ def test_read_enrollments__include_path(path: str, found: object) -> None:
 
 def test_read_enrollments__several_paths() -> None:
     """Each path that was asked for is answered under its own name; the grades are answered in the grades."""
-    page = page_of({"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}}, included=[{"id": "3", "type": "user"}])
+    page = page_of(
+        {"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}},
+        included=[{"id": "3", "type": "user"}],
+    )
 
     (enrollment,) = read_enrollments(page, ["learner", "loResourceGrades", "learnerBadge"])
 
@@ -423,7 +567,10 @@ def test_read_enrollments__several_paths() -> None:
 
 def test_read_enrollments__same_id_of_another_type() -> None:
     """Included resources are told apart by type and id together."""
-    page = page_of({"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}}, included=[{"id": "3", "type": "badge"}])
+    page = page_of(
+        {"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}},
+        included=[{"id": "3", "type": "badge"}],
+    )
 
     (enrollment,) = read_enrollments(page, ["learner"])
 

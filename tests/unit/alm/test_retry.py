@@ -8,42 +8,60 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.retry import MAX_ATTEMPTS, Attempt, GiveUp, Wait, decide, out_of_time, parse_retry_after
+from connector.alm.retry import (
+    MAX_ATTEMPTS,
+    Attempt,
+    GiveUp,
+    Wait,
+    decide,
+    out_of_time,
+    parse_retry_after,
+)
 from connector.errors import (
+    AuthenticationError,
     ConnectorError,
-    DefectError,
+    InternalError,
     InterruptedRun,
-    OutOfScopeError,
     OutputError,
     PartialError,
+    PermissionDeniedError,
     ProtocolError,
-    RefusedError,
     TemporaryError,
-    UnknownUserError,
     UnreachableError,
     UntrustedHostError,
     UsageError,
+    UserNotFoundError,
     error_as_dict,
 )
 
 NOW = datetime(2024, 6, 9, 13, 5, 9, tzinfo=UTC)
 HOPELESS = (
-    DefectError,
-    OutOfScopeError,
+    InternalError,
+    PermissionDeniedError,
     OutputError,
     PartialError,
     ProtocolError,
-    RefusedError,
-    UnknownUserError,
+    AuthenticationError,
+    UserNotFoundError,
     UntrustedHostError,
     UsageError,
 )
 PASSING = (TemporaryError, UnreachableError)
 
 
-def failure(kind: type[ConnectorError] = TemporaryError, status: int | None = 503, retry_after: str | None = None) -> ConnectorError:
+def failure(
+    kind: type[ConnectorError] = TemporaryError,
+    status: int | None = 503,
+    retry_after: str | None = None,
+) -> ConnectorError:
     """Return an error as the layers below raise it."""
-    return kind("ALM failed (503).", hint="Run again.", http_status=status, request_id="trace", retry_after=retry_after)
+    return kind(
+        "ALM failed (503).",
+        hint="Run again.",
+        http_status=status,
+        request_id="trace",
+        retry_after=retry_after,
+    )
 
 
 def kinds_of(kind: type[ConnectorError]) -> set[type[ConnectorError]]:
@@ -96,28 +114,45 @@ def test_decide__fifth_attempt(kind: type[ConnectorError]) -> None:
     }
 
 
-@pytest.mark.parametrize(("number", "seconds"), [(4, 8.0), (5, 16.0), (6, 30.0), (50, 30.0), (10_000, 30.0)])
+@pytest.mark.parametrize(
+    ("number", "seconds"), [(4, 8.0), (5, 16.0), (6, 30.0), (50, 30.0), (10_000, 30.0)]
+)
 def test_decide__quota_is_unbounded_by_count(number: int, seconds: float) -> None:
     """A used-up quota is waited for however often it takes, never longer than 30 s where no time is named."""
-    assert decide(Attempt(number, failure(status=429), 1.0), now=NOW, seconds_left=600) == Wait(seconds)
+    assert decide(Attempt(number, failure(status=429), 1.0), now=NOW, seconds_left=600) == Wait(
+        seconds
+    )
 
 
 @pytest.mark.parametrize(
     ("retry_after", "jitter", "seconds"),
-    [("10.752", 0, 10.752), ("10.752", 1, 11.752), ("0.42", 0, 0.42), ("0.42", 1, 0.512), ("3", 0.5, 3.175), ("0", 1, 0.05)],
+    [
+        ("10.752", 0, 10.752),
+        ("10.752", 1, 11.752),
+        ("0.42", 0, 0.42),
+        ("0.42", 1, 0.512),
+        ("3", 0.5, 3.175),
+        ("0", 1, 0.05),
+    ],
 )
 def test_decide__retry_after(retry_after: str, jitter: float, seconds: float) -> None:
     """The time that ALM names is kept, with a little more, so that those refused together do not come back together."""
-    verdict = decide(Attempt(1, failure(status=429, retry_after=retry_after), jitter), now=NOW, seconds_left=600)
+    verdict = decide(
+        Attempt(1, failure(status=429, retry_after=retry_after), jitter), now=NOW, seconds_left=600
+    )
 
     assert isinstance(verdict, Wait)
     assert verdict.seconds == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("retry_after", ["soon", "nan", "-1", "", "86401", "Sun, 09 Jun 2024 13:05:08 GMT"])
+@pytest.mark.parametrize(
+    "retry_after", ["soon", "nan", "-1", "", "86401", "Sun, 09 Jun 2024 13:05:08 GMT"]
+)
 def test_decide__unusable_retry_after(retry_after: str) -> None:
     """A header that tells nothing usable leaves the backoff in its place."""
-    assert decide(Attempt(2, failure(retry_after=retry_after), 0.5), now=NOW, seconds_left=600) == Wait(1.0)
+    assert decide(
+        Attempt(2, failure(retry_after=retry_after), 0.5), now=NOW, seconds_left=600
+    ) == Wait(1.0)
 
 
 def test_decide__retry_after_of_503() -> None:
@@ -127,7 +162,9 @@ def test_decide__retry_after_of_503() -> None:
 
 def test_decide__wait_past_deadline() -> None:
     """A wait that would cross the deadline is not begun: the error says when to come again."""
-    verdict = decide(Attempt(1, failure(status=429, retry_after="10.752"), 0), now=NOW, seconds_left=10)
+    verdict = decide(
+        Attempt(1, failure(status=429, retry_after="10.752"), 0), now=NOW, seconds_left=10
+    )
 
     assert isinstance(verdict, GiveUp)
     assert error_as_dict(verdict.error) == {
@@ -140,10 +177,15 @@ def test_decide__wait_past_deadline() -> None:
     }
 
 
-@pytest.mark.parametrize(("seconds_left", "verdict"), [(7.001, Wait), (7.0, GiveUp), (0.0, GiveUp), (-1.0, GiveUp)])
+@pytest.mark.parametrize(
+    ("seconds_left", "verdict"), [(7.001, Wait), (7.0, GiveUp), (0.0, GiveUp), (-1.0, GiveUp)]
+)
 def test_decide__deadline_itself(seconds_left: float, verdict: type) -> None:
     """A wait that ends at the deadline or after it leaves no time to ask; one before it does."""
-    assert type(decide(Attempt(1, failure(retry_after="7"), 0), now=NOW, seconds_left=seconds_left)) is verdict
+    assert (
+        type(decide(Attempt(1, failure(retry_after="7"), 0), now=NOW, seconds_left=seconds_left))
+        is verdict
+    )
 
 
 def test_decide__no_wait_but_no_time() -> None:
@@ -158,10 +200,14 @@ def test_decide__already_out_of_time() -> None:
     assert decide(Attempt(1, error, 0.5), now=NOW, seconds_left=10) == GiveUp(error)
 
 
-@given(st.integers(1, 4), st.floats(0, 1), st.floats(0, 3_600).map(lambda seconds: f"{seconds:.3f}"))
+@given(
+    st.integers(1, 4), st.floats(0, 1), st.floats(0, 3_600).map(lambda seconds: f"{seconds:.3f}")
+)
 def test_decide__named_wait_bounds(number: int, jitter: float, retry_after: str) -> None:
     """Never earlier than ALM says, and at most a second later."""
-    verdict = decide(Attempt(number, failure(retry_after=retry_after), jitter), now=NOW, seconds_left=10_000)
+    verdict = decide(
+        Attempt(number, failure(retry_after=retry_after), jitter), now=NOW, seconds_left=10_000
+    )
 
     assert isinstance(verdict, Wait)
     assert 0 <= verdict.seconds - float(retry_after) <= 1

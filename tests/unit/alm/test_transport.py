@@ -20,11 +20,18 @@ from urllib3.connection import HTTPSConnection
 from connector.alm.auth import TokenSource
 from connector.alm.client import Client
 from connector.alm.protocol import Query, first_request
-from connector.alm.quota import QuotaGate
+from connector.alm.rate_limit import RateLimiter
 from connector.alm.transport import translated
 from connector.clock import Deadline
-from connector.errors import ConnectorError, ProtocolError, TemporaryError, UnreachableError, UntrustedHostError, UsageError
-from connector.inputs import Credentials
+from connector.errors import (
+    ConnectorError,
+    ProtocolError,
+    TemporaryError,
+    UnreachableError,
+    UntrustedHostError,
+    UsageError,
+)
+from connector.settings import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,18 +46,43 @@ CANARY = "canary-7f3a9c"
 RUN_AGAIN = "Run again."
 LOOK_FOR_PROXY = "Run again; if it stays so, look for a proxy between here and ALM."
 CHECK_NETWORK = "Check base_url, the network and its proxies."
-BROKE = (TemporaryError, 75, "The connection with alm.example broke, asked for user 5.", LOOK_FOR_PROXY)
+BROKE = (
+    TemporaryError,
+    75,
+    "The connection with alm.example broke, asked for user 5.",
+    LOOK_FOR_PROXY,
+)
 STOPPED = (TemporaryError, 75, "alm.example stopped answering, asked for user 5.", RUN_AGAIN)
-UNREACHED = (UnreachableError, 69, "alm.example cannot be reached, asked for user 5.", CHECK_NETWORK)
-TOO_SLOW = (UnreachableError, 69, "alm.example does not accept a connection in time, asked for user 5.", CHECK_NETWORK)
-NO_ADDRESS = (UnreachableError, 69, "alm.example is no address, asked for user 5.", "Check base_url.")
+UNREACHED = (
+    UnreachableError,
+    69,
+    "alm.example cannot be reached, asked for user 5.",
+    CHECK_NETWORK,
+)
+TOO_SLOW = (
+    UnreachableError,
+    69,
+    "alm.example does not accept a connection in time, asked for user 5.",
+    CHECK_NETWORK,
+)
+NO_ADDRESS = (
+    UnreachableError,
+    69,
+    "alm.example is no address, asked for user 5.",
+    "Check base_url.",
+)
 NO_PROXY = (
     UnreachableError,
     69,
     "The proxy in front of alm.example does not answer as one, asked for user 5.",
     "Check HTTPS_PROXY and NO_PROXY.",
 )
-GARBLED = (TemporaryError, 75, "alm.example sent a body whose compression is broken, asked for user 5.", LOOK_FOR_PROXY)
+GARBLED = (
+    TemporaryError,
+    75,
+    "alm.example sent a body whose compression is broken, asked for user 5.",
+    LOOK_FOR_PROXY,
+)
 
 
 def exhausted(reason: Exception) -> of_urllib3.MaxRetryError:
@@ -68,7 +100,9 @@ def facts(error: ConnectorError) -> tuple[object, ...]:
     return type(error), error.code, error.message, error.hint
 
 
-UNVERIFIED = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+UNVERIFIED = ssl.SSLCertVerificationError(
+    1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
+)
 UNTRUSTED = (
     UntrustedHostError,
     69,
@@ -92,46 +126,125 @@ LONG_LINE = (
 @pytest.mark.parametrize(
     ("error", "meaning"),
     [
-        pytest.param(of_requests.SSLError(exhausted(of_urllib3.SSLError(UNVERIFIED))), UNTRUSTED, id="certificate"),
+        pytest.param(
+            of_requests.SSLError(exhausted(of_urllib3.SSLError(UNVERIFIED))),
+            UNTRUSTED,
+            id="certificate",
+        ),
         pytest.param(UNVERIFIED, UNTRUSTED, id="certificate, bare"),
         pytest.param(
-            of_requests.ConnectionError(exhausted(of_urllib3.NameResolutionError(HOST, CONNECTION, socket.gaierror(-2, "not known")))),
+            of_requests.ConnectionError(
+                exhausted(
+                    of_urllib3.NameResolutionError(
+                        HOST, CONNECTION, socket.gaierror(-2, "not known")
+                    )
+                )
+            ),
             UNRESOLVED,
             id="name",
         ),
-        pytest.param(of_requests.ConnectionError(exhausted(of_urllib3.NewConnectionError(CONNECTION, "refused"))), UNREACHED, id="port"),
         pytest.param(
-            of_requests.ConnectTimeout(exhausted(of_urllib3.ConnectTimeoutError(CONNECTION, "timed out"))), TOO_SLOW, id="connect timeout"
+            of_requests.ConnectionError(
+                exhausted(of_urllib3.NewConnectionError(CONNECTION, "refused"))
+            ),
+            UNREACHED,
+            id="port",
         ),
-        pytest.param(of_requests.ReadTimeout(of_urllib3.ReadTimeoutError(POOL, URL, "Read timed out.")), STOPPED, id="headers' timeout"),
-        pytest.param(of_urllib3.ReadTimeoutError(POOL, URL, "Read timed out."), STOPPED, id="body's timeout"),
         pytest.param(
-            of_requests.ConnectionError(of_urllib3.ReadTimeoutError(POOL, URL, "Read timed out.")), STOPPED, id="body's, by requests"
+            of_requests.ConnectTimeout(
+                exhausted(of_urllib3.ConnectTimeoutError(CONNECTION, "timed out"))
+            ),
+            TOO_SLOW,
+            id="connect timeout",
         ),
-        pytest.param(aborted(http.client.RemoteDisconnected("closed without response")), BROKE, id="disconnected"),
-        pytest.param(aborted(ConnectionResetError(errno.ECONNRESET, "reset by peer")), BROKE, id="reset"),
+        pytest.param(
+            of_requests.ReadTimeout(of_urllib3.ReadTimeoutError(POOL, URL, "Read timed out.")),
+            STOPPED,
+            id="headers' timeout",
+        ),
+        pytest.param(
+            of_urllib3.ReadTimeoutError(POOL, URL, "Read timed out."), STOPPED, id="body's timeout"
+        ),
+        pytest.param(
+            of_requests.ConnectionError(of_urllib3.ReadTimeoutError(POOL, URL, "Read timed out.")),
+            STOPPED,
+            id="body's, by requests",
+        ),
+        pytest.param(
+            aborted(http.client.RemoteDisconnected("closed without response")),
+            BROKE,
+            id="disconnected",
+        ),
+        pytest.param(
+            aborted(ConnectionResetError(errno.ECONNRESET, "reset by peer")), BROKE, id="reset"
+        ),
         pytest.param(aborted(BrokenPipeError(errno.EPIPE, "Broken pipe")), BROKE, id="pipe"),
         pytest.param(aborted(http.client.BadStatusLine("garbage")), BROKE, id="status line"),
-        pytest.param(aborted(http.client.HTTPException("got more than 100 headers")), BROKE, id="too many headers"),
+        pytest.param(
+            aborted(http.client.HTTPException("got more than 100 headers")),
+            BROKE,
+            id="too many headers",
+        ),
         pytest.param(aborted(http.client.LineTooLong("header line")), LONG_LINE, id="long header"),
         pytest.param(of_urllib3.IncompleteRead(5, 5), BROKE, id="cut body"),
         pytest.param(
-            of_urllib3.ProtocolError("Connection broken: IncompleteRead", http.client.IncompleteRead(b"", 5)), BROKE, id="cut chunk"
+            of_urllib3.ProtocolError(
+                "Connection broken: IncompleteRead", http.client.IncompleteRead(b"", 5)
+            ),
+            BROKE,
+            id="cut chunk",
         ),
-        pytest.param(of_requests.ChunkedEncodingError(of_urllib3.ProtocolError("Connection broken")), BROKE, id="cut, by requests"),
-        pytest.param(of_urllib3.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")), BROKE, id="TLS ends"),
         pytest.param(
-            of_requests.SSLError(exhausted(of_urllib3.SSLError(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]")))), BROKE, id="no TLS"
+            of_requests.ChunkedEncodingError(of_urllib3.ProtocolError("Connection broken")),
+            BROKE,
+            id="cut, by requests",
+        ),
+        pytest.param(
+            of_urllib3.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")),
+            BROKE,
+            id="TLS ends",
+        ),
+        pytest.param(
+            of_requests.SSLError(
+                exhausted(of_urllib3.SSLError(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]")))
+            ),
+            BROKE,
+            id="no TLS",
         ),
         pytest.param(of_urllib3.DecodeError("failed to decode it."), GARBLED, id="gzip"),
-        pytest.param(of_requests.ContentDecodingError(of_urllib3.DecodeError("failed")), GARBLED, id="gzip, by requests"),
-        pytest.param(of_requests.InvalidHeader(of_urllib3.InvalidHeader("Content-Length contained multiple values")), BROKE, id="length"),
-        pytest.param(of_requests.InvalidURL("Invalid URL 'https://': No host supplied"), NO_ADDRESS, id="no host"),
-        pytest.param(of_requests.InvalidURL(of_urllib3.LocationParseError("[::1")), NO_ADDRESS, id="no URL"),
-        pytest.param(of_urllib3.LocationParseError("'a..b', label empty or too long"), NO_ADDRESS, id="no host name"),
+        pytest.param(
+            of_requests.ContentDecodingError(of_urllib3.DecodeError("failed")),
+            GARBLED,
+            id="gzip, by requests",
+        ),
+        pytest.param(
+            of_requests.InvalidHeader(
+                of_urllib3.InvalidHeader("Content-Length contained multiple values")
+            ),
+            BROKE,
+            id="length",
+        ),
+        pytest.param(
+            of_requests.InvalidURL("Invalid URL 'https://': No host supplied"),
+            NO_ADDRESS,
+            id="no host",
+        ),
+        pytest.param(
+            of_requests.InvalidURL(of_urllib3.LocationParseError("[::1")), NO_ADDRESS, id="no URL"
+        ),
+        pytest.param(
+            of_urllib3.LocationParseError("'a..b', label empty or too long"),
+            NO_ADDRESS,
+            id="no host name",
+        ),
         pytest.param(
             of_requests.ProxyError(
-                exhausted(of_urllib3.ProxyError("Unable to connect to proxy", of_urllib3.NewConnectionError(CONNECTION, "refused")))
+                exhausted(
+                    of_urllib3.ProxyError(
+                        "Unable to connect to proxy",
+                        of_urllib3.NewConnectionError(CONNECTION, "refused"),
+                    )
+                )
             ),
             NO_PROXY,
             id="proxy's port",
@@ -152,7 +265,9 @@ def test_translated__meaning(error: Exception, meaning: tuple[object, ...]) -> N
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required"])
 def test_translated__proxy_refuses_tunnel(status: str) -> None:
     """A proxy that refuses the way does answer as one: asking it again would not mend it."""
-    refusal = of_urllib3.ProxyError("Unable to connect to proxy", OSError(f"Tunnel connection failed: {status}"))
+    refusal = of_urllib3.ProxyError(
+        "Unable to connect to proxy", OSError(f"Tunnel connection failed: {status}")
+    )
 
     with pytest.raises(ConnectorError) as caught, translated("user 5", HOST):
         raise of_requests.ProxyError(exhausted(refusal))
@@ -167,7 +282,9 @@ def test_translated__proxy_refuses_tunnel(status: str) -> None:
 
 def test_translated__proxy_out_of_order() -> None:
     """A proxy that fails with a status of its own may be mended by asking again."""
-    failure = of_urllib3.ProxyError("Unable to connect to proxy", OSError("Tunnel connection failed: 503 Service Unavailable"))
+    failure = of_urllib3.ProxyError(
+        "Unable to connect to proxy", OSError("Tunnel connection failed: 503 Service Unavailable")
+    )
 
     with pytest.raises(ConnectorError) as caught, translated("user 5", HOST):
         raise of_requests.ProxyError(exhausted(failure))
@@ -191,7 +308,9 @@ def test_translated__authorities_missing() -> None:
 def test_translated__malformed_proxy() -> None:
     """A malformed HTTPS_PROXY is not blamed on base_url."""
     with pytest.raises(ConnectorError) as caught, translated("user 5", HOST):
-        raise of_requests.InvalidProxyURL("Please check proxy URL. It is malformed and could be missing the host.")
+        raise of_requests.InvalidProxyURL(
+            "Please check proxy URL. It is malformed and could be missing the host."
+        )
 
     assert facts(caught.value) == (
         UnreachableError,
@@ -207,7 +326,10 @@ def kinds_of(kind: type[BaseException]) -> set[type[BaseException]]:
 
 
 FOREIGN = sorted(
-    kinds_of(of_requests.RequestException) | kinds_of(of_urllib3.HTTPError) | kinds_of(http.client.HTTPException) | kinds_of(ssl.SSLError),
+    kinds_of(of_requests.RequestException)
+    | kinds_of(of_urllib3.HTTPError)
+    | kinds_of(http.client.HTTPException)
+    | kinds_of(ssl.SSLError),
     key=lambda kind: (kind.__module__, kind.__qualname__),
 )
 
@@ -222,7 +344,9 @@ def test_translated__every_foreign_class(kind: type[BaseException]) -> None:
     assert caught.value.message.endswith(", asked for user 5.")
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), ValueError("x"), KeyboardInterrupt(), ProtocolError("a", hint="b")])
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), ValueError("x"), KeyboardInterrupt(), ProtocolError("a", hint="b")]
+)
 def test_translated__passes_the_rest(error: BaseException) -> None:
     """Defects, signals and errors of the tree pass as they are."""
     with pytest.raises(type(error)) as caught, translated("user 5", HOST):
@@ -260,7 +384,11 @@ def exposed_by(error: BaseException) -> str:
     """Return all that a traceback with its locals shows, and what the exceptions hold on to."""
     frames = "".join(TracebackException.from_exception(error, capture_locals=True).format())
     held = [f"{vars(one)} {one.args}" for one in chain_of(error)]
-    headers = [str(getattr(request, "headers", "")) for one in chain_of(error) for request in (getattr(one, "request", None),)]
+    headers = [
+        str(getattr(request, "headers", ""))
+        for one in chain_of(error)
+        for request in (getattr(one, "request", None),)
+    ]
     return "\n".join([frames, *held, *headers])
 
 
@@ -277,7 +405,9 @@ TRIPLE = Credentials(None, SecretStr("an-id"), SecretStr(f"{CANARY}-s"), SecretS
         OSError(errno.ENETDOWN, "Network is down"),
     ],
 )
-def test_fetch__failure_holds_no_token(open_client: Callable[..., Client], error: Exception) -> None:
+def test_fetch__failure_holds_no_token(
+    open_client: Callable[..., Client], error: Exception
+) -> None:
     """After a failed connection neither a frame nor an exception of the chain holds the token."""
     client = open_client(*[error] * 5, credentials=Credentials(SecretStr(CANARY)))
 
@@ -289,8 +419,12 @@ def test_fetch__failure_holds_no_token(open_client: Callable[..., Client], error
 
 def test_fetch__failure_with_request_holds_no_token(open_client: Callable[..., Client]) -> None:
     """The request that requests hangs onto its exceptions, headers and all, is let go."""
-    prepared = requests.Request("GET", "https://alm.example", headers={"Authorization": f"oauth {CANARY}"}).prepare()
-    client = open_client(*[of_requests.ReadTimeout(request=prepared)] * 5, credentials=Credentials(SecretStr(CANARY)))
+    prepared = requests.Request(
+        "GET", "https://alm.example", headers={"Authorization": f"oauth {CANARY}"}
+    ).prepare()
+    client = open_client(
+        *[of_requests.ReadTimeout(request=prepared)] * 5, credentials=Credentials(SecretStr(CANARY))
+    )
 
     with pytest.raises(ConnectorError) as caught:
         client.fetch(FIRST)
@@ -299,14 +433,23 @@ def test_fetch__failure_with_request_holds_no_token(open_client: Callable[..., C
 
 
 @pytest.mark.parametrize(
-    "credentials", [Credentials(SecretStr(CANARY)), TRIPLE, Credentials(SecretStr(CANARY), *(SecretStr(CANARY) for _ in range(3)))]
+    "credentials",
+    [
+        Credentials(SecretStr(CANARY)),
+        TRIPLE,
+        Credentials(SecretStr(CANARY), *(SecretStr(CANARY) for _ in range(3))),
+    ],
 )
-def test_fetch__closed_port_holds_no_token(clock: Clock, redactor: Redactor, credentials: Credentials) -> None:
+def test_fetch__closed_port_holds_no_token(
+    clock: Clock, redactor: Redactor, credentials: Credentials
+) -> None:
     """The same against a real port where nobody listens, for a page and for a refresh."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         base_url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    client = Client(base_url, TokenSource(credentials, redactor), QuotaGate(), Deadline(clock, 600))
+    client = Client(
+        base_url, TokenSource(credentials, redactor), RateLimiter(), Deadline(clock, 600)
+    )
 
     with pytest.raises(UnreachableError) as caught:
         client.fetch(first_request(base_url, "5", Query(("course",), "dateEnrolled", None, (), 10)))
@@ -316,7 +459,9 @@ def test_fetch__closed_port_holds_no_token(clock: Clock, redactor: Redactor, cre
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 500])
-def test_fetch__error_answer_holds_no_token(open_client: Callable[..., Client], status: int) -> None:
+def test_fetch__error_answer_holds_no_token(
+    open_client: Callable[..., Client], status: int
+) -> None:
     """Nor after an answer that is an error."""
     client = open_client(*[(status, {}, b"{}")] * 5, credentials=Credentials(SecretStr(CANARY)))
 
@@ -328,7 +473,10 @@ def test_fetch__error_answer_holds_no_token(open_client: Callable[..., Client], 
 
 # By name: as a test's own argument an answer would stand in the traceback itself.
 REFRESHES = {
-    "token with a space": (200, f'{{"access_token":"{CANARY} x","refresh_token":"{CANARY}"}}'.encode()),
+    "token with a space": (
+        200,
+        f'{{"access_token":"{CANARY} x","refresh_token":"{CANARY}"}}'.encode(),
+    ),
     "cut": (200, f'{{"access_token":"{CANARY}"'.encode()),
     "refused": (400, f'{{"refresh_token":"{CANARY}"}}'.encode()),
     "busy": (503, f'{{"refresh_token":"{CANARY}"}}'.encode()),
@@ -336,7 +484,9 @@ REFRESHES = {
 
 
 @pytest.mark.parametrize("name", REFRESHES)
-def test_fetch__refresh_answer_holds_no_token(open_client: Callable[..., Client], name: str) -> None:
+def test_fetch__refresh_answer_holds_no_token(
+    open_client: Callable[..., Client], name: str
+) -> None:
     """Nor after a refresh whose answer holds a token but cannot be used."""
     client = open_client(*[(REFRESHES[name][0], {}, REFRESHES[name][1])] * 5, credentials=TRIPLE)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from connector.channels import Handover
+from connector.channels import RunOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,46 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
 
 HOSTILE = (
-    *("::error::x", "  ::set-output name=complete::true", "\n::stop-commands::x", "a ##[add-mask]complete", "###[add-mask]a"),
-    *("##vso[task.setvariable variable=complete]true", "\r##[endgroup]", "\r\n", "%0A::error::x", "%250A", "%AZP250A", "\u2028::error::x"),
-    *("\ud800", "\udcff", "\0", "\x1b[31mred", "x" * 5_000, "\nEOF\nerror=x\n", "error<<", "]", ";", "😀", "\u034f", "\u200b"),
-    *("|a|", "\\|", "<script>alert(1)</script>", "[a](http://b.cd)", "![a](//b.cd/e.png)", "<img src=//b.cd>", "https://b.cd", "www.b.cd"),
+    *(
+        "::error::x",
+        "  ::set-output name=complete::true",
+        "\n::stop-commands::x",
+        "a ##[add-mask]complete",
+        "###[add-mask]a",
+    ),
+    *(
+        "##vso[task.setvariable variable=complete]true",
+        "\r##[endgroup]",
+        "\r\n",
+        "%0A::error::x",
+        "%250A",
+        "%AZP250A",
+        "\u2028::error::x",
+    ),
+    *(
+        "\ud800",
+        "\udcff",
+        "\0",
+        "\x1b[31mred",
+        "x" * 5_000,
+        "\nEOF\nerror=x\n",
+        "error<<",
+        "]",
+        ";",
+        "😀",
+        "\u034f",
+        "\u200b",
+    ),
+    *(
+        "|a|",
+        "\\|",
+        "<script>alert(1)</script>",
+        "[a](http://b.cd)",
+        "![a](//b.cd/e.png)",
+        "<img src=//b.cd>",
+        "https://b.cd",
+        "www.b.cd",
+    ),
     *(
         "@someone",
         "a@b.cd",
@@ -38,9 +74,24 @@ HOSTILE = (
         "&lt;b&gt;",
         "&#64;a",
     ),
-    *("- a", "1. a", "***a***", "~~a~~", "</code>", "</details>", "$a$", "---", "| --- |", "\u00a0", "\x85", "_a_"),
+    *(
+        "- a",
+        "1. a",
+        "***a***",
+        "~~a~~",
+        "</code>",
+        "</details>",
+        "$a$",
+        "---",
+        "| --- |",
+        "\u00a0",
+        "\x85",
+        "_a_",
+    ),
 )
-hostile = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(), max_size=8), max_size=4).map("".join)
+hostile = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(), max_size=8), max_size=4).map(
+    "".join
+)
 
 NO_ERROR: dict[str, Any] = {"http_status": None, "request_id": None, "retry_at": None}
 
@@ -62,14 +113,23 @@ def document(**fields: Any) -> dict[str, Any]:
     }
 
 
-def handover(failed_with: ConnectorError | None = None, named_users: tuple[str, ...] = (), **fields: Any) -> Handover:
+def handover(
+    failed_with: ConnectorError | None = None, named_users: tuple[str, ...] = (), **fields: Any
+) -> RunOutputs:
     """Return what such a run hands on."""
-    return Handover(document(**fields), failed_with, named_users)
+    return RunOutputs(document(**fields), failed_with, named_users)
 
 
-def enrollment(enrollment_id: str = "course:1_2_3", state: str | None = "ENROLLED", **fields: Any) -> dict[str, Any]:
+def enrollment(
+    enrollment_id: str = "course:1_2_3", state: str | None = "ENROLLED", **fields: Any
+) -> dict[str, Any]:
     """Return what a document tells of an enrollment, as far as a summary reads it."""
-    known = {"lo_type": "course", "progress_percent": 0, "has_passed": False, "date_enrolled": "2023-06-29T11:34:50.000Z"}
+    known = {
+        "lo_type": "course",
+        "progress_percent": 0,
+        "has_passed": False,
+        "date_enrolled": "2023-06-29T11:34:50.000Z",
+    }
     return {"id": enrollment_id, "state": state, **known, **fields}
 
 
@@ -107,7 +167,11 @@ class Page(HTMLParser):
         # GitHub's Markdown links these wherever they are written out.
         self.links = re.findall(r"www\.|https?:|ftp:", markdown)
         self._open: list[str] = []
-        self.feed(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+        self.feed(
+            MarkdownIt("commonmark", {"html": True})
+            .enable(["table", "strikethrough"])
+            .render(markdown)
+        )
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -133,7 +197,9 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Keep a text."""
         # These GitHub looks for in each piece of text when Markdown has been read, in code for addresses alone.
-        self.links += re.findall(r"[\w.+-]@[\w-]" if "code" in self._open else r"@[\w-]|#\d|:[\w+-]+:", data)
+        self.links += re.findall(
+            r"[\w.+-]@[\w-]" if "code" in self._open else r"@[\w-]|#\d|:[\w+-]+:", data
+        )
         if self._open and {"td", "th"} & set(self._open):
             self.tables[-1][-1][-1] += data
         elif "li" in self._open:

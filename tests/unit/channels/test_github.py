@@ -14,9 +14,16 @@ from hypothesis import example, given, settings
 
 from connector.channels import Place
 from connector.channels.github import GitHub
-from connector.errors import TemporaryError, UnknownUserError
+from connector.errors import TemporaryError, UserNotFoundError
 from connector.text import one_line, to_json
-from tests.action.runner import LARGEST_SUMMARY, Command, job_outputs, parse_outputs, read_github, read_summary
+from tests.action.runner import (
+    LARGEST_SUMMARY,
+    Command,
+    job_outputs,
+    parse_outputs,
+    read_github,
+    read_summary,
+)
 from tests.unit.channels.made import Stderr, document, full_disk, handover, hostile
 
 TITLE = {"title": "alm-enrollments"}
@@ -33,7 +40,9 @@ OUTPUTS = {
     "output_file": "",
     "error": "",
 }
-UNKNOWN = UnknownUserError("ALM knows no user 4041.", hint="Look it up.", http_status=404, request_id="r-1")
+UNKNOWN = UserNotFoundError(
+    "ALM knows no user 4041.", hint="Look it up.", http_status=404, request_id="r-1"
+)
 PART = "GitHub drops job outputs like these, for they hold masked text. Ids end in the user id: keep user ids in variables, not in secrets."
 
 
@@ -62,7 +71,11 @@ def test_is_there__by_the_file_for_outputs(stderr: Stderr) -> None:
     """The channel is there where the file for outputs is named, whoever names it."""
     environs: list[dict[str, str]] = [{}, {"GITHUB_OUTPUT": ""}, {"GITHUB_OUTPUT": "x"}]
 
-    assert [GitHub.is_there(Place(environ, stderr.say)) for environ in environs] == [False, False, True]
+    assert [GitHub.is_there(Place(environ, stderr.say)) for environ in environs] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_write__whole_text(tmp_path: Path, stderr: Stderr) -> None:
@@ -70,7 +83,9 @@ def test_write__whole_text(tmp_path: Path, stderr: Stderr) -> None:
     channel(tmp_path, stderr).write(handover())
 
     text = (tmp_path / "output").read_text(encoding="utf-8")
-    assert re.sub("alm_[0-9a-f]{32}", "END", text) == "".join(f"{name}<<END\n{value}\nEND\n" for name, value in OUTPUTS.items())
+    assert re.sub("alm_[0-9a-f]{32}", "END", text) == "".join(
+        f"{name}<<END\n{value}\nEND\n" for name, value in OUTPUTS.items()
+    )
     assert len(set(re.findall("<<(.*)", text))) == len(OUTPUTS)
     assert stderr.text == ""
 
@@ -93,7 +108,12 @@ def test_write__no_value_knows_its_end(tmp_path: Path, stderr: Stderr) -> None:
 def test_write__hostile_values(date: str, name: str) -> None:
     """Whatever the values hold, the runner finds the same outputs, and neither file nor standard error has another command."""
     stderr = Stderr()
-    given = document(latest_date_enrolled=date, output_file=name, enrollment_ids=[date, name], completeness={"reasons": [date]})
+    given = document(
+        latest_date_enrolled=date,
+        output_file=name,
+        enrollment_ids=[date, name],
+        completeness={"reasons": [date]},
+    )
     with TemporaryDirectory() as folder:
         channel(Path(folder), stderr).write(handover(**given))
 
@@ -101,18 +121,25 @@ def test_write__hostile_values(date: str, name: str) -> None:
 
     assert list(outputs) == list(OUTPUTS)
     assert json.loads(outputs["enrollment_ids"]) == [date, name]
-    assert (outputs["latest_date_enrolled"], outputs["output_file"]) == (as_read(date), as_read(name))
+    assert (outputs["latest_date_enrolled"], outputs["output_file"]) == (
+        as_read(date),
+        as_read(name),
+    )
     assert stderr.text == ""
 
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("a=b\n", "a=b\n"), ("a=b", "a=b\n")])
-def test_write__on_a_line_of_its_own(before: str, after: str, tmp_path: Path, stderr: Stderr) -> None:
+def test_write__on_a_line_of_its_own(
+    before: str, after: str, tmp_path: Path, stderr: Stderr
+) -> None:
     """What stands in the file already stays, and a last line that was not ended is ended."""
     (tmp_path / "output").write_text(before, encoding="utf-8")
 
     channel(tmp_path, stderr).write(handover())
 
-    assert (tmp_path / "output").read_text(encoding="utf-8").startswith(f"{after}enrollment_ids<<alm_")
+    assert (
+        (tmp_path / "output").read_text(encoding="utf-8").startswith(f"{after}enrollment_ids<<alm_")
+    )
     assert outputs_in(tmp_path) == {**({"a": "b"} if before else {}), **OUTPUTS}
 
 
@@ -150,12 +177,19 @@ TOLD = {
     "Linux": "an environment variable on Linux holds at most 131,071 bytes, its name included",
     "Windows": "an environment variable on Windows holds at most 32,767 characters, its name included",
 }
-AT_THE_LIMIT = [("Linux", "x" * LINUX), ("Linux", "é" * (LINUX // 2)), ("Windows", "x" * WINDOWS), ("Windows", "😀" * (WINDOWS // 2))]
+AT_THE_LIMIT = [
+    ("Linux", "x" * LINUX),
+    ("Linux", "é" * (LINUX // 2)),
+    ("Windows", "x" * WINDOWS),
+    ("Windows", "😀" * (WINDOWS // 2)),
+]
 SIZES_OVER_IT = ["131,072", "131,073", "32,768", "32,769"]
 
 
 @pytest.mark.parametrize(("system", "value"), AT_THE_LIMIT, ids=SIZES_OVER_IT)
-def test_write__at_the_single_limit(system: str, value: str, tmp_path: Path, stderr: Stderr) -> None:
+def test_write__at_the_single_limit(
+    system: str, value: str, tmp_path: Path, stderr: Stderr
+) -> None:
     """A value that fills an environment variable, its name included, stays whole."""
     channel(tmp_path, stderr, RUNNER_OS=system).write(handover(latest_date_enrolled=value))
 
@@ -164,13 +198,21 @@ def test_write__at_the_single_limit(system: str, value: str, tmp_path: Path, std
 
 
 @pytest.mark.parametrize(
-    ("system", "value", "size"), [(*each, size) for each, size in zip(AT_THE_LIMIT, SIZES_OVER_IT, strict=True)], ids=SIZES_OVER_IT
+    ("system", "value", "size"),
+    [(*each, size) for each, size in zip(AT_THE_LIMIT, SIZES_OVER_IT, strict=True)],
+    ids=SIZES_OVER_IT,
 )
-def test_write__over_the_single_limit(system: str, value: str, size: str, tmp_path: Path, stderr: Stderr) -> None:
+def test_write__over_the_single_limit(
+    system: str, value: str, size: str, tmp_path: Path, stderr: Stderr
+) -> None:
     """With one character more it is left out, with a warning that names size and limit, and never cut."""
-    channel(tmp_path, stderr, RUNNER_OS=system).write(handover(latest_date_enrolled=value + value[-1]))
+    channel(tmp_path, stderr, RUNNER_OS=system).write(
+        handover(latest_date_enrolled=value + value[-1])
+    )
 
-    assert outputs_in(tmp_path) == {name: told for name, told in OUTPUTS.items() if name != "latest_date_enrolled"}
+    assert outputs_in(tmp_path) == {
+        name: told for name, told in OUTPUTS.items() if name != "latest_date_enrolled"
+    }
     told = f"Left out of GITHUB_OUTPUT: latest_date_enrolled ({size}), for {TOLD[system]}. Look in the document on standard output."
     assert read_github(stderr.text).commands == [Command("warning", told, TITLE)]
 
@@ -189,7 +231,9 @@ def test_write__total_limit(more: int, left_out: list[str], tmp_path: Path, stde
     others = {**OUTPUTS, "users": "y" * 200_000}
     room = 524_288 - len("".join([*others, *others.values()]))
 
-    channel(tmp_path, stderr, RUNNER_OS="macOS").write(handover(latest_date_enrolled="x" * (room + more), users="y" * 200_000))
+    channel(tmp_path, stderr, RUNNER_OS="macOS").write(
+        handover(latest_date_enrolled="x" * (room + more), users="y" * 200_000)
+    )
 
     outputs = outputs_in(tmp_path)
     assert [name for name in OUTPUTS if name not in outputs] == left_out
@@ -197,17 +241,23 @@ def test_write__total_limit(more: int, left_out: list[str], tmp_path: Path, stde
     assert job_outputs(outputs).keys() == {name for name, value in outputs.items() if value}
     size = f"{2 * (room + more + len('latest_date_enrolled')):,}"
     end = "for a job's outputs take at most 1 MB, counted in UTF-16. Look in the document on standard output."
-    assert warnings_in(stderr) == [f"Left out of GITHUB_OUTPUT: {name} ({size}), {end}" for name in left_out]
+    assert warnings_in(stderr) == [
+        f"Left out of GITHUB_OUTPUT: {name} ({size}), {end}" for name in left_out
+    ]
 
 
 def test_write__both_limits(tmp_path: Path, stderr: Stderr) -> None:
     """What is too large by itself is left out first, then the largest of what is too much together, and one warning tells both."""
     many: dict[str, Any] = {f"n{number:02}": "x" * 100_000 for number in range(6)}
 
-    channel(tmp_path, stderr, RUNNER_OS="Linux").write(handover(latest_date_enrolled="x" * 131_072, **many))
+    channel(tmp_path, stderr, RUNNER_OS="Linux").write(
+        handover(latest_date_enrolled="x" * 131_072, **many)
+    )
 
     left_out = ("latest_date_enrolled", "n00")
-    assert outputs_in(tmp_path) == {name: value for name, value in {**OUTPUTS, **many}.items() if name not in left_out}
+    assert outputs_in(tmp_path) == {
+        name: value for name, value in {**OUTPUTS, **many}.items() if name not in left_out
+    }
     (told,) = warnings_in(stderr)
     assert told == (
         f"Left out of GITHUB_OUTPUT: latest_date_enrolled (131,093), for {TOLD['Linux']};"
@@ -230,7 +280,9 @@ def test_write__what_is_left_out_is_in_a_file(tmp_path: Path, stderr: Stderr) ->
 
 def test_write__what_is_left_out_is_in_the_output_file(tmp_path: Path, stderr: Stderr) -> None:
     """A run with an output file has the records there already, and the warning names it."""
-    channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(handover(latest_date_enrolled="x" * 131_072, output_file="all.json"))
+    channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(
+        handover(latest_date_enrolled="x" * 131_072, output_file="all.json")
+    )
 
     (told,) = warnings_in(stderr)
     assert told.endswith("Look in all.json.")
@@ -266,7 +318,9 @@ def test_mask__each_line(secret: str, lines: list[str], tmp_path: Path, stderr: 
         (["1 2"], ["1", "2"], 1),
     ],
 )
-def test_watch__user_ids_that_are_masked(secrets: list[str], user_ids: list[str], times: int, tmp_path: Path, stderr: Stderr) -> None:
+def test_watch__user_ids_that_are_masked(
+    secrets: list[str], user_ids: list[str], times: int, tmp_path: Path, stderr: Stderr
+) -> None:
     """A user id that is a masked secret, or part of one, is warned of once, for it takes every output along."""
     github = channel(tmp_path, stderr)
     github.mask("\n".join(secrets))
@@ -285,10 +339,18 @@ def test_write__masked_outputs(tmp_path: Path, stderr: Stderr) -> None:
     github = channel(tmp_path, stderr)
     github.mask("31")
 
-    github.write(handover(enrollment_ids=["course:1_2_31"], enrollment_count=1, latest_date_enrolled="2031-01-01"))
+    github.write(
+        handover(
+            enrollment_ids=["course:1_2_31"], enrollment_count=1, latest_date_enrolled="2031-01-01"
+        )
+    )
 
     outputs = outputs_in(tmp_path)
-    dropped = [name for name, value in outputs.items() if value and name not in job_outputs(outputs, ["31"])]
+    dropped = [
+        name
+        for name, value in outputs.items()
+        if value and name not in job_outputs(outputs, ["31"])
+    ]
     assert dropped == ["enrollment_ids", "latest_date_enrolled"]
     assert warnings_in(stderr) == [f"{', '.join(dropped)}: {PART}"]
 
@@ -301,18 +363,31 @@ def test_groups__open_and_closed(tmp_path: Path, stderr: Stderr) -> None:
     github.close_group()
 
     log = read_github(stderr.text)
-    assert log.commands == [Command("group", "alm-enrollments: what happened on the way"), Command("endgroup", "")]
+    assert log.commands == [
+        Command("group", "alm-enrollments: what happened on the way"),
+        Command("endgroup", ""),
+    ]
     assert log.open_groups == 0
 
 
 @pytest.mark.parametrize(("request_id", "told"), [("r-1", "\nRequest id: r-1"), (None, "")])
-def test_annotate__whole_text(request_id: str | None, told: str, tmp_path: Path, stderr: Stderr) -> None:
+def test_annotate__whole_text(
+    request_id: str | None, told: str, tmp_path: Path, stderr: Stderr
+) -> None:
     """An annotation has cause, way out and request id, each on its line, and the exit code in its title."""
-    channel(tmp_path, stderr).annotate(UnknownUserError("ALM knows no user 100%.", hint="Look: it, up.", request_id=request_id))
+    channel(tmp_path, stderr).annotate(
+        UserNotFoundError("ALM knows no user 100%.", hint="Look: it, up.", request_id=request_id)
+    )
 
-    assert stderr.text.startswith("::error title=alm-enrollments%3A exit code 67::ALM knows no user 100%25.%0AWhat to do: Look: it, up.")
+    assert stderr.text.startswith(
+        "::error title=alm-enrollments%3A exit code 67::ALM knows no user 100%25.%0AWhat to do: Look: it, up."
+    )
     assert read_github(stderr.text).commands == [
-        Command("error", f"ALM knows no user 100%.\nWhat to do: Look: it, up.{told}", {"title": "alm-enrollments: exit code 67"})
+        Command(
+            "error",
+            f"ALM knows no user 100%.\nWhat to do: Look: it, up.{told}",
+            {"title": "alm-enrollments: exit code 67"},
+        )
     ]
 
 
@@ -323,17 +398,26 @@ def test_annotate__hostile_texts(message: str, hint: str, request_id: str) -> No
 
     channel(Path(), stderr).annotate(TemporaryError(message, hint=hint, request_id=request_id))
 
-    told = [one_line(message), f"What to do: {one_line(hint)}", *([f"Request id: {one_line(request_id)}"] if request_id else [])]
+    told = [
+        one_line(message),
+        f"What to do: {one_line(hint)}",
+        *([f"Request id: {one_line(request_id)}"] if request_id else []),
+    ]
     whole = "\n".join(told)
     (command,) = read_github(stderr.text).commands
-    assert (command.name, command.properties) == ("error", {"title": "alm-enrollments: exit code 75"})
+    assert (command.name, command.properties) == (
+        "error",
+        {"title": "alm-enrollments: exit code 75"},
+    )
     assert command.data == (whole if len(whole) <= 4_096 else f"{whole[:4_095]}…")
 
 
 @pytest.mark.parametrize(("length", "end"), [(4_096, "xx"), (4_097, "x…")])
 def test_annotate__longest(length: int, end: str, tmp_path: Path, stderr: Stderr) -> None:
     """An annotation of 4,096 characters is whole; a longer one is cut there, and says so by an ellipsis."""
-    channel(tmp_path, stderr).annotate(TemporaryError("", hint="x" * (length - len("\nWhat to do: "))))
+    channel(tmp_path, stderr).annotate(
+        TemporaryError("", hint="x" * (length - len("\nWhat to do: ")))
+    )
 
     (command,) = read_github(stderr.text).commands
     assert (len(command.data), command.data[-2:]) == (4_096, end)
@@ -346,7 +430,10 @@ def test_command__escapes(tmp_path: Path, stderr: Stderr) -> None:
     github._command("warning", text, text)
 
     escaped = "1%25, 25%2525: a%0Db%0Ac::d%250A"
-    assert stderr.text == f"::warning title={escaped.replace(':', '%3A').replace(',', '%2C')}::{escaped}\n"
+    assert (
+        stderr.text
+        == f"::warning title={escaped.replace(':', '%3A').replace(',', '%2C')}::{escaped}\n"
+    )
     assert read_github(stderr.text).commands == [Command("warning", text, {"title": text})]
 
 
@@ -371,7 +458,9 @@ def test_write_failure__before_anything_began(tmp_path: Path, stderr: Stderr) ->
 def summary_in(folder: Path, before: str, stderr: Stderr) -> bytes:
     """Return the summary file of a run behind *before*."""
     (folder / "summary").write_text(before, encoding="utf-8")
-    channel(folder, stderr, GITHUB_STEP_SUMMARY=str(folder / "summary")).write(handover(named_users=("31",)))
+    channel(folder, stderr, GITHUB_STEP_SUMMARY=str(folder / "summary")).write(
+        handover(named_users=("31",))
+    )
     return (folder / "summary").read_bytes()
 
 
@@ -381,7 +470,9 @@ SUMMARY = (
 )
 
 
-@pytest.mark.parametrize(("before", "begins"), [("", ""), ("# Own\n", "# Own\n"), ("# Own", "# Own\n")])
+@pytest.mark.parametrize(
+    ("before", "begins"), [("", ""), ("# Own\n", "# Own\n"), ("# Own", "# Own\n")]
+)
 def test_write__summary(before: str, begins: str, tmp_path: Path, stderr: Stderr) -> None:
     """The summary is appended, on a line of its own, to what the step has written of its own."""
     assert summary_in(tmp_path, before, stderr).decode() == begins + SUMMARY
@@ -400,7 +491,8 @@ def test_write__largest_summary(over: int, end: str, tmp_path: Path, stderr: Std
     assert file.decode() == (before if over else before.rstrip("\n") + "\n" + SUMMARY)
     assert read_summary(file).startswith("xxx")
     assert warnings_in(stderr) == [
-        "The step summary is left out: it would have 1,048,577 bytes, and GitHub takes 1,048,576 a step." for _ in range(over)
+        "The step summary is left out: it would have 1,048,577 bytes, and GitHub takes 1,048,576 a step."
+        for _ in range(over)
     ]
 
 

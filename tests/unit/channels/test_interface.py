@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 
-from connector.channels import CHANNELS, Handover, Place, deliver, find_channels, prepare
+from connector.channels import CHANNELS, Place, RunOutputs, deliver, find_channels, prepare
 from connector.channels.azure import AzurePipelines
-from connector.channels.files import Dotenv, OutputFolder
+from connector.channels.folder import Dotenv, OutputFolder
 from connector.channels.github import GitHub
 from connector.channels.interface import Limit
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
-from connector.errors import OutputError, UnknownUserError
+from connector.errors import OutputError, UserNotFoundError
 from tests.action.runner import parse_outputs, read_azure, read_github
 from tests.unit.channels.made import Stderr, document, enrollment, handover, hostile
 from tests.unit.channels.test_github import OUTPUTS
@@ -21,7 +21,7 @@ from tests.unit.channels.test_github import OUTPUTS
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNKNOWN = UnknownUserError("ALM knows no user 4041.", hint="Look it up.")
+UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.")
 
 
 @pytest.fixture
@@ -31,14 +31,27 @@ def everywhere(tmp_path: Path, stderr: Stderr) -> Place:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "termination-log").touch()
     environ = {"GITHUB_OUTPUT": str(tmp_path / "output"), "TF_BUILD": "True"}
-    return Place(environ, stderr.say, output_dir=str(tmp_path / "folder"), dotenv=str(tmp_path / "report"), root=tmp_path)
+    return Place(
+        environ,
+        stderr.say,
+        output_dir=str(tmp_path / "folder"),
+        dotenv=str(tmp_path / "report"),
+        root=tmp_path,
+    )
 
 
 def test_find_channels__all_and_none(everywhere: Place, tmp_path: Path, stderr: Stderr) -> None:
     """Every channel that is there is found, each once, and none elsewhere."""
     found = find_channels(everywhere)
 
-    assert [type(channel) for channel in found] == [GitHub, AzurePipelines, AirflowXCom, TerminationLog, OutputFolder, Dotenv]
+    assert [type(channel) for channel in found] == [
+        GitHub,
+        AzurePipelines,
+        AirflowXCom,
+        TerminationLog,
+        OutputFolder,
+        Dotenv,
+    ]
     assert len(CHANNELS) == len(found)
     assert find_channels(Place({}, stderr.say, root=tmp_path / "empty")) == ()
 
@@ -57,9 +70,11 @@ def test_channels__what_most_do_not_have(everywhere: Place, stderr: Stderr) -> N
 
 def test_outputs__as_text() -> None:
     """Every field but the enrollments is an output: a string as it is, null as nothing, all else as JSON of one line."""
-    given = document(enrollments=[enrollment()], output_file="é\n##", enrollment_ids=["é\n##"], complete=False)
+    given = document(
+        enrollments=[enrollment()], output_file="é\n##", enrollment_ids=["é\n##"], complete=False
+    )
 
-    assert Handover(given).outputs() == {
+    assert RunOutputs(given).outputs() == {
         **OUTPUTS,
         "output_file": "é\n##",
         "enrollment_ids": '["\\u00e9\\n#\\u0023"]',
@@ -72,7 +87,10 @@ def test_within__largest_first(everywhere: Place, stderr: Stderr) -> None:
     by_length = Limit(10, "ten", lambda _, value: len(value))
     channel = find_channels(everywhere)[-1]
 
-    kept = channel.within(Handover({"a": "xxx", "b": "xxxxxx", "c": "xxxx", "d": "xxxxx", "output_file": None}), total=by_length)
+    kept = channel.within(
+        RunOutputs({"a": "xxx", "b": "xxxxxx", "c": "xxxx", "d": "xxxxx", "output_file": None}),
+        total=by_length,
+    )
 
     assert kept == {"a": "xxx", "c": "xxxx", "output_file": ""}
     assert stderr.text == (
@@ -95,7 +113,13 @@ def test_within__hostile_file_name(name: str) -> None:
 def test_prepare__all_that_cannot_be_written(everywhere: Place, tmp_path: Path) -> None:
     """What cannot be written is found out before anything is asked, all of it at once."""
     (tmp_path / "folder").touch()
-    place = Place(everywhere.environ, everywhere.say, everywhere.output_dir, str(tmp_path / "gone" / "report"), tmp_path)
+    place = Place(
+        everywhere.environ,
+        everywhere.say,
+        everywhere.output_dir,
+        str(tmp_path / "gone" / "report"),
+        tmp_path,
+    )
 
     with pytest.raises(OutputError) as raised:
         prepare(find_channels(place))
@@ -113,9 +137,17 @@ def test_prepare__all_that_can(everywhere: Place, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["airflow", "dev", "folder"]
 
 
-def test_deliver__the_others_although_some_fail(everywhere: Place, tmp_path: Path, stderr: Stderr) -> None:
+def test_deliver__the_others_although_some_fail(
+    everywhere: Place, tmp_path: Path, stderr: Stderr
+) -> None:
     """A channel that cannot be written keeps no other from its outputs, and every one that failed is named."""
-    place = Place({**everywhere.environ, "GITHUB_OUTPUT": "/dev/full"}, everywhere.say, everywhere.output_dir, "/dev/null/report", tmp_path)
+    place = Place(
+        {**everywhere.environ, "GITHUB_OUTPUT": "/dev/full"},
+        everywhere.say,
+        everywhere.output_dir,
+        "/dev/null/report",
+        tmp_path,
+    )
     (tmp_path / "folder").mkdir()
 
     with pytest.raises(OutputError) as raised:
@@ -125,7 +157,11 @@ def test_deliver__the_others_although_some_fail(everywhere: Place, tmp_path: Pat
         "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full);"
         " the dotenv report cannot be written: Not a directory (/dev/null/report). Mend it and run again."
     )
-    assert len(read_azure(stderr.text).named("task.setvariable")) == len(list((tmp_path / "folder").iterdir())) == len(OUTPUTS)
+    assert (
+        len(read_azure(stderr.text).named("task.setvariable"))
+        == len(list((tmp_path / "folder").iterdir()))
+        == len(OUTPUTS)
+    )
     assert (tmp_path / "dev" / "termination-log").read_text(encoding="utf-8") == str(UNKNOWN)
     assert (tmp_path / "airflow" / "xcom" / "return.json").exists()
 
@@ -140,6 +176,10 @@ def test_deliver__twice(everywhere: Place, tmp_path: Path) -> None:
 
     corrected = {**OUTPUTS, "complete": "false"}
     assert parse_outputs((tmp_path / "output").read_bytes()) == corrected
-    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "folder").iterdir()} == corrected
+    assert {
+        path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "folder").iterdir()
+    } == corrected
     assert "COMPLETE=false\n" in (tmp_path / "report").read_text(encoding="utf-8")
-    assert '"complete":false' in (tmp_path / "airflow" / "xcom" / "return.json").read_text(encoding="utf-8")
+    assert '"complete":false' in (tmp_path / "airflow" / "xcom" / "return.json").read_text(
+        encoding="utf-8"
+    )

@@ -10,13 +10,13 @@ import pytest
 
 from connector.channels import Place
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
-from connector.errors import UnknownUserError
+from connector.errors import UserNotFoundError
 from tests.unit.channels.made import HOSTILE, Stderr, document, full_disk, handover
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNKNOWN = UnknownUserError("ALM knows no user 4041.", hint="Look it up.", request_id="r-1")
+UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.", request_id="r-1")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_is_there__by_what_is_mounted(pod: Place, tmp_path: Path, stderr: Stderr
 
 
 @pytest.mark.parametrize("error", [None, UNKNOWN])
-def test_xcom__whole_document(error: UnknownUserError | None, pod: Place) -> None:
+def test_xcom__whole_document(error: UserNotFoundError | None, pod: Place) -> None:
     """The file has the document, of a run that failed too, as one line of JSON that the sidecar's own user can read."""
     AirflowXCom(pod).write(handover(error, output_file="é"))
 
@@ -88,8 +88,13 @@ def test_xcom__a_folder_in_its_place(pod: Place) -> None:
     assert [path.name for path in (pod.root / "airflow" / "xcom").iterdir()] == ["return.json"]
 
 
-@pytest.mark.parametrize(("error", "message"), [(UNKNOWN, "ALM knows no user 4041. Look it up. (request id r-1)"), (None, "")])
-def test_termination__whole_message(error: UnknownUserError | None, message: str, pod: Place, stderr: Stderr) -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(UNKNOWN, "ALM knows no user 4041. Look it up. (request id r-1)"), (None, "")],
+)
+def test_termination__whole_message(
+    error: UserNotFoundError | None, message: str, pod: Place, stderr: Stderr
+) -> None:
     """The message is the error's one line, in place of what was there; a run that succeeded leaves none."""
     inode = (pod.root / "dev" / "termination-log").stat().st_ino
 
@@ -102,7 +107,7 @@ def test_termination__whole_message(error: UnknownUserError | None, message: str
 
 def test_termination__hostile_texts(pod: Place) -> None:
     """Whatever the error quotes, the message is one line."""
-    error = UnknownUserError("".join(text for text in HOSTILE if len(text) < 100), hint="")
+    error = UserNotFoundError("".join(text for text in HOSTILE if len(text) < 100), hint="")
 
     TerminationLog(pod).write(handover(error))
 
@@ -113,7 +118,7 @@ def test_termination__hostile_texts(pod: Place) -> None:
 @pytest.mark.parametrize("more", [0, 1])
 def test_termination__limit(more: int, pod: Place, stderr: Stderr) -> None:
     """A message of 4,096 bytes is whole; a longer one, which Kubernetes would cut, is left out with a warning."""
-    error = UnknownUserError("é" * 2_047, hint="x" * (1 + more))
+    error = UserNotFoundError("é" * 2_047, hint="x" * (1 + more))
 
     TerminationLog(pod).write(handover(error))
 

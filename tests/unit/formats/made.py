@@ -10,7 +10,10 @@ from connector.alm.records import Enrollment, IncludedResourceGrade, ResourceGra
 
 # What breaks lines, cells and terminals; half a surrogate pair, which JSON can say and UTF-8 cannot.
 HOSTILE = st.text(
-    alphabet=st.one_of(st.sampled_from("\"',;=+-@\t\r\n\x00\x1b#\\{}[]…ß日😀\u2028\ud800\udfff\x7f"), st.characters(codec="utf-8")),
+    alphabet=st.one_of(
+        st.sampled_from("\"',;=+-@\t\r\n\x00\x1b#\\{}[]…ß日😀\u2028\ud800\udfff\x7f"),
+        st.characters(codec="utf-8"),
+    ),
     max_size=20,
 )
 _DATE = "2023-06-29T12:34:33.000Z"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.chunk import Chunk
 from connector.formats.csv import Csv
 from connector.formats.interface import COLUMNS
+from connector.output.buffer import RecordBuffer
 from tests.unit.formats.made import HOSTILE, enrollment, included_grade
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -30,7 +30,10 @@ def test_rows__whole_text() -> None:
     grade = included_grade(id="g1")
 
     text = Csv().rows(
-        [enrollment(number=7, url='a "b", c'), enrollment(resource_grades=(grade, grade), included={"learner": {"id": "##"}})]
+        [
+            enrollment(number=7, url='a "b", c'),
+            enrollment(resource_grades=(grade, grade), included={"learner": {"id": "##"}}),
+        ]
     )
 
     one_grade = (
@@ -53,8 +56,15 @@ def test_rows__read_back(rows: list[tuple[str, str]]) -> None:
     text = Csv().rows([enrollment(state=state, url=url, resource_grades=()) for state, url in rows])
 
     cells = [(row[COLUMNS.index("state")], row[COLUMNS.index("url")]) for row in written(text)]
-    assert [tuple(cell.removeprefix("'") if cell[1:2] in FORMULA else cell for cell in pair) for pair in cells] == [
-        tuple(text.removeprefix("'") if text[1:2] in FORMULA and text[:1] == "'" else text for text in pair) for pair in rows
+    assert [
+        tuple(cell.removeprefix("'") if cell[1:2] in FORMULA else cell for cell in pair)
+        for pair in cells
+    ] == [
+        tuple(
+            text.removeprefix("'") if text[1:2] in FORMULA and text[:1] == "'" else text
+            for text in pair
+        )
+        for pair in rows
     ]
 
 
@@ -63,7 +73,11 @@ def test_rows__no_formula(text: str, beginning: str) -> None:
     """No cell of text begins with what makes a spreadsheet compute it, a grade's id included."""
     hostile = beginning + text
 
-    (row,) = written(Csv().rows([enrollment(id=hostile, url=hostile, resource_grades=(included_grade(id=hostile),))]))
+    (row,) = written(
+        Csv().rows(
+            [enrollment(id=hostile, url=hostile, resource_grades=(included_grade(id=hostile),))]
+        )
+    )
 
     assert [cell for cell in row if cell.startswith(FORMULA)] == []
 
@@ -80,7 +94,7 @@ def test_rows__a_negative_number_is_a_number(value: float) -> None:
 @example(text="a\ud800b")
 def test_rows__as_bytes(text: str) -> None:
     """Whatever text ALM sends can be written: half a surrogate pair, which UTF-8 cannot say, stands as JSON escapes it."""
-    chunk = Chunk(Csv(), str, None)
+    chunk = RecordBuffer(Csv(), str, None)
     chunk.add([enrollment(url=f"x{text}")])
 
     (row,) = written(b"".join(chunk.pieces()).decode())

@@ -20,10 +20,13 @@ ENROLLMENTS = st.builds(
     enrollment,
     id=HOSTILE,
     state=st.none() | HOSTILE,
-    score=st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
+    score=st.none()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False),
     has_passed=st.none() | st.booleans(),
     resource_grades=st.just(()) | st.builds(included_grade, id=HOSTILE).map(lambda grade: (grade,)),
-    included=st.none() | st.dictionaries(HOSTILE, HOSTILE | st.none() | st.lists(HOSTILE, max_size=2), max_size=2),
+    included=st.none()
+    | st.dictionaries(HOSTILE, HOSTILE | st.none() | st.lists(HOSTILE, max_size=2), max_size=2),
     is_decoded=st.booleans(),
 )
 
@@ -66,7 +69,9 @@ def test_ndjson__a_line_each(count: int) -> None:
     text = Ndjson().rows([enrollment(number=number) for number in range(count)])
 
     assert text.count("\n") == count
-    assert [json.loads(line)["lo_id"] for line in text.splitlines()] == [f"course:{number}" for number in range(count)]
+    assert [json.loads(line)["lo_id"] for line in text.splitlines()] == [
+        f"course:{number}" for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("counts", [[], [0], [1], [2, 1], [3, 3, 3]])
@@ -74,8 +79,11 @@ def test_json_array__valid_however_it_grows(counts: list[int]) -> None:
     """Pieces with ``between`` between them are one valid array, none included."""
     pieces = [JsonArray().rows([enrollment()] * count) for count in counts]
 
-    array = json.loads(JsonArray.begin + JsonArray.between.join(piece for piece in pieces if piece) + JsonArray.end)
+    array = json.loads(
+        JsonArray.begin + JsonArray.between.join(piece for piece in pieces if piece) + JsonArray.end
+    )
 
     assert array == [
-        enrollment().as_dict() | {"resource_grades": [{"id": "course:1_2_7_0_31", "module_id": "7", "module_version": 0}]}
+        enrollment().as_dict()
+        | {"resource_grades": [{"id": "course:1_2_7_0_31", "module_id": "7", "module_version": 0}]}
     ] * sum(counts)

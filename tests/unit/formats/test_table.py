@@ -14,7 +14,12 @@ def test_rows__whole_text() -> None:
     text = Table.begin + Table().rows(
         [
             enrollment(number=6511020),
-            enrollment(id="learningProgram:1234567_12345678_20941371", has_passed=False, score=None, date_enrolled=None),
+            enrollment(
+                id="learningProgram:1234567_12345678_20941371",
+                has_passed=False,
+                score=None,
+                date_enrolled=None,
+            ),
         ]
     )
 

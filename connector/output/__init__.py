@@ -1,0 +1,1 @@
+"""Where records go: the document, standard output, or a file with its journal."""
