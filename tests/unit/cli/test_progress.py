@@ -13,7 +13,7 @@ from connector.errors import TemporaryError
 from connector.output.document import Totals
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import VirtualClock
+    from tests.support.clock import VirtualClock
 
 PROVED = Completeness(Status.PROVED, (), 1)
 
