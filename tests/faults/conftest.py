@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.process import Command
+from tests.support.process import command
 from tests.support.runner import Ran, run_inputs
+from tests.support.sandbox import start_sandbox
 from tests.support.secrets import CREDENTIALS, TOKEN
 from tests.support.server import FaultServer, Step, healthy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from connector.clock import Clock
     from tests.support.server import OnConnect
+
+__all__ = ["command", "start_sandbox"]
 
 ONLY_TOKEN = {"access_token": TOKEN}
 BOTH = {**ONLY_TOKEN, **CREDENTIALS}
@@ -39,12 +41,6 @@ def play() -> Iterator[Play]:
     """Return a function that starts servers."""
     with contextlib.ExitStack() as stack:
         yield Play(stack)
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Return the command, run in an empty folder."""
-    return Command(tmp_path)
 
 
 def run(

@@ -19,15 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.process import wait_until
-from tests.support.sandbox import StartSandbox, reaching, requested_users, start_sandbox
+from tests.support.sandbox import reaching, requested_users
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from connector.sandbox.server import SandboxServer
     from tests.support.process import Command
-
-__all__ = ["start_sandbox"]
+    from tests.support.sandbox import StartSandbox
 
 USERS = [str(user) for user in range(1000, 1040)]
 KILLS = 3

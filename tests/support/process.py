@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import jsonschema
+import pytest
 
 from connector.cli.commands import main
 from connector.schemas import load_schema
@@ -135,6 +136,12 @@ class Command:
             "PYTHONDONTWRITEBYTECODE": "1",
             **variables,
         }
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Return the command, run in an empty folder."""
+    return Command(tmp_path)
 
 
 def run_main(
