@@ -33,21 +33,21 @@ TRIPLE = {
 }
 
 
+def unlimited_sandbox(*faults: str, latency_seconds: float = 0.0, **settings: Any) -> SandboxServer:
+    """Return a sandbox with *faults*, without a quota unless *settings* name one."""
+    values = {**UNLIMITED, "faults": parse_faults(faults), **settings}
+    return SandboxServer(Settings(**values), latency_seconds=latency_seconds)
+
+
 class StartSandbox:
     """Start sandboxes that run until the end of *stack*."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
 
-    def __call__(
-        self, *faults: str, latency_seconds: float = 0.0, **settings: Any
-    ) -> SandboxServer:
-        """Start one with *faults*, without a quota unless *settings* name one."""
-        server = SandboxServer(
-            Settings(**{**UNLIMITED, "faults": parse_faults(faults), **settings}),
-            latency_seconds=latency_seconds,
-        )
-        return self._stack.enter_context(server)
+    def __call__(self, *faults: str, **settings: Any) -> SandboxServer:
+        """Start one with *faults* and *settings*."""
+        return self._stack.enter_context(unlimited_sandbox(*faults, **settings))
 
 
 @pytest.fixture
