@@ -108,10 +108,14 @@ class Command:
 
     def shell(self, script: str, **variables: str) -> Finished:
         """Run *script* in bash, in which ``alm-enrollments`` is this checkout's command."""
-        function = f'alm-enrollments() {{ {sys.executable} -m connector "$@"; }}'
+        program = self.folder.with_name(f"{self.folder.name}-bin") / "alm-enrollments"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m connector "$@"\n')
+        program.chmod(0o755)
+        environ = self._process_environ(variables)
         finished = subprocess.run(
-            ["bash", "-c", f"{function}\n{script}"],
-            env=self._process_environ(variables),
+            ["bash", "-c", script],
+            env={**environ, "PATH": f"{program.parent}:{environ['PATH']}"},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
