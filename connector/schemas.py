@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
+
 _SHIPPED = Path(__file__).parent
 # The wheel carries the schemas inside the package; a checkout has them beside it.
 FOLDERS = (_SHIPPED / "schemas", _SHIPPED.parent / "schemas")
@@ -23,3 +25,17 @@ def read_file(name: str) -> bytes:
     """Return what the file *name* beside the schemas holds."""
     paths = [folder / name for folder in FOLDERS]
     return next(path for path in paths if path.is_file()).read_bytes()
+
+
+@cache
+def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(load_schema(name))
+
+
+def is_valid(name: str, value: Any) -> bool:
+    return _validator(name).is_valid(value)
+
+
+def first_error(name: str, value: Any) -> tuple[str, str]:
+    error = next(iter(_validator(name).iter_errors(value)))
+    return "/".join(map(str, error.instance_path)), error.message
