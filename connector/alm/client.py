@@ -19,11 +19,10 @@ from connector.errors import AuthenticationError, ConnectorError, ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from requests.adapters import BaseAdapter
-
     from connector.alm.auth import TokenSource
     from connector.alm.protocol import Page, PageRequest, Response
     from connector.alm.rate_limit import Quota, RateLimiter
+    from connector.alm.transport import BaseAdapter
     from connector.clock import Deadline
 
 _log = logging.getLogger(__name__)
