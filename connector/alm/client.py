@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from connector.alm.auth import TokenSource
     from connector.alm.protocol import Page, PageRequest, Response
     from connector.alm.rate_limit import Quota, RateLimiter
-    from connector.alm.transport import BaseAdapter
+    from connector.alm.transport import Adapter
     from connector.clock import Deadline
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Client:
         rate_limiter: RateLimiter,
         deadline: Deadline,
         *,
-        adapter: BaseAdapter | None = None,
+        adapter: Adapter | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._base_url = base_url

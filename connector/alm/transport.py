@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import exceptions as urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pydantic import SecretStr
-    from requests.adapters import BaseAdapter
     from urllib3 import HTTPConnectionPool
 
     from connector.clock import Deadline
 
+#: What sends a request; the sandbox brings its own.
+Adapter = BaseAdapter
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -57,7 +58,7 @@ class Transport:
         base_url: str,
         deadline: Deadline,
         clean: Callable[[str], str],
-        adapter: BaseAdapter | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         self._deadline = deadline
         self._clean = clean
