@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,7 @@ from connector.settings.users import is_in_shard, read_user_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NO_INPUT = io.StringIO()
 ONE_EACH_LINE = "one ALM user id, decimal digits, in each line"
