@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from connector.clock import parse_moment
 from connector.errors import UsageError
-from connector.schemas import allowed, load_schema
-from connector.settings.values import parse_shard, read_boolean, read_value
+from connector.schemas import allowed as allowed
+from connector.schemas import load_schema
+from connector.settings.values import parse_shard
+from connector.settings.values import read_boolean as read_boolean
+from connector.settings.values import read_value as read_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,22 +26,6 @@ if TYPE_CHECKING:
     from connector.errors import Problem
     from connector.redact import Redactor
     from connector.settings.sources import RawSettings
-
-__all__ = [
-    "PREFIX",
-    "SANDBOX",
-    "SECRETS_DIR",
-    "Credentials",
-    "Inputs",
-    "allowed",
-    "credential_names",
-    "input_names",
-    "load",
-    "load_given",
-    "read_boolean",
-    "read_value",
-    "variable",
-]
 
 PREFIX = "ALM_"
 SECRETS_DIR = Path("/run/secrets")

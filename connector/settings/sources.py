@@ -77,11 +77,8 @@ class Settings(BaseSettings):
     refresh_token: Secret = None
 
     @classmethod
-    def settings_customise_sources(  # type: ignore[override] # the other built-in sources are unused
-        cls,
-        _settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        **_unused: PydanticBaseSettingsSource,
+    def settings_customise_sources(  # type: ignore[override] # always called by keyword
+        cls, *_: object, init_settings: PydanticBaseSettingsSource, **_unused: object
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, highest first: flags, environment, env-file, ``/run/secrets``."""
         files = init_settings()
@@ -93,10 +90,7 @@ class GivenSettings(Settings):
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override] # as above
-        cls,
-        _settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        **_unused: PydanticBaseSettingsSource,
+        cls, *_: object, init_settings: PydanticBaseSettingsSource, **_unused: object
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the only source."""
         return (init_settings,)

@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BOOLEANS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
 
 
 def read_value(value: object, rule: Mapping[str, Any]) -> Any:  # noqa: ANN401 - depends on the rule
@@ -73,7 +65,10 @@ def read_boolean(value: object) -> object:
     """Return true or false for ``true``, ``1``, ``yes``, ``on`` and their opposites."""
     if not isinstance(value, str):
         return read_text(value)
-    return _BOOLEANS.get(value.strip().lower(), value)
+    word = value.strip().lower()
+    if word in _TRUE:
+        return True
+    return False if word in _FALSE else value
 
 
 def parse_shard(text: str) -> tuple[int, int] | None:

@@ -246,7 +246,7 @@ def test_inputs__names_and_defaults() -> None:
 
 
 def test_inputs__credentials() -> None:
-    """There are four credentials, none to be shown; the three that refresh need each other."""
+    """The four credentials are marked as secret; the three that refresh a token need each other."""
     schema = load_schema("inputs#credentials")
 
     assert schema == load_schema("inputs")["$defs"]["credentials"]
