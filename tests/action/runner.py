@@ -173,15 +173,21 @@ def _parse_anywhere(line: str) -> Command | None:
 
 
 def _parse_azure(line: str) -> Command | None:
-    """``##vso[area.action property=value;property=value]data`` anywhere; the log's own ``##[group]`` and the like."""
+    """Parse ``##vso[area.action property=value;property=value]data``, or the log's ``##[group]`` and the like.
+
+    The agent takes the first ``##vso[`` of a line and all of the data behind its bracket. Only lines
+    that are not its commands reach the log, whose viewer knows ``##[group]``.
+    """
+    _, begin, rest = line.partition("##vso[")
+    head, end, data = rest.partition("]")
+    name, _, properties = head.partition(" ")
+    if begin and end and len(list(filter(None, name.split(".")))) == 2:
+        return Command(
+            name.lower(), _read_back(data, _AZURE), _properties(properties, ";", _AZURE)
+        )
     if match := re.search(r"##\[(\w+)\](.*)", line, re.DOTALL):
         return Command(match[1], match[2])
-    _, begin, rest = line.partition("##vso[")
-    told, end, data = rest.partition("]")
-    name, _, properties = told.partition(" ")
-    if not begin or not end or len(list(filter(None, name.split(".")))) != 2:
-        return None
-    return Command(name.lower(), _read_back(data, _AZURE), _properties(properties, ";", _AZURE))
+    return None
 
 
 def _properties(text: str, separator: str, escapes: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -163,13 +163,18 @@ AZURE_COMMANDS = [
         "in the middle ##vso[Task.LogIssue type=error;code=6%3B7]told",
         Command("task.logissue", "told", {"type": "error", "code": "6;7"}),
     ),
+    (
+        "##vso[task.setvariable variable=a]##[endgroup]##vso[task.x]told",
+        Command("task.setvariable", "##[endgroup]##vso[task.x]told", {"variable": "a"}),
+    ),
     ("##[group]told", Command("group", "told")),
+    ("##vso[task]##[group]told", Command("group", "told")),
 ]
 
 
 @pytest.mark.parametrize(("line", "command"), AZURE_COMMANDS)
 def test_read_azure__command(line: str, command: Command) -> None:
-    """The agent finds its commands anywhere in a line, and reads the escapes of values and data back alike."""
+    """The agent obeys the first of its commands anywhere in a line; all behind the bracket is data."""
     assert read_azure(f"{line}\n").commands == [command]
 
 
