@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+#: Enrollments that a summary for people lists.
+MAX_SUMMARY_RECORDS = 50
+
 
 def one_line(text: str) -> str:
     """Return *text* as one line in which nothing is a command, a control character or a new line."""
