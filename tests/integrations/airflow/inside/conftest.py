@@ -169,7 +169,7 @@ class TimedServer(SandboxServer):
 
 
 class StartServer(Protocol):
-    """Starts a sandbox with faults and settings, and points the connection ``alm_default`` at it."""
+    """Starts a sandbox with faults and settings; the connection ``alm_default`` leads to it."""
 
     def __call__(self, *faults: str, token: str = ACCESS_TOKEN, **settings: Any) -> TimedServer:
         """Start it; the fixture stops it."""

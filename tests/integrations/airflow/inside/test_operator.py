@@ -209,8 +209,10 @@ def test_xcom__too_many_bytes(run_dag: RunDag, server: TimedServer) -> None:
     assert ran.errors == [
         (
             "AirflowFailException",
-            f"The document has {size:,} bytes, and XCom is given at most 262,144."
-            " Name an output_file: the records go there.",
+            (
+                f"The document has {size:,} bytes, and XCom is given at most 262,144."
+                " Name an output_file: the records go there."
+            ),
         )
     ]
     assert (ran.states, ran.xcom()) == ({"read": "failed"}, None)
