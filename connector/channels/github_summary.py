@@ -142,8 +142,10 @@ def _first_enrollments(tally: Tally) -> str:
     if not enrollments:
         return ""
     count = sum(tally.counts.values())
-    heading = "The enrollment" if count == 1 else "The enrollments"
-    if len(enrollments) < count:
+    heading = "The enrollments"
+    if count == 1:
+        heading = "The enrollment"
+    elif len(enrollments) < count:
         heading = f"The first {len(enrollments)} of {count:,} enrollments"
     rows = [
         [

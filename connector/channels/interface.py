@@ -154,8 +154,9 @@ def append_atomically(path: Path, text: str) -> None:
 
 def missing_line_end(path: Path) -> bytes:
     """Return the line end that *path* needs before text can be appended on a line of its own."""
-    last = path.read_bytes()[-1:] if path.is_file() else b""
-    return b"\n" if last not in (b"", b"\n") else b""
+    if not path.is_file():
+        return b""
+    return b"" if path.read_bytes()[-1:] in (b"", b"\n") else b"\n"
 
 
 @contextlib.contextmanager

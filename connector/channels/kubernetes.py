@@ -36,7 +36,9 @@ class TerminationLog(Channel):
 
     def write(self, outputs: RunOutputs) -> None:
         """Write the error's line, or an empty message if the run succeeded."""
-        message = str(outputs.error) if outputs.error else ""
+        message = ""
+        if outputs.error:
+            message = str(outputs.error)
         if len(message.encode()) > _MAX_TERMINATION_MESSAGE:
             self.warn(
                 f"The error is left out of {self.name}: Kubernetes takes at most"

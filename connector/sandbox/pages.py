@@ -70,11 +70,13 @@ def parse_query(text: str) -> PageQuery:
         raise BadParameterError(f"sort {sort} is not known")
     if not {path.split(".")[0] for path in include} <= RELATIONSHIPS:
         raise BadParameterError(f"include {','.join(include)} is not known")
-    cursor = values.get("page[cursor]")
+    cursor, offset = values.get("page[cursor]"), 0
+    if cursor:
+        offset = decode_cursor(cursor)
     return PageQuery(
         lo_types=lo_types,
         limit=int(limit),
-        offset=decode_cursor(cursor) if cursor else 0,
+        offset=offset,
         is_active="filter.states" in values,
         is_descending=sort.startswith("-"),
         include=include,

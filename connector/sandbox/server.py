@@ -131,8 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        length = headers.get("content-length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() else b""
+        body = b""
+        if (length := headers.get("content-length", "")).isdigit():
+            body = self.rfile.read(int(length))
         target = self.path
         if not target.startswith("/"):
             # A client of a proxy sends the absolute URL (RFC 9112, 3.2.2).
@@ -143,7 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.record(request, response)
         if self.owner.latency_seconds:
             self.owner.clock.sleep(self.owner.latency_seconds)
-        send = self.SENDERS[response.fault.name] if response.fault else _Handler.send_complete
+        send: Callable[[_Handler, Response], None] = _Handler.send_complete
+        if response.fault:
+            send = self.SENDERS[response.fault.name]
         with suppress(OSError):
             send(self, response)
 
@@ -169,8 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def send_late(self, response: Response) -> None:
-        seconds = response.fault.value if response.fault else None
-        self.owner.closing.wait(float(seconds or 0))
+        if response.fault:
+            self.owner.closing.wait(float(response.fault.value or 0))
         self.send_complete(response)
 
     def send_half(self, response: Response) -> None:

@@ -208,8 +208,8 @@ def test_remote__the_users_of_an_object(folder: str, run_dag: RunDag, server: Ti
         (
             "AirflowFailException",
             (
-                f'1 input is not valid: a file is "{folder}/nowhere.csv" (allowed: an object that is'
-                " there). Nothing was sent."
+                f'1 input is not valid: a file is "{folder}/nowhere.csv"'
+                " (allowed: an object that is there). Nothing was sent."
             ),
         )
     ]
