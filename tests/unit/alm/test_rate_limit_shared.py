@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from connector.alm.rate_limit import RateLimiter
-from connector.sandbox.limiter import Limiter
+from connector.sandbox.account import Limiter
 
 PER_MINUTE, BURST = 1_200.0, 20.0
 HEADERS = {"x-rate-limit": f"{PER_MINUTE:.0f}r/m", "x-burst": f"{BURST:.0f}"}
