@@ -44,6 +44,8 @@ READ_SECONDS = 60.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_CONNECTIONS = 32
 _CHUNK_BYTES = 64 * 1024
+#: Opens the connections; the sandbox and tests have their own.
+Adapter = BaseAdapter
 
 
 class RunEndedError(Exception):
