@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from connector.clock import Deadline
 
-#: What sends a request; the sandbox brings its own.
-Adapter = BaseAdapter
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 MAX_BODY_BYTES = 32 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import http.client
@@ -309,7 +310,8 @@ def serve() -> Iterator[Serve]:
             with listener:
                 for _ in range(connections):
                     connection, _ = listener.accept()
-                    with connection:
+                    # The client closes the connection as soon as it has failed.
+                    with connection, contextlib.suppress(OSError):
                         connection.settimeout(10)
                         respond(connection)
 
