@@ -200,17 +200,21 @@ def test_add_page__every_inconsistency() -> None:
     """Each failed check has its own reason, in the order of the pages, and is known at once."""
     tracker = CompletenessTracker()
 
-    first = tracker.add_page([*courses(1), ("x", None)], cursor_of({"course": 2}))
-    before = tracker.is_inconsistent
-    second = tracker.add_page(courses(1, 2), cursor_of({"course": 2}))
+    cursor = cursor_of({"course": 2})
+    pages = (([*courses(1), ("x", None)], cursor), (courses(1, 2), cursor), (courses(2), None))
+    are_new, known = [], []
+    for records, next_cursor in pages:
+        are_new.append(tracker.add_page(records, next_cursor))
+        known.append(tracker.is_inconsistent)
 
     counted = "2 enrollments served (course 2), received were 4 (of unknown type 1, course 3)"
-    assert (first, second) == ([True, True], [False, True])
-    assert (before, tracker.is_inconsistent) == (False, True)
+    assert are_new == [[True, True], [False, True], [False]]
+    assert known == [False, True, True]
     assert tracker.result().reasons == (
         'page 2: enrollment "course:1" came twice',
         "page 2: the cursor of its next link came before",
         f"page 2: ALM counts {counted}",
+        'page 3: enrollment "course:2" came twice',
     )
 
 

@@ -57,6 +57,7 @@ def test_next_request__last_page() -> None:
         pytest.param("?page[cursor]=a+b%2Fc==", "a+b/c==", id="encoded in part"),
         pytest.param("?page[cursor]=a%20b%26c", "a b&c", id="a space and an ampersand"),
         pytest.param("?page[cursor]=%C3%A9", "é", id="UTF-8"),
+        pytest.param("?page[cursor]=\u2028", "\u2028", id="a line separator"),
         pytest.param("?page[cursor]=x#top", "x", id="fragment"),
         pytest.param("?&page[cursor]=x&", "x", id="empty parts"),
         pytest.param(

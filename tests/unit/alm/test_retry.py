@@ -132,6 +132,7 @@ def test_decide__quota_without_end(number: int, seconds: float) -> None:
         ("0.42", 1, 0.512),
         ("3", 0.5, 3.175),
         ("0", 1, 0.05),
+        ("Sun, 09 Jun 2024 13:05:19 GMT", 0, 10),
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
