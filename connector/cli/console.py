@@ -54,7 +54,7 @@ class Console:
 
     def open_channels(self, output_dir: str | None, dotenv: str | None) -> None:
         """Find the channels, and let each mask the secrets."""
-        from connector.channels import ChannelContext, find_channels  # noqa: PLC0415 - not for help
+        from connector.channels import ChannelContext, find_channels
 
         # An empty value means "not given", as for every input.
         folder, report = [(path or "").strip() or None for path in (output_dir, dotenv)]
@@ -64,7 +64,7 @@ class Console:
 
     def prepare_channels(self, named_users: tuple[str, ...]) -> None:
         """Check that the channels can take the outputs of *named_users*. Raises OutputError."""
-        from connector.channels import prepare  # noqa: PLC0415
+        from connector.channels import prepare
 
         self.named_users = named_users
         for channel in self.channels:
@@ -119,7 +119,7 @@ class Console:
     @contextlib.contextmanager
     def progress(self, clock: Clock) -> Iterator[Callable[[Progress], None]]:
         """Yield the function that shows progress: a bar on a terminal, elsewhere messages."""
-        from connector.cli.progress import ProgressBar, ProgressLines  # noqa: PLC0415
+        from connector.cli.progress import ProgressBar, ProgressLines
 
         if not _is_terminal(sys.stderr):
             yield ProgressLines(self.log, clock)
@@ -141,7 +141,7 @@ class Console:
         if not self.has_document:
             self._annotate(error)
             return error.code
-        from connector.output.document import failed_document  # noqa: PLC0415 - only on failure
+        from connector.output.document import failed_document
 
         return self._end(failed_document(error), error)
 
@@ -169,7 +169,7 @@ class Console:
     def _deliver(self, document: Document, error: ConnectorError | None) -> None:
         if not self.channels:
             return
-        from connector.channels import RunOutputs, deliver  # noqa: PLC0415
+        from connector.channels import RunOutputs, deliver
 
         self.close_group()
         try:
@@ -186,7 +186,7 @@ class Console:
         if isinstance(error, UsageError) and self.is_interactive:
             return
         if self._has_messages and os.getpid() == 1:
-            from connector.clock import SystemClock  # noqa: PLC0415 - only in a container
+            from connector.clock import SystemClock
 
             # A container's engine reads two pipes in any order: it logs the messages first now.
             SystemClock().sleep(_ENGINE_SECONDS)

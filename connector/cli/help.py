@@ -27,8 +27,8 @@ FETCH_EXAMPLES = {
     " and credentials.",
     "alm-enrollments --user-id 20941371,20941372 | jq .enrollment_ids": "List the ids of two"
     " users' enrollments.",
-    "alm-enrollments --user-ids-file learners.csv --lo-types all --format csv --output-file"
-    " enrollments.csv": "Export all enrollments of a list of users.",
+    "alm-enrollments --user-ids-file users.txt --format csv --output-file all.csv": "Export the"
+    " enrollments of a list of users.",
 }
 
 
@@ -41,7 +41,7 @@ def check_tables() -> Tables:
     """Return the examples of check, the credentials and the exit codes."""
     examples = {
         "alm-enrollments check --user-id 20941371": "Try the token and the host.",
-        "alm-enrollments check --user-ids-file learners.csv --shard 2/4": "Estimate how long the"
+        "alm-enrollments check --user-ids-file users.txt --shard 2/4": "Estimate how long the"
         " second of four shards takes.",
     }
     return {"Examples": examples, **_common_tables()}
@@ -60,7 +60,7 @@ def merge_tables() -> Tables:
     """Return the examples of merge."""
     return {
         "Examples": {
-            "alm-enrollments --user-ids-file learners.csv --shard 1/2 --output-file 1.json": "Write"
+            "alm-enrollments --user-ids-file users.txt --shard 1/2 --output-file 1.json": "Write"
             " the first of two shards.",
             "alm-enrollments merge enrollments.json 1.json 2.json": "Join both.",
         }
@@ -89,8 +89,8 @@ def serve_tables() -> Tables:
 
 def sandbox_tables() -> Tables:
     """Return the examples of sandbox, its users, and its faults."""
-    from connector.sandbox.faults import IN_THE_ANSWER, ON_THE_WAY  # noqa: PLC0415 - not for fetch
-    from connector.sandbox.learners import DOCUMENTED_USER  # noqa: PLC0415 - the same
+    from connector.sandbox.faults import IN_THE_ANSWER, ON_THE_WAY
+    from connector.sandbox.learners import DOCUMENTED_USER
 
     return {
         "Examples": {

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from connector import __version__
 from connector.cli.console import PROGRAM, write_text
@@ -79,7 +80,10 @@ def number_option(
             number = math.nan
         if minimum <= number <= maximum:
             return number
-        ctx.obj.problems.append(Problem(param.opts[0], value, allowed))
+        name = param.opts[0]
+        if ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
+            name = " or ".join(param.envvar or ())
+        ctx.obj.problems.append(Problem(name, value, allowed))
         return None
 
     return click.option(

@@ -79,7 +79,7 @@ class ProgressBar:
     def __call__(self, progress: Progress) -> None:
         """Show *progress*."""
         if self._bar is None:
-            from tqdm import tqdm  # noqa: PLC0415 - only on a terminal
+            from tqdm import tqdm
 
             bar_format = "{desc}" if progress.total is None else "{bar:20} {desc}"
             self._bar = tqdm(
