@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import socket
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from connector import signals
 from connector.cli.console import PROGRAM, write_text
 from connector.cli.group import Command
 from connector.cli.help import sandbox_tables, serve_tables
@@ -23,7 +19,6 @@ if TYPE_CHECKING:
 
 _LO_TYPES = ("course", "learningProgram", "jobAid", "certification")
 _MAX_PORT = 65_535
-_BACKLOG = 1024
 
 
 @click.command(cls=Command, tables=serve_tables)
@@ -58,44 +53,13 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
     GET and POST /v1/enrollments are a run each. The server speaks plain HTTP: put TLS in front.
     """
     console.raise_problems(f"Nothing was started; {PROGRAM} serve --help tells every flag.")
-    if find_spec("waitress") is None:
-        raise UsageError(
-            "serve wants waitress, which is not installed.",
-            hint="pip install 'alm-enrollments-connector[serve]'",
-        )
-    from connector.server.app import make_application
-    from connector.server.listener import SPARE_THREADS, Server
+    from connector.server import run
 
-    application = make_application(console.environ, most_reads=threads - SPARE_THREADS)
-    with _listening(host, port) as listener:
-        server = Server(application, listener, threads)
-        log = logging.getLogger("connector")
-        if log.level > logging.DEBUG:
-            # A run's warnings name learners; each request has a line of its own.
-            log.setLevel(logging.ERROR)
-        signals.call_on_first(server.stop)
-        address, bound_port = listener.getsockname()[:2]
-        if ":" in address:
-            address = f"[{address}]"
-        write_text(f"{PROGRAM} serves http://{address}:{bound_port}; end it with Ctrl-C.\n")
-        server.run()
+    def announce(url: str) -> None:
+        write_text(f"{PROGRAM} serves {url}; end it with Ctrl-C.\n")
+
+    run(host, str(port), threads, announce)
     return 0
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "that is no host's name"
-        problem = Problem(
-            "--host and --port",
-            f"{host} and {port}, which cannot be served: {reason}",
-            "an address of this machine, a free port",
-        )
-        raise UsageError.of([problem], hint="Nothing was started.") from error
 
 
 @click.command(cls=Command, tables=sandbox_tables)

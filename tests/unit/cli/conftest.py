@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shlex
 import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
@@ -21,13 +23,24 @@ from tests.support.process import (
     command,
     needed_variables,
 )
+from tests.support.sandbox import StartSandbox, start_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from connector.errors import Problem
 
-__all__ = ["Command", "Finished", "OnTerminal", "Parsed", "command", "on_terminal", "parse"]
+__all__ = [
+    "Command",
+    "Finished",
+    "OnTerminal",
+    "Parsed",
+    "StartSandbox",
+    "command",
+    "on_terminal",
+    "parse",
+    "start_sandbox",
+]
 
 
 class Parsed(NamedTuple):
@@ -58,22 +71,28 @@ def parse() -> Callable[..., Parsed]:
 class OnTerminal(Protocol):
     """Runs the command with a terminal of 80 columns as standard output."""
 
-    def __call__(self, *words: str, **variables: str) -> Finished:
-        """Return what it leaves, with the terminal's text as standard output."""
+    def __call__(
+        self, line: str, variables: Mapping[str, str], *, has_both: bool = False
+    ) -> Finished:
+        """Return what it leaves, with the terminal's text as standard output.
+
+        With *has_both* the terminal shows standard error, too.
+        """
 
 
 @pytest.fixture
 def on_terminal() -> OnTerminal:
     """Return a function that runs the command on a terminal."""
 
-    def run(*words: str, **variables: str) -> Finished:
+    def run(line: str, variables: Mapping[str, str], *, has_both: bool = False) -> Finished:
         terminal, end = pty.openpty()
+        termios.tcsetwinsize(end, (24, 80))
         process = subprocess.Popen(
-            [sys.executable, "-m", "connector", *words],
-            env={**needed_variables(), "PYTHONPATH": str(CHECKOUT), "COLUMNS": "80", **variables},
+            [sys.executable, "-m", "connector", *shlex.split(line)],
+            env={**needed_variables(), "PYTHONPATH": str(CHECKOUT), **variables},
             stdin=subprocess.DEVNULL,
             stdout=end,
-            stderr=subprocess.PIPE,
+            stderr=end if has_both else subprocess.PIPE,
             text=True,
         )
         os.close(end)
@@ -84,6 +103,6 @@ def on_terminal() -> OnTerminal:
                 shown += piece
         os.close(terminal)
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)
-        return Finished(process.returncode, shown.decode(), errors)
+        return Finished(process.returncode, shown.decode(), errors or "")
 
     return run

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from connector.cli.commands import main
+from connector.sandbox import ACCESS_TOKEN
 from tests.support.process import Finished, valid_document
 from tests.support.sandbox import EMBEDDED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import Command, OnTerminal
+    from .conftest import Command, OnTerminal, StartSandbox
 
 # Standard input that is nothing of the kind is what only an internal error could bring about.
 IMPOSSIBLE = ["--user-ids-file", "-", "--base-url", "sandbox"]
@@ -115,6 +116,25 @@ def test_main__never_shows_a_credential(line: str, command: Command) -> None:
     assert "my-secret" not in finished.stdout + finished.stderr
 
 
+def test_fetch__summary_counts_records_on_standard_output(command: Command) -> None:
+    """If standard output has the records, GitHub's step summary counts them by type and state."""
+    variables = {"GITHUB_OUTPUT": "outputs", "GITHUB_STEP_SUMMARY": "summary", **EMBEDDED}
+
+    finished = command("--format ndjson", **variables)
+
+    assert finished.stdout.count("\n") == 3
+    assert "| <code>course</code> | 3 | 3 |" in command.files()["summary"]
+
+
+def test_check__counts_the_users_of_a_pipe(command: Command) -> None:
+    """A check reads a pipe to its end to count the users."""
+    line = "check --base-url sandbox --user-ids-file -"
+
+    finished = command.as_process(line, stdin="31\n32\n33\n")
+
+    assert finished.stdout.startswith("inputs     valid: 3 users; course; sort dateEnrolled;")
+
+
 def test_merge__refuses_flags_of_fetch(command: Command) -> None:
     """A flag of another command is unknown to merge, and nothing is written."""
     finished = command("merge out.json --format csv 1.json 2.json")
@@ -128,7 +148,7 @@ def test_merge__refuses_flags_of_fetch(command: Command) -> None:
 
 def test_terminal__usage_error_has_no_document(on_terminal: OnTerminal) -> None:
     """If standard output is a terminal, invalid inputs are one message, without the document."""
-    finished = on_terminal("--user-id", "ada", **SANDBOX)
+    finished = on_terminal("--user-id ada", SANDBOX)
 
     message = (
         'alm-enrollments: error: 1 input is not valid: user_id is "ada" (allowed: ALM user ids,'
@@ -138,14 +158,14 @@ def test_terminal__usage_error_has_no_document(on_terminal: OnTerminal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "variables", "exit_code"),
-    [([], EMBEDDED, 0), (["--user-id", "4041"], SANDBOX, 67)],
+    ("line", "variables", "exit_code"),
+    [("", EMBEDDED, 0), ("--user-id 4041", SANDBOX, 67)],
 )
 def test_terminal__has_every_other_document(
-    words: list[str], variables: dict[str, str], exit_code: int, on_terminal: OnTerminal
+    line: str, variables: dict[str, str], exit_code: int, on_terminal: OnTerminal
 ) -> None:
     """Any other document is printed to a terminal, too, after the messages."""
-    finished = on_terminal(*words, **variables)
+    finished = on_terminal(line, variables)
 
     document = valid_document(finished.stdout)
     assert finished.exit_code == exit_code
@@ -156,7 +176,7 @@ def test_terminal__bare_command_gets_short_help(on_terminal: OnTerminal, tmp_pat
     """Without a word and without a user, a terminal gets short help, and channels the error."""
     outputs = tmp_path / "outputs"
 
-    finished = on_terminal(GITHUB_OUTPUT=str(outputs))
+    finished = on_terminal("", {"GITHUB_OUTPUT": str(outputs)})
 
     help_text, _, annotation = finished.stderr.rpartition("::error")
     assert (finished.exit_code, finished.stdout, help_text) == (64, "", BARE_HELP)
@@ -164,14 +184,31 @@ def test_terminal__bare_command_gets_short_help(on_terminal: OnTerminal, tmp_pat
     assert "user_id is missing" in outputs.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("words", [["--debug"], ["check"]])
-def test_terminal__other_commands_get_a_message(words: list[str], on_terminal: OnTerminal) -> None:
+@pytest.mark.parametrize("line", ["--debug", "check"])
+def test_terminal__other_commands_get_a_message(line: str, on_terminal: OnTerminal) -> None:
     """With a flag, or of another command, the missing user is one message."""
-    finished = on_terminal(*words, **SANDBOX)
+    finished = on_terminal(line, SANDBOX)
 
     assert (finished.exit_code, finished.stdout) == (64, "")
     assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: user_id is")
     assert finished.stderr.count("\n") == 1
+
+
+def test_terminal__progress_gives_way_to_messages(
+    on_terminal: OnTerminal, start_sandbox: StartSandbox
+) -> None:
+    """A message on a terminal clears the progress, which is gone when the document comes."""
+    server = start_sandbox("user=33:503")
+    variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": ACCESS_TOKEN}
+
+    line = "--user-id 31,32,33 --concurrency 1"
+    shown = on_terminal(line, variables, has_both=True).stdout
+
+    *messages, document = shown.splitlines()
+    message = next(line for line in messages if "attempt 1 failed" in line)
+    assert "of 3 users" in shown
+    assert message.rpartition("\r")[2].startswith("alm-enrollments: attempt 1 failed")
+    assert valid_document(document.rpartition("\r")[2])["users"]["read"] == 3
 
 
 def test_bare_command__has_a_document_elsewhere(command: Command) -> None:

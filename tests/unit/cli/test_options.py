@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
+from connector import errors
 from connector.errors import Problem
 from connector.schemas import load_schema
 from tests.support.process import Finished
@@ -13,7 +16,7 @@ from tests.support.process import Finished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Command, Parsed
+    from .conftest import Command, OnTerminal, Parsed
 
 INPUTS = list(load_schema("inputs")["properties"])
 # What help shows behind each flag, and after its description.
@@ -147,13 +150,46 @@ def test_help__has_every_input(line: str, command: Command) -> None:
         assert entry in text.replace("- ", "-")
 
 
-@pytest.mark.parametrize("columns", ["70", "80", "130"])
-def test_help__is_as_wide_as_the_terminal(columns: str, command: Command) -> None:
-    """Help uses the width of the terminal; only an example may be longer."""
-    lines = command("--help", COLUMNS=columns).stdout.splitlines()
+@pytest.mark.parametrize("name", ["fetch", "merge", "check", "serve", "sandbox"])
+def test_help__has_examples_that_work(
+    name: str, command: Command, parse: Callable[..., Parsed]
+) -> None:
+    """Each command's help has examples, whose flags exist."""
+    finished = command(f"{name} --help", COLUMNS="80")
+
+    examples = re.findall(
+        r"^  (?:ALM_\S+ )?alm-enrollments ([^|\n]+)", finished.stdout, re.MULTILINE
+    )
+    parsed = [parse(*shlex.split(example)) for example in examples]
+    assert finished.stdout.startswith(f"Usage: alm-enrollments {name} [OPTIONS]")
+    assert name in [example.command for example in parsed]
+    assert [example.problems for example in parsed] == [[]] * len(parsed)
+
+
+def test_help__has_every_exit_code_and_credential(command: Command) -> None:
+    """Help shows each exit code and each credential's variable."""
+    text = command("--help").stdout
+
+    codes = [
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.ConnectorError)
+    ]
+    for code in {0, 130, 143, *codes}:
+        assert re.search(rf"^  {code} +\w", text, re.MULTILINE)
+    for name in load_schema("inputs")["$defs"]["credentials"]["properties"]:
+        assert f"  ALM_{name.upper()} " in text
+
+
+@pytest.mark.parametrize("columns", [None, 70, 130])
+def test_help__is_as_wide_as_the_terminal(columns: int | None, on_terminal: OnTerminal) -> None:
+    """Help uses the terminal's own width, or COLUMNS; only an example may be longer."""
+    variables = {"COLUMNS": str(columns)} if columns else {}
+
+    lines = on_terminal("--help", variables).stdout.splitlines()
 
     widths = [len(line) for line in lines if not line.startswith("  alm-enrollments")]
-    assert int(columns) - 8 < max(widths) < int(columns)
+    assert (columns or 80) - 8 < max(widths) < (columns or 80)
 
 
 def test_help__is_fast(command: Command) -> None:

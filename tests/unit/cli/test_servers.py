@@ -93,39 +93,46 @@ def test_serving__refuses_flags(line: str, problems: str, hint: str, command: Co
     assert finished.stderr == f"alm-enrollments: error: {problems}. {hint}\n"
 
 
-@pytest.mark.parametrize(
-    ("line", "name", "allowed"),
-    [
-        ("sandbox --port {}", "--port is {}", "a free port, or 0 for any"),
-        (
-            "serve --port {}",
-            "--host and --port is 127.0.0.1 and {}",
-            "an address of this machine, a free port",
-        ),
-    ],
-)
-def test_serving__port_in_use(line: str, name: str, allowed: str, command: Command) -> None:
+def test_sandbox__port_in_use(command: Command) -> None:
     """A port that is in use is a problem, and nothing is started."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        variables = {"ALM_SERVE_KEY": "x" * 16, "ALM_BASE_URL": "sandbox"}
-        finished = command(line.format(port), **variables)
+        finished = command(f"sandbox --port {port}")
 
-    assert finished.exit_code == 64
+    assert (finished.exit_code, finished.stdout) == (64, "")
     assert finished.stderr == (
-        f"alm-enrollments: error: 1 input is not valid: {name.format(port)}, which cannot be"
-        f" served: Address already in use (allowed: {allowed}). Nothing was started.\n"
+        f"alm-enrollments: error: 1 input is not valid: --port is {port}, which cannot be served:"
+        " Address already in use (allowed: a free port, or 0 for any). Nothing was started.\n"
     )
 
 
-def test_serve__unknown_host(command: Command) -> None:
-    """A host that is no name is a problem, and nothing is started."""
-    variables = {"ALM_SERVE_KEY": "x" * 16, "ALM_BASE_URL": "sandbox"}
+def test_serve__needs_its_settings(command: Command) -> None:
+    """Without its key the server does not start."""
+    finished = command("serve --port 0")
 
-    finished = command(f"serve --port 0 --host {'x' * 70}.invalid", **variables)
+    assert (finished.exit_code, finished.stdout) == (64, "")
+    assert "ALM_SERVE_KEY is missing" in finished.stderr
 
-    assert finished.exit_code == 64
-    assert "which cannot be served: that is no host's name" in finished.stderr
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve__prints_its_url_and_ends_with_a_signal(
+    number: signal.Signals, command: Command
+) -> None:
+    """It prints its URL, answers there, and ends with 0 and no other line when a signal comes."""
+    process = command.start("serve --port 0", ALM_SERVE_KEY="x" * 16, ALM_BASE_URL="sandbox")
+    assert process.stdout
+    line = process.stdout.readline()
+    url = line.removeprefix("alm-enrollments serves ").partition(";")[0]
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_SECONDS)
+    connection.request("GET", "/healthz")
+    status = connection.getresponse().status
+    connection.close()
+
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=PATIENCE_SECONDS)
+
+    assert line == f"alm-enrollments serves {url}; end it with Ctrl-C.\n"
+    assert (status, rest, process.returncode) == (200, "", 0)
 
 
 @pytest.mark.parametrize(
