@@ -35,7 +35,7 @@ class Console:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
+        self._environ = environ
         self.redactor = Redactor()
         #: What is wrong with the command line; the command reports it with its other problems.
         self.problems: list[Problem] = []
@@ -58,7 +58,7 @@ class Console:
 
         # An empty value means "not given", as for every input.
         folder, report = [(path or "").strip() or None for path in (output_dir, dotenv)]
-        self.channels = find_channels(ChannelContext(self.environ, write_line, folder, report))
+        self.channels = find_channels(ChannelContext(self._environ, write_line, folder, report))
         for channel in self.channels:
             self.redactor.on_secret(channel.mask)
 
