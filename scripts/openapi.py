@@ -17,8 +17,7 @@ from connector import __version__
 from connector.schemas import load_schema
 from connector.server.log import ENROLLMENTS
 from connector.server.request import INPUTS, MAX_BODY_BYTES, TOKEN_HEADER
-from connector.settings.problems import allowed
-from connector.settings.sources import variable
+from connector.settings import allowed, variable
 from scripts.tables import updated
 
 FOLDER = Path(__file__).parents[1] / "schemas"

@@ -12,8 +12,7 @@ from connector import errors
 from connector.formats.interface import COLUMNS
 from connector.formats.parquet import SCHEMA
 from connector.schemas import load_schema
-from connector.settings.problems import allowed
-from connector.settings.sources import variable
+from connector.settings import allowed, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
