@@ -15,7 +15,7 @@ import pytest
 from connector import errors
 from connector.sandbox import ACCESS_TOKEN
 from connector.schemas import load_schema
-from connector.settings.sources import SECRETS_DIR
+from connector.settings import SECRETS_DIR
 from tests.integrations.recipes.engines.machine import (
     EXAMPLES,
     IDS,
