@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from connector.alm.completeness import Completeness, Status
 from connector.alm.records import Enrollment, IncludedResourceGrade, ResourceGrade
 
 #: What breaks lines, cells and terminals; and half a surrogate pair, which UTF-8 cannot express.
@@ -16,6 +17,8 @@ HOSTILE = st.text(
     ),
     max_size=20,
 )
+#: The verdict on a user who has one page.
+VERIFIED = Completeness(Status.VERIFIED, (), 1)
 DATE = "2023-06-29T12:34:33.000Z"
 
 
