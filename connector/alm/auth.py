@@ -7,7 +7,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from connector.alm.protocol import error_for, parse_message, read_request_id, quoted
+from connector.alm.protocol import error_for, parse_message, read_request_id, shown
 from connector.errors import AuthenticationError, TemporaryError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class TokenSource:
 
     def are_in(self, cursor: str | None) -> bool:
         """Return whether *cursor* holds one of the run's secrets."""
-        return cursor is not None and self._redactor.clean_value(cursor) != cursor
+        return cursor is not None and self._redactor.clean_document(cursor) != cursor
 
     def token(self, send: SendRefresh) -> SecretStr:
         """Return the token to send, which *send* gets first where none was given."""
@@ -119,7 +119,7 @@ def read_refresh(status: int, headers: Mapping[str, str], body: bytes) -> str:
         )
     said = parse_message(body)
     raise AuthenticationError(
-        f"ALM refuses to refresh the access token ({status}{f': {quoted(said)}' if said else ''}).",
+        f"ALM refuses to refresh the access token ({status}{f': {shown(said)}' if said else ''}).",
         hint="Check ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN, and that base_url is the account's region.",
         http_status=status,
         request_id=request_id,

@@ -85,7 +85,7 @@ class Client:
         self._session = _session(base_url, adapter or TimedAdapter(deadline.left, MAX_POOL_SIZE))
         self._lock = threading.Lock()
         self._is_closed = False
-        self.started_at = self._clock.monotonic()
+        self.began_at = self._clock.monotonic()
         self.requests = 0
         #: How often a request has waited for the quota.
         self.waits = 0
@@ -95,8 +95,13 @@ class Client:
         """The limits that ALM's headers told; ``None`` until they did."""
         return self._gate.seen
 
-    def redacted(self, error: ConnectorError) -> ConnectorError:
-        return self._tokens._redactor.clean_error(error)
+    def forget(self, error: ConnectorError) -> None:
+        """Take the run's secrets out of *error*: ALM may have sent back what it was sent, and the frames hold the whole answer."""
+        error.message = self._tokens.clean(error.message)
+        error.args = (error.message,)
+        error.request_id = error.request_id and self._tokens.clean(error.request_id)
+        error.retry_after = None
+        error.__traceback__ = None
 
     def close(self) -> None:
         """Give the connections back; threads that still read for a run that has ended send nothing further."""

@@ -11,7 +11,7 @@ from itertools import compress
 from operator import not_
 from typing import TYPE_CHECKING
 
-from connector.alm.protocol import quoted
+from connector.alm.protocol import shown
 from connector.compact_set import CompactSet
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ _PLAIN_ALPHABET = str.maketrans("-_", "+/")
 class Status(StrEnum):
     """How sure it is that nothing is missing; from the surest to the least sure."""
 
-    VERIFIED = "verified"
+    PROVED = "proved"
     CONSISTENT = "consistent"
     INCOMPLETE = "incomplete"
-    INCONSISTENT = "inconsistent"
+    VIOLATED = "violated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Completeness:
     @property
     def is_complete(self) -> bool:
         """Whether nothing that was asked for is missing."""
-        return self.status in (Status.VERIFIED, Status.CONSISTENT)
+        return self.status in (Status.PROVED, Status.CONSISTENT)
 
 
 def decode_cursor(cursor: str) -> Counter[str] | None:
@@ -79,11 +79,11 @@ class CompletenessTracker:
         self.pages = 0
 
     @property
-    def is_inconsistent(self) -> bool:
+    def violated(self) -> bool:
         """Whether a check has failed: reading on is of no use then."""
         return bool(self._violations)
 
-    def add_page(
+    def observe(
         self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None
     ) -> list[bool]:
         """Take in one page: its enrollments' ids with their types, as served, and the cursor of its next link.
@@ -98,7 +98,7 @@ class CompletenessTracker:
         if not all(are_new):
             twice = compress(ids, map(not_, are_new))
             self._violations += [
-                f"page {self.pages}: enrollment {quoted(enrollment_id)} came twice"
+                f"page {self.pages}: enrollment {shown(enrollment_id)} came twice"
                 for enrollment_id in twice
             ]
         if next_cursor is not None:
@@ -125,13 +125,13 @@ class CompletenessTracker:
             )
         return counts.total() == self._received.total()
 
-    def result(self, stopped: str | None = None, *, remarks: Iterable[str] = ()) -> Completeness:
+    def verdict(self, stopped: str | None = None, *, noticed: Iterable[str] = ()) -> Completeness:
         """Return what the reading is worth.
 
         *stopped* says why it ended early, ``None`` where the server's last page ended
-        it; *remarks* are remarks that change nothing in the verdict.
+        it; *noticed* are remarks that change nothing in the verdict.
         """
-        reasons = [*self._violations, *remarks]
+        reasons = [*self._violations, *noticed]
         if self._opaque:
             reasons.append(
                 "the cursors could not be decoded: that no enrollment was skipped is likely, not proved"
@@ -139,11 +139,11 @@ class CompletenessTracker:
         if stopped:
             reasons.append(stopped)
         if self._violations:
-            status = Status.INCONSISTENT
+            status = Status.VIOLATED
         elif stopped:
             status = Status.INCOMPLETE
         else:
-            status = Status.CONSISTENT if self._opaque else Status.VERIFIED
+            status = Status.CONSISTENT if self._opaque else Status.PROVED
         return Completeness(status, tuple(reasons), self.pages)
 
 

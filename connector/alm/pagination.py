@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_PAGES = 10_000
 
 
-def read_pages(client: Client, first: PageRequest) -> Iterator[tuple[Page, PageRequest | None]]:
+def walk(client: Client, first: PageRequest) -> Iterator[tuple[Page, PageRequest | None]]:
     """Yield every page from *first* to the one without a next link, in order, each with the request that its link stands for.
 
     Raises ProtocolError for a link that must not be followed, and past ``MAX_PAGES``.

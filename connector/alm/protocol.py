@@ -152,7 +152,7 @@ def _parse_query(query: str) -> list[tuple[str, str]]:
 
 def _refuse_link(link: str, why: str) -> NoReturn:
     raise ProtocolError(
-        f"ALM's link to the next page {why}: {quoted(link)}.",
+        f"ALM's link to the next page {why}: {shown(link)}.",
         hint="It was not followed, so that the token goes nowhere else; check that base_url is ALM's own host for this account.",
     )
 
@@ -216,7 +216,7 @@ def _parse_finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise ProtocolError(
-            f"ALM's page has a number that is too large to be one: {quoted(text)}.",
+            f"ALM's page has a number that is too large to be one: {shown(text)}.",
             hint="Nothing of it was used; report it, with the time of this run.",
             http_status=200,
         )
@@ -235,7 +235,7 @@ def _judge_page(document: Any, request: PageRequest, request_id: str | None) -> 
     error = next(iter(validator.iter_errors(document)))
     place = "/".join(map(str, error.instance_path)) or "the document"
     raise ProtocolError(
-        f"ALM's page for user {request.user_id} is not of the documented shape, at {place}: {quoted(error.message)}.",
+        f"ALM's page for user {request.user_id} is not of the documented shape, at {place}: {shown(error.message)}.",
         hint="Nothing of it was used; report it with the request id.",
         http_status=200,
         request_id=request_id,
@@ -245,10 +245,10 @@ def _judge_page(document: Any, request: PageRequest, request_id: str | None) -> 
 def read_request_id(headers: Mapping[str, str]) -> str | None:
     """Return what ALM calls this exchange, fit for a message; ``None`` where it does not say."""
     given = headers.get("x-request-id")
-    return given if given is None or re.fullmatch(r"(?!.*##)[!-~]{1,200}", given) else quoted(given)
+    return given if given is None or re.fullmatch(r"(?!.*##)[!-~]{1,200}", given) else shown(given)
 
 
-def quoted(text: str) -> str:
+def shown(text: str) -> str:
     """Return text from the server fit for a message: quoted, cut, its control characters visible."""
     cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
     # GitHub and Azure obey ##[…] and ##vso[…] in mid-line (CONTRACT.md, Output).
@@ -317,7 +317,7 @@ def error_for(
     by_class = {3: _REDIRECT, 5: _SERVER_ERROR}
     kind, happened, hint = _ERROR_FOR_STATUS.get(status, by_class.get(status // 100, _UNFORESEEN))
     said = parse_message(body)
-    detail = f"{status}: {quoted(said)}" if said else str(status)
+    detail = f"{status}: {shown(said)}" if said else str(status)
     return kind(
         f"{happened.format(asked_for=asked_for)} ({detail}).",
         hint=hint,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from connector.alm.protocol import quoted
+from connector.alm.protocol import shown
 from connector.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _cross_check(
     for name, expected, related in zip(_TO_ONE, from_id, told, strict=True):
         if related is not None and related != expected:
             raise ProtocolError(
-                f"ALM's enrollment {quoted(enrollment_id)} contradicts its relationship {name}, which is {quoted(related)}.",
+                f"ALM's enrollment {shown(enrollment_id)} contradicts its relationship {name}, which is {shown(related)}.",
                 hint="Nothing of it was used; report it with the request id.",
                 http_status=200,
                 request_id=page.request_id,
@@ -225,7 +225,7 @@ def _cross_check(
 def _check_learner(user_id: str, enrollment_id: str, page: Page) -> None:
     if user_id.lstrip("0") != page.user_id.lstrip("0"):
         raise ProtocolError(
-            f"ALM answered for user {page.user_id} with another learner's enrollment, {quoted(enrollment_id)}.",
+            f"ALM answered for user {page.user_id} with another learner's enrollment, {shown(enrollment_id)}.",
             hint="Nothing of it was used; report it with the request id.",
             http_status=200,
             request_id=page.request_id,
