@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from connector.alm.completeness import CompletenessTracker, Status
 from connector.alm.pagination import read_pages
-from connector.alm.protocol import quoted
 from connector.alm.records import read_enrollments
 from connector.clock import parse_moment
 from connector.errors import ConnectorError, ProtocolError
 from connector.output.results import Collected, UserResult
 from connector.runner.connection import request_for
+from connector.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
