@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from connector.formats import FORMATS, make_format
-from connector.formats.interface import COPY_BYTES, Format
+from connector.formats.interface import COPY_BYTES, Format, RowRange
 from connector.schemas import load_schema
 from tests.support.records import enrollment
 
@@ -71,7 +71,7 @@ def test_reopen__is_a_copy(tmp_path: Path) -> None:
     """A finished file is copied to grow again; its rows end where they did."""
     (tmp_path / "x").write_bytes(b"begin rows end")
 
-    assert Plain().reopen(tmp_path / "x", tmp_path / "x.part", 10) == 10
+    assert Plain().reopen(tmp_path / "x", tmp_path / "x.part", RowRange(6, 10, 1)) == 10
     assert (tmp_path / "x.part").read_bytes() == b"begin rows end"
 
 
@@ -80,7 +80,7 @@ def test_read_rows__without_begin_and_end(length: int, tmp_path: Path) -> None:
     """The rows of a finished file are read in pieces of bounded size, without begin and end."""
     (tmp_path / "x").write_bytes(b"begin" + b"r" * length + b"end")
 
-    pieces = list(Plain().read_rows(tmp_path / "x", 5, 5 + length))
+    pieces = list(Plain().read_rows(tmp_path / "x", RowRange(5, 5 + length, 1)))
 
     assert b"".join(pieces) == b"r" * length
     assert [piece for piece in pieces if len(piece) > COPY_BYTES] == []

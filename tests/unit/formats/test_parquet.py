@@ -9,17 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connector.formats.interface import SCALARS
+from connector.formats.interface import SCALARS, RowRange
 from connector.formats.parquet import SCHEMA, Parquet
 from tests.support.records import DATE, HOSTILE, enrollment, enrollments, included_grade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
     from connector.alm.records import Enrollment
 
@@ -40,7 +39,8 @@ def round_trip(*served: Enrollment) -> list[dict[str, Any]]:
     """Return the records that are read back from the Parquet file of *served*."""
     with TemporaryDirectory() as folder:
         path = finish(Path(folder), served)
-        return [json.loads(line) for line in Parquet().read_rows(path, 0, 0)]
+        lines = Parquet().read_rows(path, RowRange(0, 0, len(served)))
+        return [json.loads(line) for line in lines]
 
 
 def test_finish__typed_columns(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_finish__without_records(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     path = finish(tmp_path, [])
 
     assert (pq.read_table(path).num_rows, pq.read_schema(path).names) == (0, SCHEMA.names)
-    assert list(Parquet().read_rows(path, 0, 0)) == []
+    assert list(Parquet().read_rows(path, RowRange(0, 0, 0))) == []
     assert caplog.messages == []
 
 
@@ -172,15 +172,16 @@ def test_finish__in_order_beyond_one_batch(tmp_path: Path) -> None:
     ]
 
 
-def test_reopen__as_lines(tmp_path: Path) -> None:
-    """A finished file grows again as lines, and what is finished then has all records."""
-    path = finish(tmp_path, enrollments(2)).rename(tmp_path / "x.parquet")
+@pytest.mark.parametrize(("count", "complete"), [(3, 3), (3, 2), (3, 0), (5_003, 5_001)])
+def test_reopen__with_the_complete_rows(count: int, complete: int, tmp_path: Path) -> None:
+    """A finished file grows again as lines, without the rows behind those of complete users."""
+    path = finish(tmp_path, enrollments(count)).rename(tmp_path / "x.parquet")
     growing = tmp_path / "growing"
 
-    end = Parquet().reopen(path, growing, 0)
+    end = Parquet().reopen(path, growing, RowRange(0, 0, complete))
 
     lines = growing.read_bytes().splitlines(keepends=True)
-    assert (len(lines), end) == (2, growing.stat().st_size)
-    assert list(Parquet().read_rows(path, 0, 0)) == lines
+    assert (len(lines), end) == (complete, growing.stat().st_size)
+    assert list(Parquet().read_rows(path, RowRange(0, 0, complete))) == lines
     again = Parquet().finish(growing, tmp_path / "again", "x.parquet")
-    assert pq.read_table(again).equals(pq.read_table(path))
+    assert pq.read_table(again).equals(pq.read_table(path).slice(0, complete))
