@@ -265,7 +265,7 @@ def test_build_document__whatever_alm_writes(text: str, number: float | None) ->
     totals.add_failure(0, "2", error_as_dict(error))
     totals.add_reason(0, text)
 
-    document = document_of(totals, delivery_of(served), error)
+    document = build_document(totals, delivery_of(served), error)
 
     line = to_json(document)
     assert json.loads(line) == document
