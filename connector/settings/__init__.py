@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,23 +198,3 @@ def _freeze(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Inputs:
     filled["shard"] = parse_shard(filled["shard"]) if filled["shard"] else None
     filled["base_url"] = filled["base_url"].rstrip("/").removesuffix("/primeapi/v2")
     return Inputs(**filled)
-
-
-SANDBOX = "sandbox"
-
-
-def load(
-    flags: Mapping[str, Any],
-    redactor: Redactor,
-    *,
-    problems: Iterable[Problem] = (),
-    secrets_dir: Path | None = SECRETS_DIR,
-) -> tuple[Inputs, Credentials]:
-    return load_inputs(flags, os.environ, redactor, problems=problems, secrets_dir=secrets_dir)
-
-
-def load_given(values: Mapping[str, Any], redactor: Redactor) -> tuple[Inputs, Credentials]:
-    names = ("access_token", "client_id", "client_secret", "refresh_token")
-    environ = {"ALM_" + name.upper(): value for name, value in values.items() if name in names}
-    flags = {name: value for name, value in values.items() if name not in names}
-    return load_inputs(flags, environ, redactor, secrets_dir=None)
