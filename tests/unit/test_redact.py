@@ -69,6 +69,7 @@ def test_clean__every_form_in_one_text() -> None:
         pytest.param(["abcd", "abcdef"], "abcdef abcd", "*** ***", id="the longer first"),
         pytest.param([], "a text", "a text", id="no secret"),
         pytest.param([""], "a text", "a text", id="an empty secret"),
+        pytest.param(["a-\udcff-b"], "<a-\udcff-b>", "<***>", id="not UTF-8"),
         pytest.param(
             ["client-0042", "secret-of-the-client"],
             "Basic " + base64.b64encode(b"client-0042:secret-of-the-client").decode(),
