@@ -170,6 +170,20 @@ def test_resume__killed_while_a_finished_file_reopens(
     assert sorted(files_in(tmp_path)) == [name, f"{name}.users"]
 
 
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+def test_resume__with_a_torn_line_after_the_end(name: str, tmp_path: Path) -> None:
+    """What a kill has torn behind the end of a finished run is removed from the journal."""
+    path = tmp_path / name
+    write(path, USERS[:2])
+    with journal_of(path).open("ab") as journal:
+        journal.write(b'{"end":1')
+
+    write(path, USERS, resume=True)
+
+    assert content(path) == undisturbed(name)[0]
+    assert write(path, USERS, resume=True) == list(USERS)
+
+
 def test_resume__without_an_earlier_file(tmp_path: Path) -> None:
     """If there is no earlier file, or it was deleted, resume starts anew."""
     path = tmp_path / "x.ndjson"

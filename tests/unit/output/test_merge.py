@@ -28,10 +28,18 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def write(name: str, *users: str, failed: str = "", requested: int = 0, **inputs: Any) -> None:
+def write(
+    name: str,
+    *users: str,
+    failed: str = "",
+    requested: int = 0,
+    resume: bool = False,
+    **inputs: Any,
+) -> None:
     """Write a finished file of *users* with two records each, and one of the user who *failed*."""
     inputs = {"lo_types": ["course"], "shard": None, **inputs}
     file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor())
+    tuple(file.prepare(resume=resume))
     for user_id in (*users, *failed.split()):
         buffer = file.new_buffer(has_tally=False)
         buffer.add(enrollments(1 if user_id in failed.split() else 2, user_id))
@@ -154,6 +162,13 @@ def test_merge__of_users_who_failed(name: str) -> None:
             ),
         ),
         (
+            ["out.ndjson", "resumed.ndjson"],
+            (
+                'given "resumed.ndjson", which lacks 1 of its 3 users'
+                " (allowed: files of runs that reached their end; resume finishes one)"
+            ),
+        ),
+        (
             ["out.ndjson", "early.ndjson"],
             (
                 'given "early.ndjson", which lacks 2 of its 4 users'
@@ -169,6 +184,8 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     write("undivided.ndjson", "31")
     write("other.ndjson", "31", lo_types=["jobAid"])
     write("early.ndjson", "31", failed="4041", requested=4)
+    write("resumed.ndjson", "31", failed="32", requested=3)
+    write("resumed.ndjson", "32", requested=3, resume=True)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     with pytest.raises(UsageError) as caught:

@@ -119,15 +119,15 @@ def test_reasons__are_limited() -> None:
     [
         (0, 0, []),
         (0, 3, []),
-        (2, 2, ["user 0: opaque"]),
-        (2, 5, ["user 0: opaque", "3 of 5 users were not reached"]),
+        (2, 2, ["user 1: opaque"]),
+        (2, 5, ["user 1: opaque", "3 of 5 users were not reached"]),
     ],
 )
 def test_end__users_not_reached(finished: int, requested: int, reasons: list[str]) -> None:
     """A run that ended early says last how many users it did not reach, if it reached any."""
     totals = RunTotals(is_of_many=True)
     for place in range(finished):
-        reason = ("opaque",) * (place == 0)
+        reason = ("opaque",) * (place == 1)
         totals.add_result(
             place, result(str(place), Completeness(Status.CONSISTENT, reason, 1)), None
         )

@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,15 +27,16 @@ from connector.errors import (
     UsageError,
     UserNotFoundError,
 )
-from connector.output.results import RunTotals
+from connector.output.results import RunTotals, UserResult
 from connector.redact import Redactor
 from connector.runner import Outcome, Progress, RunHooks, execute
-from connector.runner.all_users import PendingUsers, affects_all_users
+from connector.runner.all_users import PendingUsers, _Failures, affects_all_users
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.faults import parse_faults
 from connector.sandbox.server import SandboxServer
 from connector.settings import load_given
 from tests.support.inputs import inputs_of
+from tests.support.records import VERIFIED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +103,22 @@ def test_execute__some_users_failed(clock: Clock) -> None:
     assert (outcome.totals.read, document["complete"]) == (1, False)
 
 
+@pytest.mark.parametrize("seconds", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+def test_failures__retry_at_is_the_latest(seconds: tuple[int, ...]) -> None:
+    """A run whose failures may pass can be repeated when the last of them has passed."""
+    failures = _Failures()
+    records: Any = None
+    for place, second in enumerate(seconds):
+        retry_at = datetime(2024, 1, 1, second=second, tzinfo=UTC)
+        error = TemporaryError("m", hint="h", retry_at=retry_at)
+        failures.add(place, UserResult(str(place), records, VERIFIED, error))
+
+    for requested in (3, 4):
+        error_of_run = failures.error(requested)
+        assert error_of_run is not None
+        assert error_of_run.retry_at == datetime(2024, 1, 1, second=3, tzinfo=UTC)
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_execute__a_refused_token_ends_the_run(concurrency: int, clock: Clock) -> None:
     """A token that ALM refuses for one user would be refused for all: no other is requested."""
@@ -164,6 +182,8 @@ def test_execute__allow_incomplete(clock: Clock) -> None:
     assert (len(ids), len(set(ids))) == (forgiven.document["enrollment_count"],) * 2
     assert forgiven.document["completeness"]["status"] == "inconsistent"
     assert failed.document["enrollment_ids"] == []
+    nothing_read = run(clock, user_id="4041", allow_incomplete=True)
+    assert type(nothing_read.error) is UserNotFoundError
 
 
 def test_execute__of_a_pipe(clock: Clock) -> None:
@@ -218,15 +238,22 @@ class InterruptingRedactor(Redactor):
         return super().clean_value(value)
 
 
-def test_execute__interrupted_while_a_user_is_written(clock: Clock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_execute__interrupted_while_a_user_is_written(
+    *, allow_incomplete: bool, clock: Clock, tmp_path: Path
+) -> None:
     """A signal waits until a user is written and counted; users are kept for ``resume``."""
     path = tmp_path / "out.ndjson"
     path.write_text("earlier", "utf-8")
-    values: dict[str, Any] = {"user_id": "7,31,8", "format": "ndjson", "concurrency": 1}
+    values: dict[str, Any] = {
+        "user_id": "7,31,8",
+        "format": "ndjson",
+        "concurrency": 1,
+        "allow_incomplete": allow_incomplete,
+    }
 
     with signals.raised():
         outcome = run(clock, InterruptingRedactor(), **values, output_file=path)
-    resumed = run(clock, **values, output_file=path, resume=True)
 
     assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
     assert outcome.document["error"]["hint"] == (
@@ -234,6 +261,10 @@ def test_execute__interrupted_while_a_user_is_written(clock: Clock, tmp_path: Pa
         f" {path}.part: run again with resume."
     )
     assert (outcome.document["output_file"], outcome.document["users"]["read"]) == (None, 2)
+    assert path.read_text("utf-8") == "earlier"
+
+    resumed = run(clock, **values, output_file=path, resume=True)
+
     assert (resumed.totals.kept, resumed.totals.read, resumed.error) == (2, 3, None)
     users = [json.loads(line)["user_id"] for line in path.read_bytes().splitlines()]
     assert list(dict.fromkeys(users)) == ["7", "31", "8"]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from connector.alm.protocol import PageRequest
     from connector.alm.records import Enrollment
     from connector.output.results import UserResult
+    from connector.output.sinks import Sink
     from connector.settings import Inputs
 
 SINCE = "2023-06-15"
@@ -196,6 +197,39 @@ class ScriptedClient:
         return error.replaced(message=f"redacted: {error.message}")
 
 
+class RecordingSink:
+    """A sink that remembers the records that were made for it."""
+
+    def __init__(self) -> None:
+        self.made: list[RecordedRecords] = []
+
+    def new_records(self) -> RecordedRecords:
+        """Return new records."""
+        self.made.append(RecordedRecords())
+        return self.made[-1]
+
+
+class RecordedRecords:
+    """Records that know whether they were closed."""
+
+    def __init__(self) -> None:
+        self.enrollments: list[Enrollment] = []
+        self.is_closed = False
+
+    @property
+    def count(self) -> int:
+        """The number of records."""
+        return len(self.enrollments)
+
+    def add(self, enrollments: Sequence[Enrollment]) -> None:
+        """Add *enrollments*."""
+        self.enrollments += enrollments
+
+    def close(self) -> None:
+        """Close them."""
+        self.is_closed = True
+
+
 def read(client: ScriptedClient, **inputs: Any) -> tuple[list[str], UserResult[Any]]:
     """Return the ids that were read of user 31, and the result."""
     loaded = inputs_of(**inputs)
@@ -258,10 +292,14 @@ def test_read_user__stops_early(inputs: dict[str, Any], reason: str) -> None:
 def test_read_user__again_after_a_contradiction(caplog: pytest.LogCaptureFixture) -> None:
     """A reading that contradicts itself is logged and done again; only the last one counts."""
     client = ScriptedClient("course:1_2_31 …", "course:1_2_31 …", "course:2_2_31")
+    sink = RecordingSink()
 
-    ids, result = read(client)
+    result = read_user("31", inputs_of(), cast("Client", client), cast("Sink[Any]", sink))
 
-    assert (ids, result.error, result.completeness.status) == (["course:2_2_31"], None, "verified")
+    assert (result.error, result.completeness.status) == (None, "verified")
+    assert [records.is_closed for records in sink.made] == [True, False]
+    assert result.records is sink.made[1]
+    assert [record.id for record in sink.made[1].enrollments] == ["course:2_2_31"]
     assert caplog.messages == [
         (
             "reading 1 of user 31 contradicts itself:"
