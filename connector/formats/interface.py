@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from connector.alm.records import FIELDS
@@ -19,6 +20,15 @@ SCALARS = FIELDS[: FIELDS.index("resource_grades")]
 #: Every column of formats with columns: those, then the grades' ids, and nested values as JSON.
 COLUMNS = (*SCALARS, "resource_grade_ids", "resource_grades", "included")
 COPY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RowRange:
+    """The rows of complete users: *count* of them, between two offsets of the growing file."""
+
+    start: int
+    end: int
+    count: int
 
 
 class Format(ABC):
@@ -44,22 +54,22 @@ class Format(ABC):
         """
         return growing
 
-    def reopen(self, path: Path, growing: Path, end: int) -> int:
-        """Make the *growing* file of a finished one, and return where its last rows end.
+    def reopen(self, path: Path, growing: Path, complete: RowRange) -> int:
+        """Make the *growing* file of the finished one *path*, and return where its rows end.
 
-        *end* is where they ended in the growing file that *path* was made of. Raises OSError.
+        *complete* are the rows in the growing file that *path* was made of. Raises OSError.
         """
         shutil.copyfile(path, growing)
-        return end
+        return complete.end
 
-    def read_rows(self, path: Path, start: int, end: int) -> Iterator[bytes]:
-        """Yield the rows of the finished file *path*, as the growing file had them.
+    def read_rows(self, path: Path, complete: RowRange) -> Iterator[bytes]:
+        """Yield the *complete* rows of the finished file *path*, as the growing file had them.
 
-        They stood between *start* and *end* there. Raises OSError.
+        Raises OSError.
         """
         with path.open("rb") as file:
-            file.seek(start)
-            left = end - start
+            file.seek(complete.start)
+            left = complete.end - complete.start
             while left > 0 and (piece := file.read(min(left, COPY_BYTES))):
                 left -= len(piece)
                 yield piece

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from connector.formats.interface import RowRange
+
 _ROWS_AT_ONCE = 5_000
 # Half a surrogate pair, which JSON can express and UTF-8 cannot, begins like a complete one.
 _SURROGATE = b"\\ud"
@@ -82,21 +84,20 @@ class Parquet(Ndjson):
             _log.warning("%d dates are none, and are null in %s", unreadable, name)
         return scratch
 
-    def reopen(self, path: Path, growing: Path, end: int) -> int:  # noqa: ARG002 - lines differ in length
+    def reopen(self, path: Path, growing: Path, complete: RowRange) -> int:
         """Write the rows of *path* to *growing* as NDJSON, and return where they end."""
         with growing.open("wb") as file:
-            file.writelines(self._lines(path))
+            file.writelines(self.read_rows(path, complete))
         return growing.stat().st_size
 
-    def read_rows(self, path: Path, start: int, end: int) -> Iterator[bytes]:  # noqa: ARG002 - all rows
-        """Yield every row of *path* as a line of NDJSON."""
-        return self._lines(path)
-
-    def _lines(self, path: Path) -> Iterator[bytes]:
+    def read_rows(self, path: Path, complete: RowRange) -> Iterator[bytes]:
+        """Yield the first rows of *path* as lines of NDJSON; those of other users follow them."""
+        left = complete.count
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE):
-                for row in batch.to_pylist():
+                for row in batch.slice(0, left).to_pylist():
                     yield (to_json(_untyped(row)) + "\n").encode()
+                left -= min(left, batch.num_rows)
 
 
 def _untyped(row: dict[str, Any]) -> dict[str, Any]:

@@ -101,7 +101,8 @@ class RecordBuffer:
             shown = enrollments[: MAX_SUMMARY_RECORDS - len(self._first)]
             self._first += [enrollment.as_dict() for enrollment in shown]
             self._counts.update(map(_type_and_state, enrollments))
-        self._note_latest([each.date_enrolled for each in enrollments if each.date_enrolled])
+        dates = [enrollment.date_enrolled for enrollment in enrollments]
+        self._note_latest([date for date in dates if date])
         if len(self._enrollment_ids) <= MAX_LISTED_IDS:
             self._enrollment_ids += [enrollment.id for enrollment in enrollments]
         if len(self._grade_ids) <= MAX_LISTED_IDS:

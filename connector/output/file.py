@@ -137,7 +137,7 @@ class OutputFile:
             self._open()
             if state.records:
                 self._write(self._format.between if self._has_rows else "")
-                for piece in self._format.read_rows(path, state.inputs["end"], state.end):
+                for piece in self._format.read_rows(path, state.complete_rows):
                     self._write_bytes(piece)
                 self._has_rows = True
             moved = self._end - state.end
@@ -217,7 +217,7 @@ class OutputFile:
     def _reopen(self, state: JournalState) -> None:
         """Make the growing file of the finished one."""
         with self._scratch_file():
-            end = self._format.reopen(self.path, self._scratch, state.end)
+            end = self._format.reopen(self.path, self._scratch, state.complete_rows)
             if end != state.end:
                 # The finished file counts until the growing one has its name.
                 self._journal.cut(state.length)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.compact_set import UserIds
+from connector.formats.interface import RowRange
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class JournalState:
     size: int | None = None
     requested: int = 0
     requests: int = 0
+
+    @property
+    def complete_rows(self) -> RowRange:
+        """Which rows of the output file are those of its complete users."""
+        return RowRange(self.inputs["end"], self.end, self.records)
 
 
 class Journal:

@@ -137,8 +137,13 @@ class RunTotals:
         self.in_file += 1
         verdict = Completeness(Status(entry["status"]), tuple(entry["reasons"]), entry["pages"])
         self._add_verdict(-1, entry["user_id"], verdict)
-        ids = [entry.get("enrollment_ids"), entry.get("resource_grade_ids")]
-        self._add_delivered(Delivered(entry["enrollments"], entry["latest_date_enrolled"], *ids))
+        delivered = Delivered(
+            entry["enrollments"],
+            entry["latest_date_enrolled"],
+            entry.get("enrollment_ids"),
+            entry.get("resource_grade_ids"),
+        )
+        self._add_delivered(delivered)
 
     def add_kept(self) -> None:
         """Count as read a user that the file has from an earlier run."""

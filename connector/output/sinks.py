@@ -77,16 +77,19 @@ def open_sink(
     return _DocumentSink(inputs)
 
 
-class _RecordList(list["Enrollment"]):
+class _RecordList:
+    def __init__(self) -> None:
+        self.enrollments: list[Enrollment] = []
+
     @property
     def count(self) -> int:
-        return len(self)
+        return len(self.enrollments)
 
     def add(self, enrollments: Sequence[Enrollment]) -> None:
-        self.extend(enrollments)
+        self.enrollments += enrollments
 
     def close(self) -> None:
-        self.clear()
+        self.enrollments.clear()
 
 
 class _DocumentSink:
@@ -120,7 +123,7 @@ class _DocumentSink:
         enrollments: list[Enrollment] = []
         for _, result in sorted(self._results, key=lambda entry: entry[0]):
             if self._allow_incomplete or (result.error is None and _has_ended(error)):
-                enrollments += result.records
+                enrollments += result.records.enrollments
         grade_ids: list[str] = []
         for enrollment in enrollments:
             grade_ids += [grade.id for grade in enrollment.resource_grades]
@@ -128,7 +131,9 @@ class _DocumentSink:
             enrollment_ids=[enrollment.id for enrollment in enrollments],
             resource_grade_ids=grade_ids,
             enrollment_count=len(enrollments),
-            latest_date_enrolled=latest_date([each.date_enrolled for each in enrollments]),
+            latest_date_enrolled=latest_date(
+                [enrollment.date_enrolled for enrollment in enrollments]
+            ),
             enrollments=[enrollment.as_dict() for enrollment in enrollments],
         )
 
@@ -207,7 +212,7 @@ class _StreamSink:
         self,
         inputs: Inputs,
         redactor: Redactor,
-        write: Callable[[bytes], None],
+        write: Callable[[bytes], object],
         *,
         has_tally: bool,
     ) -> None:

@@ -127,8 +127,8 @@ def execute(
                     totals.add_result(place, result, sink.take(place, result))
                 failures.add(place, result)
                 hooks.on_progress(progress)
-    except InterruptedRun as error:
-        interruption = error
+    except InterruptedRun as interrupted:
+        interruption = interrupted
     except BaseException:
         sink.abandon()
         raise

@@ -96,7 +96,9 @@ class Selection:
         """Return the wanted enrollments of one page, in the order served."""
         wanted = enrollments
         if self._since is not None:
-            wanted = [each for each in enrollments if self._is_wanted(each, self._since)]
+            wanted = [
+                enrollment for enrollment in enrollments if self._is_wanted(enrollment, self._since)
+            ]
         if self._max is not None and self._count + len(wanted) > self._max:
             self._is_cut = True
             wanted = wanted[: self._max - self._count]
