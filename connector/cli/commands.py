@@ -93,7 +93,7 @@ class _Command:
 
             return serve(self._argv[1:], out=sys.stdout)
         if self._argv[:1] == ["serve"]:
-            from connector.server.command import main as serve_http  # noqa: PLC0415 - the same
+            from connector.cli.serve import main as serve_http  # noqa: PLC0415 - the same
 
             self._redactor.add(self._environ.get("ALM_SERVE_KEY", "").strip())
             return serve_http(self._argv[1:], self._environ, out=sys.stdout)
@@ -132,14 +132,14 @@ class _Command:
         self._watch = (
             Bar() if sys.stderr is not None and sys.stderr.isatty() else Lines(self.tell, clock)
         )
-        around = RunHooks(
+        hooks = RunHooks(
             _write if self._has_records_on_stdout else None,
             self._watch,
             has_tally=bool(self._channels),
         )
         try:
             outcome = execute(
-                inputs, credentials, self._redactor, clock=clock, stdin=sys.stdin, around=around
+                inputs, credentials, self._redactor, clock=clock, stdin=sys.stdin, hooks=hooks
             )
         except BrokenPipeError:
             # Who reads has enough (`| head`).

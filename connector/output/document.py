@@ -292,3 +292,8 @@ def _judge(document: Document) -> None:
         f"The output document breaks its own schema at {place}.",
         hint="Nothing was handed on; please report it.",
     )
+
+
+def failed_document(error: ConnectorError) -> Document:
+    """Return the document of a run that failed before it read anything."""
+    return build_document([], error, requested=0, requests=0, allow_incomplete=False)

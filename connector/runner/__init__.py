@@ -17,7 +17,7 @@ from connector.alm.pagination import walk
 from connector.alm.protocol import Query, first_request, shown
 from connector.alm.rate_limit import RateLimiter
 from connector.alm.records import read_enrollments
-from connector.cli.progress import Progress
+from connector.cli.progress import Progress as Progress
 from connector.clock import Deadline, SystemClock
 from connector.errors import (
     AuthenticationError,
@@ -33,6 +33,7 @@ from connector.output.buffer import RecordBuffer
 from connector.output.document import Document, Totals, UserResult, list_users, partial_error
 from connector.output.sinks import Sink, open_sink
 from connector.redact import Redactor, cleaned_logs
+from connector.runner.connection import Account
 from connector.runner.selection import Selection
 from connector.runner.threads import as_finished
 from connector.settings import Credentials, Inputs, load_inputs
@@ -72,23 +73,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """One credential's token and quota gate, for every run on it."""
-
-    tokens: TokenSource
-    gate: RateLimiter
-
-
-@dataclass(frozen=True, slots=True)
 class RunHooks:
     """What is around a run: *write* takes the records of a format that has no file, *watch* is called after each user and now and then."""
 
     write: Callable[[bytes], None] | None = None
-    watch: Callable[[Progress], None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
     #: Whether a summary is to tell of records that no document has.
     has_tally: bool = False
     #: What other runs on the same credentials use as well.
-    shared: Shared | None = None
+    account: Account | None = None
 
 
 NO_HOOKS = RunHooks()
@@ -130,17 +123,17 @@ def execute(
     *,
     clock: Clock,
     stdin: TextIO,
-    around: RunHooks = NO_HOOKS,
+    hooks: RunHooks = NO_HOOKS,
 ) -> Outcome:
     """Read every user and return what came of it.
 
     Raises UsageError where the file of users, or the output file, cannot be used, and
     OutputError where the records cannot be written.
     """
-    watch = around.watch
+    watch = hooks.on_progress
     users = read_user_ids(inputs, stdin)
-    client = open_client(inputs, credentials, redactor, clock, around.shared)
-    sink = open_sink(inputs, redactor, around.write, has_tally=around.has_tally)
+    client = open_client(inputs, credentials, redactor, clock, hooks.account)
+    sink = open_sink(inputs, redactor, hooks.write, has_tally=hooks.has_tally)
     totals = Totals(is_of_many=users.total != 1)
     for entry in sink.prepare():
         totals.resume(entry)
@@ -179,6 +172,7 @@ def execute(
     document = sink.close(
         totals, error, requested=requested, requests=client.requests, is_forgiven=is_forgiven
     )
+    document = json.loads(redactor.clean_document(to_json(document)))
     return Outcome(document, None if is_forgiven else error, totals)
 
 
@@ -205,14 +199,14 @@ def open_client(
     credentials: Credentials,
     redactor: Redactor,
     clock: Clock,
-    shared: Shared | None = None,
+    shared: Account | None = None,
 ) -> Client:
     """Return the client for ``base_url``: ALM itself, with what is *shared*, or the embedded sandbox with its own credentials."""
     deadline = Deadline(clock, inputs.deadline)
     gate = RateLimiter(inputs.quota_share)
     if inputs.base_url != SANDBOX:
-        shared = shared or Shared(TokenSource(credentials, redactor), gate)
-        return Client(inputs.base_url, shared.tokens, shared.gate, deadline)
+        shared = shared or Account(TokenSource(credentials, redactor), gate)
+        return Client(inputs.base_url, shared.tokens, shared.rate_limiter, deadline)
     from pydantic import SecretStr  # noqa: PLC0415
 
     from connector.sandbox import ACCESS_TOKEN, Sandbox, Settings  # noqa: PLC0415 - most runs ask ALM itself

@@ -14,8 +14,16 @@ from pydantic import SecretStr
 from connector.clock import parse_moment
 from connector.errors import UsageError
 from connector.schemas import load_schema
-from connector.settings.problems import find_problems, parse_shard
-from connector.settings.sources import PREFIX, SECRETS_DIR, gather
+from connector.settings.problems import SANDBOX as SANDBOX, allowed as allowed, find_problems, parse_shard
+from connector.settings.sources import (
+    PREFIX as PREFIX,
+    SECRETS_DIR as SECRETS_DIR,
+    Environment,
+    credential_names as credential_names,
+    gather,
+    input_names as input_names,
+    variable as variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -198,3 +206,16 @@ def _freeze(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Inputs:
     filled["shard"] = parse_shard(filled["shard"]) if filled["shard"] else None
     filled["base_url"] = filled["base_url"].rstrip("/").removesuffix("/primeapi/v2")
     return Inputs(**filled)
+
+
+def load_given(values: Mapping[str, Any], redactor: Redactor) -> tuple[Inputs, Credentials]:
+    """Return the inputs and credentials of *values*, both by name; nothing else is read."""
+    credentials = {}
+    for name in credential_names():
+        value = values.get(name)
+        if value is not None:
+            credentials[variable(name)] = (
+                value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            )
+    given = {name: value for name, value in values.items() if name not in credential_names()}
+    return load_inputs(given, Environment(credentials), redactor, secrets_dir=None)

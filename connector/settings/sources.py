@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -166,3 +167,18 @@ def _slips(variables: Mapping[str, str]) -> Iterator[Problem]:
         if name.startswith(PREFIX) and name not in known and value.strip():
             for near in difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
                 yield Problem(name, "not an input", near=near)
+
+
+@dataclass(frozen=True, slots=True)
+class RawSettings:
+    """Inputs and credentials before validation."""
+
+    inputs: dict[str, Any]
+    credentials: dict[str, SecretStr]
+    problems: tuple[Problem, ...]
+
+
+def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSettings:
+    """Return the settings of *flags*, environment, the flag ``env_file`` and *secrets_dir*."""
+    given = gather(flags, Environment(os.environ), secrets_dir=secrets_dir)  # noqa: TID251
+    return RawSettings(given.inputs, given.credentials, given.problems)
