@@ -15,8 +15,8 @@ from typing import Any
 
 from connector import __version__
 from connector.schemas import load_schema
-from connector.server.log import ENROLLMENTS
 from connector.server.request import INPUTS, MAX_BODY_BYTES, TOKEN_HEADER
+from connector.server.response import ENROLLMENTS
 from connector.settings.problems import allowed
 from connector.settings.sources import variable
 from scripts.tables import updated
