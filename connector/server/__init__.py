@@ -44,9 +44,9 @@ def run(host: str, port: str, threads: int, on_ready: Callable[[str], object]) -
     An empty *port* means that of the platform, else the default. Calls *on_ready* with the
     server's URL. Raises UsageError for flags and settings, and if a library is missing.
     """
-    from connector.server.settings import check_flags  # noqa: PLC0415 - as above
+    from connector.server.settings import parse_flags  # noqa: PLC0415 - as above
 
-    number = check_flags(port, threads)
+    number = parse_flags(port, threads)
     for library in ("waitress", "flask"):
         if find_spec(library) is None:
             raise UsageError(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BACKLOG = 1024
 _MAX_HEAD_BYTES = 16 * 1024
 # Processes may commonly have 1,024 open files, and connections to ALM need some of them.
-MAX_CONNECTIONS = 400
+_MAX_CONNECTIONS = 400
 _TIMEOUT_SECONDS = 30
 _MAX_DRAINED_BYTES = 1024 * 1024
 
@@ -140,7 +140,7 @@ class Server:
             ident=None,
             channel_timeout=timeout,
             cleanup_interval=1,
-            connection_limit=2 * MAX_CONNECTIONS,
+            connection_limit=2 * _MAX_CONNECTIONS,
             max_request_header_size=_MAX_HEAD_BYTES,
             # waitress refuses a body of this size.
             max_request_body_size=MAX_BODY_BYTES + 1,
@@ -155,7 +155,9 @@ class Server:
     def url(self) -> str:
         """The URL of the server."""
         host, port = self._waitress.effective_host, self._waitress.effective_port
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        if ":" in host:
+            host = f"[{host}]"
+        return f"http://{host}:{port}"
 
     @property
     def connections(self) -> list[Any]:
@@ -172,14 +174,13 @@ class Server:
         while not self._is_stopping:
             self._poll()
             self._limit_connections()
-        # Without the trigger, by which threads wake the loop.
+        # Only the listening socket: threads still wake the loop with the trigger.
         wasyncore.dispatcher.close(self._waitress)
         ends_at = time.monotonic() + self._grace
+        self._close_idle()
         while self.connections and time.monotonic() < ends_at:
-            for connection in self.connections:
-                if not connection.requests and not connection.total_outbufs_len:
-                    connection.close_now()
             self._poll()
+            self._close_idle()
         self._waitress.task_dispatcher.set_thread_count(0)
         if not self.connections:
             # A thread that is still running would write to it.
@@ -188,11 +189,18 @@ class Server:
     def _poll(self) -> None:
         wasyncore.loop(timeout=1, use_poll=True, map=self._sockets, count=1)
 
+    def _close_idle(self) -> None:
+        for connection in self.connections:
+            if not connection.requests and not connection.total_outbufs_len:
+                connection.close_now()
+
     def _limit_connections(self) -> None:
         """Close the connection that has kept the server waiting longest, if there are too many."""
-        waiting = [connection for connection in self.connections if not connection.requests]
-        if waiting and len(self.connections) > MAX_CONNECTIONS:
-            min(waiting, key=lambda connection: connection.last_activity).close_now()
+        if len(self.connections) > _MAX_CONNECTIONS:
+            waiting = [connection for connection in self.connections if not connection.requests]
+            waiting.sort(key=lambda connection: connection.last_activity)
+            for connection in waiting[:1]:
+                connection.close_now()
 
 
 def serve(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SORT = "-dateEnrolled"
 # Credentials in files may be replaced while the server runs.
 _MAX_OWN_ACCOUNTS = 4
-MAX_BROUGHT_ACCOUNTS = 256
+_MAX_BROUGHT_ACCOUNTS = 256
 # From the last moment for ALM to that for the response.
 _MAX_MARGIN_SECONDS = 1.0
 _MARGIN_SHARE = 0.1
@@ -47,7 +47,7 @@ class EnrollmentService:
         self._lock = threading.Lock()
         # Apart, so that tokens of requests cannot push out the server's own credentials.
         self._own_account = lru_cache(_MAX_OWN_ACCOUNTS)(self._open_account)
-        self.brought_account = lru_cache(MAX_BROUGHT_ACCOUNTS)(self._open_account)
+        self._brought_account = lru_cache(_MAX_BROUGHT_ACCOUNTS)(self._open_account)
 
     def read(self, values: Mapping[str, Any], token: str | None, arrived_at: float) -> Outcome:
         """Run with the inputs in *values*, with *token* or else with the server's credentials.
@@ -63,7 +63,7 @@ class EnrollmentService:
         margin = min(_MAX_MARGIN_SECONDS, _MARGIN_SHARE * seconds)
         left = ends_at - margin - self._clock.monotonic()
         with self._lock:
-            open_account = self._own_account if token is None else self.brought_account
+            open_account = self._own_account if token is None else self._brought_account
             account, redactor = open_account(credentials, inputs.quota_share)
 
         def check_time(_: Progress) -> None:

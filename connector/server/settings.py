@@ -48,9 +48,8 @@ class ServerSettings:
         Reads credentials in files again, since they may be replaced while the server runs.
         """
         own = read_sources({}, self.secrets_dir)
-        return {
-            name: own.inputs[name] for name in _OWN_INPUTS if name in own.inputs
-        }, own.credentials
+        inputs = {name: own.inputs[name] for name in _OWN_INPUTS if name in own.inputs}
+        return inputs, own.credentials
 
 
 def load_settings(secrets_dir: Path | None) -> ServerSettings:
@@ -79,7 +78,7 @@ def load_settings(secrets_dir: Path | None) -> ServerSettings:
     settings = ServerSettings(
         key=SecretStr(texts["serve_key"]),
         deadline=values.get("serve_deadline", rules["serve_deadline"]["default"]),
-        user_ids=None if user_ids is None else frozenset(user_ids),
+        user_ids=user_ids and frozenset(user_ids),
         secrets_dir=secrets_dir,
     )
     problems += _own_problems(settings, redactor)
@@ -114,16 +113,14 @@ def _misspelled(names: Iterable[str]) -> Iterator[Problem]:
 def _own_problems(settings: ServerSettings, redactor: Redactor) -> Iterator[Problem]:
     yield from read_sources({}, settings.secrets_dir).problems
     inputs, credentials = settings.load_own()
-    request = {"user_id": "1", "access_token": "of-a-request"}
-    if credentials:
-        del request["access_token"]
+    token = {"access_token": "of-a-request"}
     try:
-        load_given({**request, **inputs, **credentials}, redactor)
+        load_given({"user_id": "1", **inputs, **(credentials or token)}, redactor)
     except UsageError as error:
         yield from error.problems
 
 
-def check_flags(port: str, threads: int) -> int:
+def parse_flags(port: str, threads: int) -> int:
     """Return the port of the flag *port*, else of the environment, else the default.
 
     Raises UsageError with all problems at once.
