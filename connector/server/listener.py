@@ -54,27 +54,18 @@ class _RefusalTask(ErrorTask):  # type: ignore[misc]
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection for one request, with a time limit for the request and one for the response."""
+    """A connection for one request."""
 
     task_class = _Task
     error_task_class = _RefusalTask
     arrived_at = 0.0
-    responded_at = 0.0
+    has_responded = False
     is_draining = False
     drained_bytes = 0
 
-    @property
-    def last_activity(self) -> float:
-        """The time from which waitress counts ``channel_timeout``.
-
-        waitress would set it with each byte, and wait forever for a client that sends, or reads,
-        a byte now and then.
-        """
-        return float(self.responded_at or self.creation_time)
-
-    @last_activity.setter
-    def last_activity(self, seconds: float) -> None:
-        pass
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - waitress's own
+        self.waiting_since = time.monotonic()
+        super().__init__(*args, **kwargs)
 
     def received(self, data: bytes) -> bool:
         if self.is_draining:
@@ -91,7 +82,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         super().service()
 
     def write_soon(self, data: bytes) -> int:
-        self.responded_at = time.time()
+        self.has_responded, self.waiting_since = True, time.monotonic()
         return int(super().write_soon(data))
 
     def handle_close(self) -> None:
@@ -99,7 +90,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
         A reset could take the response from a client that is still sending (RFC 9112, 9.6).
         """
-        if self.is_draining or not self.responded_at:
+        if self.is_draining or not self.has_responded:
             self.close_now()
             return
         self.is_draining, self.will_close = True, False
@@ -125,11 +116,12 @@ class Server:
         *,
         threads: int,
         grace: float,
-        timeout: int = _TIMEOUT_SECONDS,
+        timeout: float = _TIMEOUT_SECONDS,
     ) -> None:
         # It would quote paths; each request has a line in the log of its own.
         logging.getLogger("waitress").setLevel(logging.CRITICAL)
         self._grace = grace
+        self._timeout = timeout
         self._is_stopping = False
         self._sockets: dict[int, Any] = {}
         self._waitress = create_server(
@@ -138,8 +130,6 @@ class Server:
             sockets=[listening],
             threads=threads,
             ident=None,
-            channel_timeout=timeout,
-            cleanup_interval=1,
             connection_limit=2 * _MAX_CONNECTIONS,
             max_request_header_size=_MAX_HEAD_BYTES,
             # waitress refuses a body of this size.
@@ -165,41 +155,49 @@ class Server:
         return list(self._waitress.active_channels.values())
 
     def stop(self) -> None:
-        """Let ``run`` end. May be called in a signal handler."""
-        self._is_stopping = True
-        self._waitress.pull_trigger()
+        """Let ``run`` end. May be called in a signal handler, and more than once."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._waitress.pull_trigger()
 
     def run(self) -> None:
         """Serve until ``stop`` is called, then refuse connections and finish running requests."""
         while not self._is_stopping:
             self._poll()
-            self._limit_connections()
+            self._close_overdue()
         # Only the listening socket: threads still wake the loop with the trigger.
         wasyncore.dispatcher.close(self._waitress)
         ends_at = time.monotonic() + self._grace
         self._close_idle()
         while self.connections and time.monotonic() < ends_at:
             self._poll()
+            self._close_overdue()
             self._close_idle()
+        for connection in self.connections:
+            connection.close_now()
         self._waitress.task_dispatcher.set_thread_count(0)
-        if not self.connections:
-            # A thread that is still running would write to it.
-            self._waitress.trigger.close()
+        self._waitress.trigger.close()
 
     def _poll(self) -> None:
         wasyncore.loop(timeout=1, use_poll=True, map=self._sockets, count=1)
 
+    def _close_overdue(self) -> None:
+        """Close connections that wait too long for their client, and of too many the oldest.
+
+        waitress's own timeout starts again with each byte, and does not close a connection whose
+        client reads nothing.
+        """
+        waiting = [connection for connection in self.connections if not connection.requests]
+        waiting.sort(key=lambda connection: connection.waiting_since)
+        excess = len(self.connections) - _MAX_CONNECTIONS
+        overdue_since = time.monotonic() - self._timeout
+        for position, connection in enumerate(waiting):
+            if position < excess or connection.waiting_since < overdue_since:
+                connection.close_now()
+
     def _close_idle(self) -> None:
         for connection in self.connections:
             if not connection.requests and not connection.total_outbufs_len:
-                connection.close_now()
-
-    def _limit_connections(self) -> None:
-        """Close the connection that has kept the server waiting longest, if there are too many."""
-        if len(self.connections) > _MAX_CONNECTIONS:
-            waiting = [connection for connection in self.connections if not connection.requests]
-            waiting.sort(key=lambda connection: connection.last_activity)
-            for connection in waiting[:1]:
                 connection.close_now()
 
 

@@ -46,8 +46,8 @@ class EnrollmentService:
         self._clock = clock
         self._lock = threading.Lock()
         # Apart, so that tokens of requests cannot push out the server's own credentials.
-        self._own_account = lru_cache(_MAX_OWN_ACCOUNTS)(self._open_account)
-        self._brought_account = lru_cache(_MAX_BROUGHT_ACCOUNTS)(self._open_account)
+        self._own_accounts = lru_cache(_MAX_OWN_ACCOUNTS)(self._open_account)
+        self._brought_accounts = lru_cache(_MAX_BROUGHT_ACCOUNTS)(self._open_account)
 
     def read(self, values: Mapping[str, Any], token: str | None, arrived_at: float) -> Outcome:
         """Run with the inputs in *values*, with *token* or else with the server's credentials.
@@ -62,9 +62,7 @@ class EnrollmentService:
         ends_at = arrived_at + seconds
         margin = min(_MAX_MARGIN_SECONDS, _MARGIN_SHARE * seconds)
         left = ends_at - margin - self._clock.monotonic()
-        with self._lock:
-            open_account = self._own_account if token is None else self._brought_account
-            account, redactor = open_account(credentials, inputs.quota_share)
+        account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
 
         def check_time(_: Progress) -> None:
             # Looking up a host name does not heed the run's own deadline.
@@ -84,6 +82,15 @@ class EnrollmentService:
             stdin=io.StringIO(),
             hooks=RunHooks(on_progress=check_time, account=account),
         )
+
+    def account(
+        self, credentials: Credentials, quota_share: float, *, is_own: bool
+    ) -> tuple[Account, Redactor]:
+        """Return the account of *credentials*, the server's own or a request's."""
+        accounts = self._own_accounts if is_own else self._brought_accounts
+        # Without the lock, two first requests on one credential would get an account each.
+        with self._lock:
+            return accounts(credentials, quota_share)
 
     def _load(self, values: Mapping[str, Any], token: str | None) -> tuple[Inputs, Credentials]:
         inputs, credentials = self._settings.load_own()
@@ -126,8 +133,6 @@ class EnrollmentService:
 
 def _as_request_error(error: UsageError) -> UsageError:
     """Return *error* of the inputs in the terms of a request."""
-    if not error.problems:
-        return error
     problems = []
     for problem in error.problems:
         name = TOKEN_HEADER if problem.name == variable("access_token") else problem.name
