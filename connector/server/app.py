@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ARRIVED_AT = "connector.arrived_at"
 #: Requests that read at once, unless the caller knows how many threads there are.
 MAX_READS = 60
-_KNOWN_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+_LOGGED_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
 def make_application(
@@ -67,7 +67,7 @@ class Application(Flask):
         self._key = settings.key
         self._clock = clock
         self._reads = threading.BoundedSemaphore(max_reads)
-        # One byte more, to tell a chunked body that is too large from one of exactly the limit.
+        # werkzeug cuts a chunked body here: one byte more shows that it is too large.
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
         self.url_map.merge_slashes = False
@@ -151,11 +151,11 @@ def finish(
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["X-Request-Id"] = request_id
-    known_method = method if method in _KNOWN_METHODS else "-"
-    known_path = path if path in METHODS else "-"
+    logged_method = method if method in _LOGGED_METHODS else "-"
+    logged_path = path if path in METHODS else "-"
     code = "" if response.exit_code is None else f" error {response.exit_code}"
     _log(
-        f"{known_method} {known_path} {response.status_code} {seconds:.3f} s,"
+        f"{logged_method} {logged_path} {response.status_code} {seconds:.3f} s,"
         f" request id {request_id}{code}"
     )
     return response

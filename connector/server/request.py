@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flask import Request
     from pydantic import SecretStr
 
-#: The inputs that a request may set: none of them names an address, a file or a share of quota.
+#: The inputs that a request may set: no address, no file, no share of the server.
 INPUTS = (
     "user_id",
     "lo_types",
@@ -76,9 +76,9 @@ def read_token(request: Request) -> str | None:
     """
     token = request.headers.get(TOKEN_HEADER)
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        given = "not to be sent as it is" if token else "empty"
+        value = "not to be sent as it is" if token else "empty"
         allowed = "ALM's access token, without spaces, or no such header"
-        raise usage_error(Problem(TOKEN_HEADER, given, allowed))
+        raise usage_error(Problem(TOKEN_HEADER, value, allowed))
     return token
 
 

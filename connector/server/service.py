@@ -100,7 +100,7 @@ class EnrollmentService:
             allowed = "ALM's access token: this server has none of its own"
             raise usage_error(Problem(TOKEN_HEADER, "missing", allowed))
         # As everywhere, null and empty text mean "not given".
-        given = {
+        present = {
             name: value
             for name, value in values.items()
             if value is not None and not (isinstance(value, str) and not value.strip())
@@ -108,7 +108,7 @@ class EnrollmentService:
         redactor = Redactor()
         redactor.add(self._settings.key.get_secret_value())
         try:
-            return load_given({"sort": _SORT, **inputs, **credentials, **given}, redactor)
+            return load_given({"sort": _SORT, **inputs, **credentials, **present}, redactor)
         except UsageError as error:
             raise _as_request_error(error) from None
 

@@ -94,19 +94,19 @@ def _invalid(values: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]
         if name not in names:
             continue
         if name not in values:
-            given = "missing"
+            value = "missing"
         elif rule.get("writeOnly"):
-            given = "not fit to be one"
+            value = "not fit to be one"
         else:
-            given = redactor.clean(repr(values[name]))
-        yield Problem(variable(name), given, allowed(rule))
+            value = redactor.clean(repr(values[name]))
+        yield Problem(variable(name), value, allowed(rule))
 
 
 def _misspelled(names: Iterable[str]) -> Iterator[Problem]:
-    known = [variable(name) for name in names]
+    variables = [variable(name) for name in names]
     for name in os.environ:
-        if name.upper().startswith(PREFIX) and name not in known:
-            for near in difflib.get_close_matches(name.upper(), known, 1, _MIN_SIMILARITY):
+        if name.upper().startswith(PREFIX) and name not in variables:
+            for near in difflib.get_close_matches(name.upper(), variables, 1, _MIN_SIMILARITY):
                 yield Problem(name, "no setting", near=near)
 
 

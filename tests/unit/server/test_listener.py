@@ -71,6 +71,11 @@ def address_of(server: Server) -> tuple[str, int]:
     return host, int(port)
 
 
+def count_requests(server: Server) -> list[int]:
+    """Return how many requests each connection has."""
+    return [len(connection.requests) for connection in server.connections]
+
+
 def receive(connection: socket.socket) -> bytes:
     """Return everything that comes on *connection* until the server closes it."""
     received = b""
@@ -103,6 +108,16 @@ def test_response__to_the_first_of_pipelined_requests() -> None:
         received = receive(connection)
 
     assert received.count(b"HTTP/1.1 200 OK") == len(application.environs) == 1
+
+
+def test_request__of_the_limit() -> None:
+    """A body of exactly 64 KB reaches the application."""
+    application = Application()
+    with serving(application) as server, connect(server) as connection:
+        connection.sendall(POST + b"Content-Length: 65536\r\n\r\n" + b" " * 65_536)
+        assert receive(connection).endswith(b"hello")
+
+    assert [environ["CONTENT_LENGTH"] for environ in application.environs] == ["65536"]
 
 
 MALFORMED = {
@@ -223,7 +238,7 @@ def test_arrival__is_before_the_wait_for_a_thread() -> None:
         wait_until(lambda: application.environs)
         with connect(server) as second:
             second.sendall(GET)
-            wait_until(lambda: [len(each.requests) for each in server.connections] == [1, 1])
+            wait_until(lambda: count_requests(server) == [1, 1])
             released_at = time.monotonic()
             application.may_respond.set()
             receive(second)

@@ -13,7 +13,9 @@ from werkzeug.exceptions import RequestEntityTooLarge, Unauthorized, Unsupported
 from werkzeug.test import EnvironBuilder
 
 from connector.errors import UsageError
+from connector.schemas import load_schema
 from connector.server.request import (
+    INPUTS,
     MAX_BODY_BYTES,
     check_key,
     read_body,
@@ -142,6 +144,13 @@ def test_body__is_refused(body: bytes, problem: str) -> None:
 
     assert caught.value.message.partition(": ")[2] == f"{problem}."
     assert caught.value.hint == "Nothing was sent to ALM; /openapi.json tells every input."
+
+
+@pytest.mark.parametrize("name", sorted({*load_schema("inputs")["properties"]} - {*INPUTS}))
+def test_body__with_an_input_of_other_interfaces(name: str) -> None:
+    """A request sets no address, no file, no format and no share of the server, not even null."""
+    with pytest.raises(UsageError, match=f"valid: {name} is no input of a request"):
+        read_body(request(method="POST", json={"user_id": "31", name: None}))
 
 
 def test_body__with_a_query() -> None:

@@ -169,7 +169,7 @@ def test_account__of_other_credentials() -> None:
         Credentials(x, None, y, z),
     ]
 
-    accounts = {id(service.account(each, 1.0, is_own=False)[0]) for each in credentials}
+    accounts = {id(service.account(credential, 1.0, is_own=False)[0]) for credential in credentials}
 
     assert len(accounts) == 4
 
