@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Larger documents stay out of XCom, and so of Airflow's database.
 MAX_XCOM_BYTES = 256 * 1024
+# 128 and SIGTERM, as shells count it.
+_SIGTERM_EXIT_CODE = 143
 
 
 class _DocumentOperator(BaseOperator):
@@ -44,7 +45,7 @@ class _DocumentOperator(BaseOperator):
     def on_kill(self) -> None:
         """End the process, keeping complete users: on SIGTERM, Airflow 3 only calls this method."""
         if self._is_running:
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(_SIGTERM_EXIT_CODE)
 
     def _run(
         self, action: Callable[[_Files], tuple[Document, ConnectorError | None]]
