@@ -33,7 +33,8 @@ DATES = st.datetimes().map(
         "no date",
         "",
         "never in the life of me!",
-        "never in the life of me Z",
+        "never in the life of meZ",
+        "2023-06-29T12:34:33+0200",
     ]
 )
 
@@ -117,6 +118,8 @@ def test_add__half_a_surrogate_pair(text: str) -> None:
 
 
 @given(pages=st.lists(st.lists(DATES | st.none(), max_size=4), max_size=4))
+@example(pages=[["2023-06-29T12:34:33+0200", "2023-06-29T11:00:00.000Z"]])
+@example(pages=[["2023-06-29T11:00:00.000Z", "never in the life of meZ"]])
 @settings(max_examples=60)
 def test_delivered__latest_date(pages: list[list[str | None]]) -> None:
     """The latest date is that of the latest moment, whatever the notations; garbage is ignored."""

@@ -480,7 +480,8 @@ def test_append__removes_secrets(tmp_path: Path) -> None:
     file.finish(1, 1)
 
     assert b"a-secret" not in content(path) + content(journal_of(path))
-    assert entries_of(path)[1]["enrollment_ids"] == ["course:***_2_31"]
+    entry = entries_of(path)[1]
+    assert (entry["enrollment_ids"], entry["reasons"]) == (["course:***_2_31"], ["***"])
 
 
 @pytest.mark.parametrize("name", ALL_FILES)

@@ -105,6 +105,17 @@ def test_merge__of_users_who_failed(name: str) -> None:
     assert entries[-2] == failed[0]
 
 
+def test_merge__removes_secrets() -> None:
+    """The document of a merged file has no secret in it."""
+    shards = write_shards()
+    redactor = Redactor()
+    redactor.add("out-secret")
+
+    document, _ = merge(["out-secret.ndjson", *shards], redactor)
+
+    assert document["output_file"] == "***.ndjson"
+
+
 @pytest.mark.parametrize(
     ("names", "problem"),
     [

@@ -217,17 +217,18 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     """Records of a user who failed are in the file only if an incomplete result is allowed."""
     path = tmp_path / "out"
     sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
-    totals = take(
-        sink,
+    results = [
         result(sink, "31"),
         result(sink, "32", error=BUSY, count=2),
         result(sink, "33", error=BUSY, count=0),
-    )
+    ]
+    totals = take(sink, *results)
 
     delivery = sink.close(totals, PARTIAL, is_forgiven=allow_incomplete)
 
     lines = path.read_bytes().splitlines()
     assert (delivery.enrollment_count, totals.delivered, len(lines)) == (count, count, count)
+    assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
 
 
 def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
@@ -287,6 +288,8 @@ def test_stream__users_as_they_finish(name: str, counts: tuple[int, ...], lines:
     assert len(b"".join(written).splitlines()) == lines
     assert (delivery.enrollment_count, delivery.output_file) == (sum(counts), None)
     assert delivery.enrollments is None
+    # The memory of a user's records is released when they are written.
+    assert [b"".join(part.records.pieces()) for part in results] == [b""] * len(counts)
 
 
 @pytest.mark.parametrize("name", ["ndjson", "csv", "table", "parquet"])

@@ -169,6 +169,15 @@ def test_execute__an_empty_shard_is_complete(clock: Clock) -> None:
     assert outcome.document["completeness"]["requests"] == 0
 
 
+@pytest.mark.parametrize(("users", "prefix"), [("31", ""), ("31,1000", "user 31: ")])
+def test_execute__reasons_name_the_user(users: str, prefix: str, clock: Clock) -> None:
+    """Reasons name their user, unless the run has only one."""
+    outcome = run(clock, user_id=users, max_enrollments=1)
+
+    reasons = outcome.document["completeness"]["reasons"]
+    assert reasons[0] == f"{prefix}stopped after 1 enrollments, as max_enrollments asks"
+
+
 def test_execute__allow_incomplete(clock: Clock) -> None:
     """A failure is forgiven if anything was read: the document has it, the outcome has not."""
     fault = "page=2:duplicatex*"
