@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from connector.formats.interface import COPY_BYTES
 from connector.output.results import (
     MAX_LISTED_IDS,
-    MAX_SUMMARY_RECORDS,
     Delivered,
     latest_date,
 )
+from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from connector.alm.completeness import Completeness, Status
 from connector.clock import parse_moment
 from connector.errors import error_as_dict
+from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Ids that a document lists if an output file has the records.
 MAX_LISTED_IDS = 2_000
-#: Enrollments that a step summary shows.
-MAX_SUMMARY_RECORDS = 50
 # Nobody reads the reasons of a million users.
 _MAX_REASONS = 1_000
 _by_place = itemgetter(0)

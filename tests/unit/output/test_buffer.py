@@ -13,8 +13,9 @@ from connector.formats.csv import Csv
 from connector.formats.lines import JsonArray, Ndjson
 from connector.formats.table import Table
 from connector.output.buffer import RecordBuffer
-from connector.output.results import MAX_LISTED_IDS, MAX_SUMMARY_RECORDS, latest_date
+from connector.output.results import MAX_LISTED_IDS, latest_date
 from connector.redact import Redactor
+from connector.text import MAX_SUMMARY_RECORDS
 from tests.support.records import HOSTILE, enrollment, enrollments
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from connector.alm.completeness import Completeness, Status
 from connector.errors import ConnectorError, TemporaryError, error_as_dict
 from connector.output.results import (
     MAX_LISTED_IDS,
-    MAX_SUMMARY_RECORDS,
     Delivered,
     RunTotals,
     UserResult,
     latest_date,
 )
+from connector.text import MAX_SUMMARY_RECORDS
 from tests.support.records import VERIFIED
 
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
