@@ -36,7 +36,7 @@ def write(
     resume: bool = False,
     **inputs: Any,
 ) -> None:
-    """Write a finished file of *users* with two records each, and one of the user who *failed*."""
+    """Write a finished file of *users* with two records each, and one of each *failed* user."""
     inputs = {"lo_types": ["course"], "shard": None, **inputs}
     file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor())
     tuple(file.prepare(resume=resume))
@@ -84,7 +84,7 @@ def test_merge__is_the_file_of_one_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["out.ndjson", "out.parquet"])
 def test_merge__of_users_who_failed(name: str) -> None:
-    """Users who failed are reported, unless another file has them; their partial records go."""
+    """Failed users are reported, unless another file has them; their partial records go."""
     suffix = name.partition(".")[2]
     write(f"1.{suffix}", "31", failed="32 4041")
     write(f"2.{suffix}", "32")
