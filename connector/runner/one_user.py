@@ -37,7 +37,7 @@ def read_user(
     for reading in range(1, MAX_READINGS + 1):
         result = _read_once(user_id, inputs, client, sink)
         completeness = result.completeness
-        if completeness.status is not Status.INCONSISTENT or result.error:
+        if completeness.status is not Status.INCONSISTENT:
             return result
         reasons = "; ".join(completeness.reasons)
         _log.warning("reading %d of user %s contradicts itself: %s", reading, user_id, reasons)

@@ -1,4 +1,4 @@
-"""The records of one reading of one user: their text, and what a document says of them."""
+"""The records of one reading of one user: their text, and what a document needs of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ DATES = st.datetimes().map(
         "no date",
         "",
         "never in the life of me!",
-        "never in the life of me Z",
+        "never in the life of meZ",
+        "2023-06-29T12:34:33+0200",
     ]
 )
 
@@ -57,7 +58,7 @@ def text_of(buffer: RecordBuffer) -> str:
 @given(pages=st.lists(st.integers(0, 3), max_size=5))
 @settings(max_examples=30)
 def test_pieces__are_the_rows_of_all_pages(pages: list[int]) -> None:
-    """Pages added one by one have the same text as all records at once; empty pages have none."""
+    """Pages added one by one have the same text as all records at once; empty pages add nothing."""
     buffer = buffer_of(*pages)
 
     assert text_of(buffer) == JsonArray().rows(enrollments(sum(pages)))
@@ -118,6 +119,8 @@ def test_add__half_a_surrogate_pair(text: str) -> None:
 
 
 @given(pages=st.lists(st.lists(DATES | st.none(), max_size=4), max_size=4))
+@example(pages=[["2023-06-29T12:34:33+0200", "2023-06-29T11:00:00.000Z"]])
+@example(pages=[["2023-06-29T11:00:00.000Z", "never in the life of meZ"]])
 @settings(max_examples=60)
 def test_delivered__latest_date(pages: list[list[str | None]]) -> None:
     """The latest date is that of the latest moment, whatever the notations; garbage is ignored."""
@@ -148,7 +151,7 @@ def test_delivered__without_a_summary() -> None:
 
 @pytest.mark.parametrize("count", [1, MAX_LISTED_IDS, MAX_LISTED_IDS + 1, MAX_LISTED_IDS + 30])
 def test_delivered__ids(count: int) -> None:
-    """Ids are kept up to the number from which a document lists none, equal ones each time."""
+    """Ids are kept up to just over the number that a document lists; equal ones stay."""
     buffer = RecordBuffer(Ndjson(), NO_SECRETS, None, has_tally=False)
     for start in range(0, count, 10):
         buffer.add([enrollment()] * min(10, count - start))

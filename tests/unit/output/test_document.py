@@ -128,7 +128,7 @@ def test_build_document__with_an_output_file() -> None:
 
 
 def test_build_document__some_users_failed() -> None:
-    """A document lists the users who failed with their errors, next to the error of the run."""
+    """A document lists failed users with their errors, next to the error of the run."""
     totals = RunTotals(is_of_many=True)
     totals.add_failure(1, "2", error_as_dict(BUSY))
     totals.add_reason(1, "user 2: ALM answered 429.")
@@ -235,7 +235,7 @@ def test_failed_document__of_every_error(error: ConnectorError, code: int) -> No
     ],
 )
 def test_build_document__breaks_its_schema(values: dict[str, Any], name: str) -> None:
-    """A document that breaks its schema is not delivered; the error says at which path."""
+    """A document that breaks its schema is not delivered; the error names the path."""
     with pytest.raises(InternalError) as caught:
         build_document(totals_of(), delivery_of(enrollment(**values)), None)
 
@@ -296,7 +296,7 @@ def test_partial_error__names_the_first_users(count: int, users: str) -> None:
 
 
 def test_failures_of__a_document() -> None:
-    """The users who failed can be read from a document with their exit codes."""
+    """The failed users of a document can be read with their exit codes."""
     totals = RunTotals(is_of_many=True)
     totals.add_failure(0, "2", error_as_dict(BUSY))
 

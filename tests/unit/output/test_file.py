@@ -43,7 +43,7 @@ ERROR = {
 
 
 def open_file(path: Path, redactor: Redactor | None = None, **inputs: Any) -> OutputFile:
-    """Return an output file of the format that the first suffix of its name says."""
+    """Return an output file of the format that the first suffix of its name stands for."""
     written_as = path.name.split(".")[1]
     return OutputFile(path, written_as, {"lo_types": ["course"], **inputs}, redactor or Redactor())
 
@@ -376,7 +376,7 @@ def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> N
 
 
 def test_append__cannot_be_written(tmp_path: Path) -> None:
-    """If the disk is full, the users that were complete are kept, and the error says so."""
+    """If the disk is full, complete users are kept, and the hint recommends resume."""
     path = tmp_path / "x.ndjson"
     file = open_file(path)
     append(file, "7")
@@ -420,7 +420,7 @@ def test_append__records_first_and_the_name_last(tmp_path: Path) -> None:
 
 
 def test_journal__the_complete_text(tmp_path: Path) -> None:
-    """The journal holds the inputs, complete users, users who failed, and the end of the run."""
+    """The journal holds the inputs, complete users, failed users, and the end of the run."""
     path = tmp_path / "x.ndjson"
     file = open_file(path)
     append(file, "7", "31")
@@ -480,12 +480,13 @@ def test_append__removes_secrets(tmp_path: Path) -> None:
     file.finish(1, 1)
 
     assert b"a-secret" not in content(path) + content(journal_of(path))
-    assert entries_of(path)[1]["enrollment_ids"] == ["course:***_2_31"]
+    entry = entries_of(path)[1]
+    assert (entry["enrollment_ids"], entry["reasons"]) == (["course:***_2_31"], ["***"])
 
 
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_fail__partial_records_come_last(name: str, tmp_path: Path) -> None:
-    """Records of a user who failed follow all complete users, and a resumed run replaces them."""
+    """Records of a failed user follow all complete users, and a resumed run replaces them."""
     path = tmp_path / name
     file = open_file(path)
     file.fail("33", ERROR, buffer_of(file, "33", 1))

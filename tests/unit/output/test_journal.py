@@ -47,7 +47,7 @@ def test_journal_of__next_to_the_file(tmp_path: Path) -> None:
 
 
 def test_read_state__under_way(tmp_path: Path) -> None:
-    """A journal says which users are complete and where they end; users who failed are not."""
+    """A journal lists complete users and where they end; failed users are not complete."""
     content = write(
         tmp_path / "j",
         USER,

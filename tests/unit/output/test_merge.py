@@ -36,7 +36,7 @@ def write(
     resume: bool = False,
     **inputs: Any,
 ) -> None:
-    """Write a finished file of *users* with two records each, and one of the user who *failed*."""
+    """Write a finished file of *users* with two records each, and one of each *failed* user."""
     inputs = {"lo_types": ["course"], "shard": None, **inputs}
     file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor())
     tuple(file.prepare(resume=resume))
@@ -84,7 +84,7 @@ def test_merge__is_the_file_of_one_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["out.ndjson", "out.parquet"])
 def test_merge__of_users_who_failed(name: str) -> None:
-    """Users who failed are reported, unless another file has them; their partial records go."""
+    """Failed users are reported, unless another file has them; their partial records go."""
     suffix = name.partition(".")[2]
     write(f"1.{suffix}", "31", failed="32 4041")
     write(f"2.{suffix}", "32")
@@ -103,6 +103,17 @@ def test_merge__of_users_who_failed(name: str) -> None:
     assert Path(name).read_bytes() == Path(f"one.{suffix}").read_bytes()
     entries = [entry for entry, _ in read_entries(journal_of(Path(name)))]
     assert entries[-2] == failed[0]
+
+
+def test_merge__removes_secrets() -> None:
+    """The document of a merged file has no secret in it."""
+    shards = write_shards()
+    redactor = Redactor()
+    redactor.add("out-secret")
+
+    document, _ = merge(["out-secret.ndjson", *shards], redactor)
+
+    assert document["output_file"] == "***.ndjson"
 
 
 @pytest.mark.parametrize(

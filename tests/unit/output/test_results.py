@@ -68,7 +68,7 @@ def test_add_result__the_least_certain_status_counts(first: Status, second: Stat
 
 
 def test_add_result__counts_users_and_records() -> None:
-    """Users who were read and who failed are counted, and all records that were received."""
+    """Read users, failed users and all received records are counted."""
     totals = RunTotals(is_of_many=True)
     totals.add_result(0, result("1", count=2), Delivered(2, None, ["a", "b"], []))
     totals.add_result(1, result("2", error=BUSY, count=3), None)
@@ -124,7 +124,7 @@ def test_reasons__are_limited() -> None:
     ],
 )
 def test_end__users_not_reached(finished: int, requested: int, reasons: list[str]) -> None:
-    """A run that ended early says last how many users it did not reach, if it reached any."""
+    """The last reason of a run that ended early counts the users that it did not reach."""
     totals = RunTotals(is_of_many=True)
     for place in range(finished):
         reason = ("opaque",) * (place == 1)

@@ -1,4 +1,4 @@
-"""Where records go as users finish: into the document, into a file, to standard output."""
+"""Sinks: records go into the document, into a file or to standard output as users finish."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_document__has_no_earlier_run() -> None:
 def test_file__gets_its_name(
     *, error: ConnectorError | None, is_forgiven: bool, tmp_path: Path
 ) -> None:
-    """A run that succeeded, failed in part or is forgiven writes the file, and says where it is."""
+    """A run that succeeded, failed in part or is forgiven writes the file and returns its path."""
     path = tmp_path / "out"
     sink = open_it(format="ndjson", output_file=path)
     totals = take(sink, result(sink, "31"), result(sink, "32", error=BUSY))
@@ -214,20 +214,21 @@ def test_file__if_no_user_was_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("allow_incomplete", "count"), [(True, 3), (False, 1)])
 def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: Path) -> None:
-    """Records of a user who failed are in the file only if an incomplete result is allowed."""
+    """Records of a failed user are in the file only if an incomplete result is allowed."""
     path = tmp_path / "out"
     sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
-    totals = take(
-        sink,
+    results = [
         result(sink, "31"),
         result(sink, "32", error=BUSY, count=2),
         result(sink, "33", error=BUSY, count=0),
-    )
+    ]
+    totals = take(sink, *results)
 
     delivery = sink.close(totals, PARTIAL, is_forgiven=allow_incomplete)
 
     lines = path.read_bytes().splitlines()
     assert (delivery.enrollment_count, totals.delivered, len(lines)) == (count, count, count)
+    assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
 
 
 def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
@@ -287,6 +288,8 @@ def test_stream__users_as_they_finish(name: str, counts: tuple[int, ...], lines:
     assert len(b"".join(written).splitlines()) == lines
     assert (delivery.enrollment_count, delivery.output_file) == (sum(counts), None)
     assert delivery.enrollments is None
+    # The memory of a user's records is released when they are written.
+    assert [b"".join(part.records.pieces()) for part in results] == [b""] * len(counts)
 
 
 @pytest.mark.parametrize("name", ["ndjson", "csv", "table", "parquet"])
@@ -357,7 +360,7 @@ def test_stream__abandoned(temporary_folder: Path) -> None:
 
 @pytest.mark.usefixtures("temporary_folder")
 def test_stream__without_a_temporary_folder() -> None:
-    """If temporary files cannot be written, the run ends with 73 and says what helps."""
+    """If temporary files cannot be written, the run ends with 73 and a hint."""
     with pytest.raises(OutputError) as caught:
         open_it(print, format="parquet")
 

@@ -61,7 +61,7 @@ def run_with_faults(*faults: str, clock: Clock, **inputs: Any) -> tuple[Outcome,
 
 
 def test_execute__all_users_failed_alike(clock: Clock) -> None:
-    """If no user could be read, the run fails with the error of the users, who are named."""
+    """If no user could be read, the run fails with the error of the users, and names them."""
     outcome = run(clock, user_id="4041 4042 4043 4044")
 
     assert type(outcome.error) is UserNotFoundError
@@ -133,7 +133,7 @@ def test_execute__a_refused_token_ends_the_run(concurrency: int, clock: Clock) -
 
 
 def test_execute__a_denied_user_does_not_end_the_run(clock: Clock) -> None:
-    """A user whom the token may not read does not keep the others from being read."""
+    """A user that the token may not read does not keep the others from being read."""
     outcome = run(clock, user_id=f"4031,{DOCUMENTED}", concurrency=1)
 
     assert type(outcome.error) is PartialError
@@ -169,6 +169,15 @@ def test_execute__an_empty_shard_is_complete(clock: Clock) -> None:
     assert outcome.document["completeness"]["requests"] == 0
 
 
+@pytest.mark.parametrize(("users", "prefix"), [("31", ""), ("31,1000", "user 31: ")])
+def test_execute__reasons_name_the_user(users: str, prefix: str, clock: Clock) -> None:
+    """Reasons name their user, unless the run has only one."""
+    outcome = run(clock, user_id=users, max_enrollments=1)
+
+    reasons = outcome.document["completeness"]["reasons"]
+    assert reasons[0] == f"{prefix}stopped after 1 enrollments, as max_enrollments asks"
+
+
 def test_execute__allow_incomplete(clock: Clock) -> None:
     """A failure is forgiven if anything was read: the document has it, the outcome has not."""
     fault = "page=2:duplicatex*"
@@ -187,7 +196,7 @@ def test_execute__allow_incomplete(clock: Clock) -> None:
 
 
 def test_execute__of_a_pipe(clock: Clock) -> None:
-    """If only the end of standard input tells how many users there are, they are counted."""
+    """If the number of users is known only at the end of standard input, they are counted."""
 
     class Pipe(io.StringIO):
         def seekable(self) -> bool:

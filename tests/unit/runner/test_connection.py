@@ -21,7 +21,7 @@ HEADERS = {"x-rate-limit": "120r/m", "x-burst": "10"}
 
 
 def test_request_for__of_the_inputs() -> None:
-    """The first request names the user, and asks for what the inputs say."""
+    """The first request names the user, and has the query of the inputs."""
     inputs = inputs_of(
         base_url="http://127.0.0.1:1",
         access_token="a-token-0042",

@@ -87,9 +87,10 @@ def test_as_finished__idle() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_as_finished__ends_when_the_caller_stops(concurrency: int) -> None:
-    """When the caller stops, no further item is taken."""
+    """When the caller stops, no further item is taken, and the threads end."""
     begun: list[int] = []
     has_stopped = threading.Event()
+    others = set(threading.enumerate())
 
     def work(item: int) -> int:
         begun.append(item)
@@ -99,10 +100,14 @@ def test_as_finished__ends_when_the_caller_stops(concurrency: int) -> None:
 
     results = as_finished(work, range(1000), concurrency=concurrency)
     next(results)
+    workers = set(threading.enumerate()) - others
     results.close()
     has_stopped.set()
+    for worker in workers:
+        worker.join(60)
 
     assert len(begun) <= 2 * 4
+    assert [worker for worker in workers if worker.is_alive()] == []
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
