@@ -20,6 +20,7 @@ test: lint types unit ## everything; what CI calls
 lint: $(VENV)/.test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 types: $(VENV)/.test
 	$(PY) -m mypy

@@ -17,12 +17,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connector.runner.selection import Selection
+
 from connector.alm.completeness import CompletenessTracker
 from connector.alm.protocol import PageRequest, Query, first_request, next_request, read_page
 from connector.alm.records import read_enrollments
 from connector.clock import SystemClock
 from connector.output.document import UserResult, build_document
-from connector.runner.selection import Selection
 from connector.sandbox import ACCESS_TOKEN, Request, Sandbox, Settings
 from connector.sandbox.server import SandboxServer
 from connector.text import to_json

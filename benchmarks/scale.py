@@ -15,6 +15,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connector.runner.selection import Selection
+
 from benchmarks.bench import RECORDS, cpu_of, pairs, recorded_pages
 from connector.alm.completeness import CompletenessTracker
 from connector.alm.protocol import next_request, read_page
@@ -22,7 +24,6 @@ from connector.alm.records import read_enrollments
 from connector.formats.lines import Ndjson
 from connector.output.buffer import RecordBuffer
 from connector.redact import Redactor
-from connector.runner.selection import Selection
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.server import SandboxServer
 

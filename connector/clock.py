@@ -1,4 +1,4 @@
-"""What time it is, when ALM says a thing was, and waiting. The only place that waits; a signal ends a wait."""
+"""Time, the deadline, and the only sleep of the program; a signal ends a sleep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What judgement and waiting need of time; tests pass one that jumps."""
+    """The time that decisions depend on; tests pass a clock that jumps."""
 
     def monotonic(self) -> float:
         """Return seconds since some moment; never runs backwards."""
@@ -20,7 +20,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Return after *seconds*, or earlier with the exception that a signal's handler raises."""
+        """Return after *seconds*, or earlier with the exception that a signal handler raises."""
         ...
 
 
@@ -41,8 +41,8 @@ class SystemClock:
 
 
 def parse_moment(text: str) -> datetime | None:
-    """Return the moment of an ISO 8601 date or date-time, UTC where it names no offset; ``None`` if *text* is neither."""
-    # Python takes any character between date and time: a line break, or half a surrogate pair.
+    """Return the moment of an ISO 8601 date or date-time, or ``None``; UTC if it has no offset."""
+    # Python accepts any character between date and time: a line break, half a surrogate pair.
     if not re.fullmatch("[0-9TtWwZz:.,+ -]*", text):
         return None
     try:
@@ -61,5 +61,5 @@ class Deadline:
         self._ends_at = clock.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds left; negative once it has passed."""
+        """Return the seconds left; negative once the deadline has passed."""
         return self._ends_at - self.clock.monotonic()

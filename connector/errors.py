@@ -1,25 +1,25 @@
-"""What can end a run, and what the user should do then. One class an exit code (sysexits).
+"""What can end a run. One class per exit code (sysexits), each with a message and a way out.
 
 ConnectorError
- ├── UsageError        64  inputs invalid, credentials missing
- ├── PartialError      65  some users failed, the others were read
- ├── UserNotFoundError  67  ALM knows no such user
- ├── UnreachableError  69  the host cannot be resolved or reached
- │    └── UntrustedHostError   TLS is not trusted, or a proxy refuses
- ├── InternalError       70  a defect of this program
- ├── OutputError       73  an output cannot be written
- ├── TemporaryError    75  quota, 5xx, timeouts, broken bodies, the deadline: after retries
- ├── ProtocolError     76  the answer breaks the API's contract
- ├── AuthenticationError      77  the token, or its refresh, is refused
- │    └── PermissionDeniedError      the token does not reach this user
- └── InterruptedRun   130  SIGINT; 143 for SIGTERM
+ ├── UsageError            64  the inputs are invalid, or credentials are missing
+ ├── PartialError          65  some users failed, the others were read
+ ├── UserNotFoundError     67  ALM has no such user
+ ├── UnreachableError      69  the host cannot be resolved or reached
+ │    └── UntrustedHostError       TLS is not trusted, or a proxy refuses the connection
+ ├── InternalError         70  a fault of this program
+ ├── OutputError           73  an output cannot be written
+ ├── TemporaryError        75  quota, 5xx, timeouts, broken bodies, the deadline: after retries
+ ├── ProtocolError         76  the answer breaks the API's contract
+ ├── AuthenticationError   77  ALM refuses the token, or to refresh it
+ │    └── PermissionDeniedError    the token may not read this user
+ └── InterruptedRun       130  SIGINT; 143 for SIGTERM
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from connector.text import one_line
 
@@ -27,19 +27,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+Kind = TypeVar("Kind", bound="ConnectorError")
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What an error says; the fields are those of ``ConnectorError``."""
+
+    message: str
+    hint: str
+    http_status: int | None = None
+    request_id: str | None = None
+    retry_at: datetime | None = None
+    retry_after: str | None = None
+    document: dict[str, Any] | None = None
+
 
 class ConnectorError(Exception):
-    """The run, or one user's part of it, ends here.
+    """The run, or one user's part of it, failed. Read-only: ``replaced`` returns a changed copy.
 
     *message* says what happened, and to which user or input; *hint* what to do next.
-    *http_status* and *request_id* are those of ALM's last answer, where there was one.
-    *retry_at* is the moment from which another run can succeed, where it is known;
-    *retry_after* is that answer's header of the name, as it was sent.
+    *http_status*, *request_id* and *retry_after* (a header) come from ALM's last answer, if there
+    was one. From *retry_at* on another run can succeed, if that is known.
     """
 
     exit_code: ClassVar[int] = 70
-    #: The output document of the run that it ended, where ``connector.run`` raises it.
-    document: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -52,35 +64,71 @@ class ConnectorError(Exception):
         retry_after: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.http_status = http_status
-        self.request_id = request_id
-        self.retry_at = retry_at
-        self.retry_after = retry_after
+        self._details = Details(message, hint, http_status, request_id, retry_at, retry_after)
 
     def __str__(self) -> str:
         """Return message, hint and request id as one line."""
         return one_line(f"{self.message} {self.hint}{self.quoted_request_id}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by state: exceptions are rebuilt from their arguments alone, and a pool of processes breaks on what that refuses."""
+        """Pickle by state: keyword-only arguments are lost otherwise, and process pools break."""
         return _rebuilt, (type(self), self.args, self.__dict__)
 
     @property
+    def message(self) -> str:
+        """What happened, and to which user or input."""
+        return self._details.message
+
+    @property
+    def hint(self) -> str:
+        """What to do next."""
+        return self._details.hint
+
+    @property
+    def http_status(self) -> int | None:
+        """The status of ALM's last answer."""
+        return self._details.http_status
+
+    @property
+    def request_id(self) -> str | None:
+        """The ``x-request-id`` of ALM's last answer."""
+        return self._details.request_id
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """The moment from which another run can succeed."""
+        return self._details.retry_at
+
+    @property
+    def retry_after(self) -> str | None:
+        """The ``Retry-After`` header of ALM's last answer, as sent."""
+        return self._details.retry_after
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The output document of the failed run, if ``connector.run`` raised the error."""
+        return self._details.document
+
+    @property
     def quoted_request_id(self) -> str:
-        """The request id in brackets, to follow a message; empty where nothing answered."""
+        """The request id in brackets, to append to a message; empty without an answer."""
         return f" (request id {self.request_id})" if self.request_id else ""
 
     @property
     def code(self) -> int:
-        """The exit code that the run ends with."""
+        """The exit code of a run that ends with this error."""
         return self.exit_code
 
+    def replaced(self, **changes: Any) -> Self:  # noqa: ANN401 - the fields of Details
+        """Return the same error with *changes* to its details, its cause, and no traceback."""
+        details = replace(self._details, **changes)
+        state = {**self.__dict__, "_details": details}
+        copy = _rebuilt(type(self), (details.message,), state)
+        copy.__cause__ = self.__cause__
+        return copy
 
-def _rebuilt(
-    kind: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]
-) -> ConnectorError:
+
+def _rebuilt(kind: type[Kind], args: tuple[Any, ...], state: dict[str, Any]) -> Kind:
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
@@ -88,7 +136,11 @@ def _rebuilt(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with the inputs: which input, what was given, what is allowed, and what was perhaps meant."""
+    """One thing that is wrong with the inputs.
+
+    *given* is what was passed for the input *name*, in words; *allowed* what it takes; *near* what
+    was perhaps meant.
+    """
 
     name: str
     given: str
@@ -97,19 +149,16 @@ class Problem:
 
     def __str__(self) -> str:
         """Return the problem as part of a sentence."""
-        allowed = f"allowed: {self.allowed}" if self.allowed else ""
-        near = f"did you mean {self.near}?" if self.near else ""
+        allowed = self.allowed and f"allowed: {self.allowed}"
+        near = self.near and f"did you mean {self.near}?"
         advice = "; ".join(filter(None, (allowed, near)))
-        return (
-            f"{self.name} is {self.given} ({advice})" if advice else f"{self.name} is {self.given}"
-        )
+        return f"{self.name} is {self.given}" + (f" ({advice})" if advice else "")
 
 
 class UsageError(ConnectorError):
     """The inputs cannot be used.
 
-    *problems* are those that were found before anything was sent; none where ALM
-    itself refused the request.
+    *problems* are those found before anything was sent; empty if ALM refused the request itself.
     """
 
     exit_code = 64
@@ -117,7 +166,7 @@ class UsageError(ConnectorError):
 
     @classmethod
     def of(cls, problems: Sequence[Problem], *, hint: str) -> Self:
-        """Build the one error that tells all *problems*."""
+        """Build the one error that reports all *problems*."""
         count = "1 input is" if len(problems) == 1 else f"{len(problems)} inputs are"
         error = cls(f"{count} not valid: {'; '.join(map(str, problems))}.", hint=hint)
         error.problems = tuple(problems)
@@ -131,7 +180,7 @@ class PartialError(ConnectorError):
 
 
 class UserNotFoundError(ConnectorError):
-    """ALM knows no such user."""
+    """ALM has no such user."""
 
     exit_code = 67
 
@@ -143,11 +192,11 @@ class UnreachableError(ConnectorError):
 
 
 class UntrustedHostError(UnreachableError):
-    """The host's certificate is not trusted, or a proxy refuses the way to it: asking again would not mend it."""
+    """The host's certificate is not trusted, or a proxy refuses to connect: no retry helps."""
 
 
 class InternalError(ConnectorError):
-    """This program is wrong."""
+    """A fault of this program."""
 
     exit_code = 70
 
@@ -165,7 +214,7 @@ class TemporaryError(ConnectorError):
 
 
 class ProtocolError(ConnectorError):
-    """The answer breaks the API's contract, and asking again would not mend it."""
+    """The answer breaks the API's contract, and no retry helps."""
 
     exit_code = 76
 
@@ -177,10 +226,10 @@ class AuthenticationError(ConnectorError):
 
 
 class PermissionDeniedError(AuthenticationError):
-    """The token is accepted, but does not reach this user: others it may."""
+    """ALM accepts the token, which may not read this user; it may read others."""
 
 
-class InterruptedRun(ConnectorError):  # noqa: N818 - what happened is an interruption, by the user's own will
+class InterruptedRun(ConnectorError):  # noqa: N818 - an interruption, at the user's own request
     """A signal ended the run: 128 and the signal's number, as shells count it."""
 
     def __init__(self, signal_number: int) -> None:
@@ -196,18 +245,18 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - what happened is an interr
 
 
 def error_as_dict(error: ConnectorError) -> dict[str, Any]:
-    """Return *error* by the contract's names; ``retry_at`` in ISO 8601, UTC."""
+    """Return *error* under the names of the output document; ``retry_at`` in ISO 8601, UTC."""
     return {
         "code": error.code,
         "message": error.message,
         "hint": error.hint,
         "http_status": error.http_status,
         "request_id": error.request_id,
-        "retry_at": _whole_seconds(error.retry_at) if error.retry_at else None,
+        "retry_at": error.retry_at and _whole_seconds(error.retry_at),
     }
 
 
 def _whole_seconds(moment: datetime) -> str:
-    # Never before the moment itself: who comes back then must not come too early.
+    # Rounded up: a client that comes back at the second shown must not come too early.
     later = moment.astimezone(UTC) + timedelta(microseconds=999_999)
     return f"{later:%Y-%m-%dT%H:%M:%SZ}"

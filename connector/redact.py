@@ -1,4 +1,4 @@
-"""The run's secrets, and text without them, whichever way they are written in it."""
+"""The run's secrets; text and values without them, in whichever way a secret is encoded."""
 
 from __future__ import annotations
 
@@ -9,181 +9,217 @@ import logging
 import re
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, quote_plus
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-PLACEHOLDER = "***"
-# A shorter piece of base64 stands in too much innocent text to be taken for a secret.
-_SHORTEST_BASE64 = 8
-# What is shorter, or a number, may be part of any id: a document without its ids would be worth nothing.
-_SHORTEST_IN_DOCUMENT = 8
+    from connector.errors import ConnectorError
 
-# As a pattern has them: a message that quotes a message, inside the document, escapes the escapes.
+    Error = TypeVar("Error", bound=ConnectorError)
+
+PLACEHOLDER = "***"
+# A shorter piece of base64 occurs in too much innocent text to be taken for a secret.
+_MIN_BASE64 = 8
+# Shorter secrets and numbers may be part of any id: a document without its ids is worthless.
+_MIN_IN_VALUES = 8
+# Quoted text that was cut ends in an ellipsis; the beginning of a secret may stand before it.
+_ELLIPSIS = re.compile(r"(…|\\u2026)")
+_MIN_BEGINNING = 6
+_MIN_TRACE = 4
+# What each secret's characters look like in a pattern: text that quotes text escapes the escapes.
 _ESCAPED = re.compile(r"""\\\\|["'/]""")
-# What a message quotes is cut with an ellipsis, in a document written as an escape.
-_CUT = re.compile(r"(…|\\u2026)")
-_SHORTEST_BEGINNING = 6
-_SHORTEST_TRACE = 4
-# Runs side by side: removed from the list that a record of another run is just going through, a filter would have it skip the next one.
+# Loggers go through their filters while other runs add and remove theirs.
 _filters_lock = threading.Lock()
 
 
 class Redactor:
-    """Knows the run's secrets and takes them out of text: raw, URL-encoded, base64 and JSON-escaped."""
+    """Removes the run's secrets from text and values: raw, URL-encoded, base64, JSON-escaped."""
 
     def __init__(self) -> None:
         self._secrets: list[str] = []
-        self._announce: list[Callable[[str], None]] = []
+        self._callbacks: list[Callable[[str], None]] = []
         self._forms: set[str] = set()
         self._in_text: re.Pattern[str] | None = None
-        self._in_document: re.Pattern[str] | None = None
+        self._in_values: re.Pattern[str] | None = None
         self._traces: frozenset[str] | None = frozenset()
 
     def __repr__(self) -> str:
-        """Tell nothing of the secrets."""
+        """Show no secret."""
         return "Redactor()"
 
     def add(self, secret: str) -> None:
-        """Take *secret* out of every later text; an empty one is none."""
+        """Remove *secret* from every later text; an empty one is ignored."""
         if not secret or secret in self._secrets:
             return
         self._secrets.append(secret)
-        for tell in self._announce:
-            tell(secret)
-        # Other threads may be going through the set that there is.
+        for callback in self._callbacks:
+            callback(secret)
+        # A new set, for other threads may be iterating over the old one.
         self._forms = self._forms | {form for form in _forms(secret) if form}
         self._in_text = _pattern(self._forms)
-        in_document = {
-            form
-            for form in self._forms
-            if len(form) >= _SHORTEST_IN_DOCUMENT and not form.isdigit()
+        in_values = {
+            form for form in self._forms if len(form) >= _MIN_IN_VALUES and not form.isdigit()
         }
-        self._in_document = _pattern(in_document)
-        self._traces = _traces(in_document)
+        self._in_values = _pattern(in_values)
+        self._traces = _traces(in_values)
 
-    def announce(self, tell: Callable[[str], None]) -> None:
-        """Call *tell* with each secret: those known by now, and later ones before they can be in any text."""
-        self._announce.append(tell)
+    def on_secret(self, callback: Callable[[str], None]) -> None:
+        """Call *callback* with each secret: the known ones now, later ones before any use."""
+        self._callbacks.append(callback)
         for secret in self._secrets:
-            tell(secret)
+            callback(secret)
 
     def clean(self, text: str) -> str:
-        """Return *text*, a message, with ``***`` for each secret, and for the beginning of one that a cut has left."""
-        return (
-            text
-            if self._in_text is None
-            else self._in_text.sub(PLACEHOLDER, self._without_beginnings(text))
+        """Return *text*, a message, with ``***`` for each secret and each beginning of one."""
+        return self._substituted(self._in_text, text)
+
+    def clean_value(self, value: Any) -> Any:  # noqa: ANN401 - a JSON value, or a msgspec struct
+        """Return a JSON value with ``***`` for each secret that cannot be part of an id.
+
+        Returns *value* itself if it holds none.
+        """
+        if self._in_values is None:
+            return value
+        with contextlib.suppress(UnicodeEncodeError):
+            if self.is_clean(msgspec.json.encode(value)):
+                return value
+        return self._cleaned(value)
+
+    def clean_error(self, error: Error) -> Error:
+        """Return *error* without secrets and without the traceback, whose frames hold some."""
+        return error.replaced(
+            message=self.clean(error.message),
+            hint=self.clean(error.hint),
+            request_id=error.request_id and self.clean(error.request_id),
+            retry_after=None,
         )
 
-    def clean_document(self, text: str) -> str:
-        """Return *text*, a JSON document, with ``***`` for each secret that cannot be mistaken for part of an id."""
-        if self._in_document is None or self._is_plainly_clean(text):
-            return text
-        return self._in_document.sub(PLACEHOLDER, self._without_beginnings(text))
-
-    def _is_plainly_clean(self, text: str) -> bool:
-        """Return whether no trace of a secret is in *text*; the pattern alone takes thirty times as long to say so of a page."""
-        if self._traces is None or not text.isascii() or r"\u2026" in text:
+    def is_clean(self, text: str | bytes) -> bool:
+        """Return whether *text* certainly holds no secret; thirty times faster than the pattern."""
+        if self._in_values is None:
+            return True
+        if self._traces is None:
             return False
-        lowered = text.lower()
-        return not [trace for trace in self._traces if trace in lowered]
+        lowered = text.lower() if isinstance(text, str) else text.lower().decode(errors="replace")
+        if _ELLIPSIS.search(lowered):
+            return False
+        return not any(trace in lowered for trace in self._traces)
 
-    def _without_beginnings(self, text: str) -> str:
-        pieces = _CUT.split(text)
+    def _cleaned(self, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, str):
+            return self._substituted(self._in_values, value)
+        if isinstance(value, dict):
+            return {self._cleaned(name): self._cleaned(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._cleaned, value))
+        if isinstance(value, msgspec.Struct):
+            # A secret may equal the name of a field.
+            fields = msgspec.structs.asdict(value)
+            cleaned = {name: self._cleaned(item) for name, item in fields.items()}
+            return msgspec.structs.replace(value, **cleaned)
+        return value
+
+    def _substituted(self, pattern: re.Pattern[str] | None, text: str) -> str:
+        if pattern is None:
+            return text
+        pieces = _ELLIPSIS.split(text)
         for position in range(0, len(pieces) - 1, 2):
-            pieces[position] = _without_end(pieces[position], self._forms)
-        return "".join(pieces)
+            pieces[position] = self._without_beginning(pieces[position])
+        return pattern.sub(PLACEHOLDER, "".join(pieces))
 
-
-class _CleanedRecords(logging.Filter):
-    def __init__(self, redactor: Redactor) -> None:
-        super().__init__()
-        self._redactor = redactor
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Take the secrets out of *record*'s message and traceback."""
-        record.msg, record.args = self._redactor.clean(record.getMessage()), ()
-        if record.exc_info:
-            record.exc_text = self._redactor.clean(
-                "".join(traceback.format_exception(record.exc_info[1]))
-            )
-            record.exc_info = None
-        return True
+    def _without_beginning(self, text: str) -> str:
+        """Return *text* with ``***`` for the longest beginning of a secret that it ends with."""
+        longest = 0
+        for form in self._forms:
+            for length in range(_MIN_BEGINNING, min(len(form), len(text) + 1)):
+                if text.endswith(form[:length]):
+                    longest = max(longest, length)
+        return text[:-longest] + PLACEHOLDER if longest else text
 
 
 @contextlib.contextmanager
-def cleaned_logs(redactor: Redactor, loggers: Iterable[str]) -> Iterator[None]:
-    """Keep the secrets out of what *loggers* log inside, whoever writes it where."""
-    cleaning = _CleanedRecords(redactor)
-    cleaned = [logging.getLogger(name) for name in loggers]
+def redacted_logs(redactor: Redactor, loggers: Iterable[str]) -> Iterator[None]:
+    """Keep the secrets out of what *loggers* log inside, whichever handler writes it."""
+    cleaning = _RedactingFilter(redactor)
+    redacted = [logging.getLogger(name) for name in loggers]
     with _filters_lock:
-        for logger in cleaned:
+        for logger in redacted:
             logger.filters = [*logger.filters, cleaning]
     try:
         yield
     finally:
         with _filters_lock:
-            for logger in cleaned:
-                logger.filters = [one for one in logger.filters if one is not cleaning]
+            for logger in redacted:
+                logger.filters = [item for item in logger.filters if item is not cleaning]
 
 
-def _without_end(text: str, forms: set[str]) -> str:
-    """Return *text* with ``***`` for the beginning of a form that it ends with."""
-    lengths = [
-        length
-        for form in forms
-        for length in range(_SHORTEST_BEGINNING, min(len(form), len(text) + 1))
-        if text.endswith(form[:length])
-    ]
-    return text[: -max(lengths)] + PLACEHOLDER if lengths else text
+class _RedactingFilter(logging.Filter):
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Remove the secrets from *record*'s message and traceback."""
+        record.msg, record.args = self._redactor.clean(record.getMessage()), ()
+        if record.exc_info:
+            lines = traceback.format_exception(record.exc_info[1])
+            record.exc_text = self._redactor.clean("".join(lines))
+            record.exc_info = None
+        return True
 
 
 def _pattern(forms: set[str]) -> re.Pattern[str] | None:
-    longest_first = sorted(forms, key=len, reverse=True)
-    # The document writes every second of two number signs that meet as an escape.
-    written = (
-        _ESCAPED.sub(_any_escape, re.escape(form).replace(r"\#", r"(?:\#|\\u0023)"))
-        for form in longest_first
-    )
-    # Percent-encoding may be written in either case.
-    return re.compile("|".join(written), re.IGNORECASE) if forms else None
-
-
-def _traces(forms: set[str]) -> frozenset[str] | None:
-    """Return what each of *forms* has in it however it is escaped, in lower case; ``None`` where one of them has too little of it."""
-    found = {max(re.findall("[a-z0-9]+", form.lower()), key=len, default="") for form in forms}
-    if any(len(trace) < _SHORTEST_TRACE for trace in found):
+    if not forms:
         return None
-    return frozenset(
-        trace for trace in found if not any(other != trace and other in trace for other in found)
-    )
+    # The document writes the second of two adjacent number signs as an escape.
+    written = [
+        _ESCAPED.sub(_any_escape, re.escape(form).replace(r"\#", r"(?:\#|\\u0023)"))
+        for form in sorted(forms, key=len, reverse=True)
+    ]
+    # Percent-encoding may be in either case.
+    return re.compile("|".join(written), re.IGNORECASE)
 
 
 def _any_escape(escaped: re.Match[str]) -> str:
     return r"\\+" if escaped[0] == r"\\" else r"\\*" + escaped[0]
 
 
+def _traces(forms: set[str]) -> frozenset[str] | None:
+    """Return for each of *forms* a lower-case piece that no escape changes; ``None`` without one.
+
+    Text without any of these pieces holds no secret.
+    """
+    found = {max(re.findall("[a-z0-9]+", form.lower()), key=len, default="") for form in forms}
+    if any(len(trace) < _MIN_TRACE for trace in found):
+        return None
+    redundant = {trace for trace in found for other in found - {trace} if other in trace}
+    return frozenset(found - redundant)
+
+
 def _forms(secret: str) -> Iterator[str]:
+    # The environment may hold bytes that are not UTF-8; Python reads them as lone surrogates.
+    encoded = secret.encode(errors="surrogatepass")
     yield secret
-    yield quote(secret, safe="")
-    yield quote(secret)
-    yield quote_plus(secret)
-    # Written with escapes for what is not ASCII; those of quotes and back-slashes are the pattern's.
+    yield quote(encoded, safe="")
+    yield quote(encoded)
+    yield quote_plus(encoded)
+    # JSON's escapes of non-ASCII characters; the pattern covers those of quotes and backslashes.
     yield json.dumps(secret)[1:-1]
     for shift in range(3):
-        piece = _base64_piece(secret.encode(), shift)
-        if len(piece) >= _SHORTEST_BASE64:
+        piece = _base64_piece(encoded, shift)
+        if len(piece) >= _MIN_BASE64:
             yield piece
             yield piece.replace("+", "-").replace("/", "_")
             yield quote(piece, safe="")
 
 
 def _base64_piece(secret: bytes, shift: int) -> str:
-    """Return the base64 characters that *secret* alone decides where *shift* bytes stand before it in its group of three."""
+    """Return the base64 characters that depend on *secret* only, *shift* bytes into a group."""
     encoded = base64.b64encode(b"\0" * shift + secret).decode()
     start = (shift * 8 + 5) // 6
-    whole = (shift + len(secret)) * 8 // 6
-    return encoded[start:whole]
+    end = (shift + len(secret)) * 8 // 6
+    return encoded[start:end]

@@ -1,1 +1,1 @@
-"""Adobe Learning Manager, API v2: its language, its records, its quota, and reading it to the end."""
+"""The API of Adobe Learning Manager (ALM), version 2: no files, no environment, no formats."""

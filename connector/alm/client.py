@@ -1,320 +1,208 @@
-"""The only HTTP: a page request in, a page out, whatever the network does in between."""
+"""Fetches pages: rate limit, then token, then retry, each a step of its own."""
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 import threading
-from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-import requests
 from pydantic import SecretStr
 
-from connector import __version__
-from connector.alm import protocol
 from connector.alm.auth import read_refresh
-from connector.alm.retry import Attempt, GiveUp, Wait, decide, out_of_time
-from connector.alm.timed import READ_SECONDS, TimedAdapter
-from connector.alm.transport import translated
-from connector.errors import AuthenticationError, ConnectorError, ProtocolError, TemporaryError
+from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
+from connector.alm.retry import Attempt, GiveUp, decide, out_of_time
+from connector.alm.transport import Transport
+from connector.errors import AuthenticationError, ConnectorError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from requests.adapters import BaseAdapter
-
     from connector.alm.auth import TokenSource
-    from connector.alm.protocol import Page, PageRequest
+    from connector.alm.protocol import Page, PageRequest, Response
     from connector.alm.rate_limit import Quota, RateLimiter
+    from connector.alm.transport import Adapter
     from connector.clock import Deadline
 
-CONNECT_SECONDS = 10.0
-MAX_BODY_BYTES = 32 * 1024 * 1024
-MAX_POOL_SIZE = 32
-_CHUNK = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
-class RunEndedError(Exception):
-    """The run has ended; nobody waits for this answer."""
-
-
-class _Answer(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class _Authorization(requests.auth.AuthBase):
-    """Puts the token into the request at the last moment: held as text anywhere else, a traceback's locals would show it.
-
-    That it is there at all keeps requests from looking for credentials in a ``.netrc``.
-    """
-
-    def __init__(self, token: SecretStr | None = None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"oauth {self._token.get_secret_value()}"
-        return request
-
-
 class Client:
-    """Asks ALM for pages, all threads through one quota gate and one connection pool."""
+    """Fetches pages from ALM; threads share its rate limiter, its token and its connections."""
 
     def __init__(
         self,
         base_url: str,
         tokens: TokenSource,
-        gate: RateLimiter,
+        rate_limiter: RateLimiter,
         deadline: Deadline,
         *,
-        adapter: BaseAdapter | None = None,
+        adapter: Adapter | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._base_url = base_url
         self._tokens = tokens
-        self._gate = gate
+        self._redactor = tokens.redactor
+        self._rate_limiter = rate_limiter
         self._deadline = deadline
         self._clock = deadline.clock
         self._jitter = jitter
-        self._session = _session(base_url, adapter or TimedAdapter(deadline.left, MAX_POOL_SIZE))
+        self._transport = Transport(base_url, deadline, self._redactor.clean, adapter)
         self._lock = threading.Lock()
-        self._is_closed = False
-        self.began_at = self._clock.monotonic()
+        self.started_at = self._clock.monotonic()
         self.requests = 0
         #: How often a request has waited for the quota.
         self.waits = 0
 
     @property
     def quota(self) -> Quota | None:
-        """The limits that ALM's headers told; ``None`` until they did."""
-        return self._gate.seen
+        """The limits that ALM's headers named; ``None`` until they did."""
+        return self._rate_limiter.seen
 
-    def forget(self, error: ConnectorError) -> None:
-        """Take the run's secrets out of *error*: ALM may have sent back what it was sent, and the frames hold the whole answer."""
-        error.message = self._tokens.clean(error.message)
-        error.args = (error.message,)
-        error.request_id = error.request_id and self._tokens.clean(error.request_id)
-        error.retry_after = None
-        error.__traceback__ = None
+    def redacted(self, error: ConnectorError) -> ConnectorError:
+        """Return *error* without secrets: ALM may have sent back what it received."""
+        return self._redactor.clean_error(error)
 
     def close(self) -> None:
-        """Give the connections back; threads that still read for a run that has ended send nothing further."""
-        self._is_closed = True
-        self._session.close()
+        """Close the connections; a thread that still reads for an ended run sends nothing more."""
+        self._transport.close()
 
     def fetch(self, request: PageRequest) -> Page:
-        """Return the page that *request* asks for, waiting, refreshing and repeating as it takes.
+        """Return the page for *request*; wait for the quota, refresh the token, retry as needed.
 
-        Raises the ConnectorError that remains where nothing of that helps, or not in time.
+        Raises the ConnectorError that remains.
         """
         number = 1
         while True:
             try:
-                return self._fetch_authorized(request)
+                return self._fetch_with_token(request)
             except ConnectorError as error:
-                attempt = Attempt(number, error, self._jitter())
-                match decide(attempt, now=self._clock.now(), seconds_left=self._deadline.left()):
-                    case GiveUp(final):
-                        if final is not error and final.retry_at:
-                            self._close_gate(
-                                final, (final.retry_at - self._clock.now()).total_seconds()
-                            )
-                        raise final from error.__cause__
-                    case Wait(seconds):
-                        _log.warning(
-                            "attempt %d failed, the next one in %.2f s: %s (request id %s)",
-                            number,
-                            seconds,
-                            error.message,
-                            error.request_id,
-                        )
-                        self._hold_back(error, seconds)
+                self._wait_to_retry(Attempt(number, error, self._jitter()))
             number += 1
 
-    def _hold_back(self, error: ConnectorError, seconds: float) -> None:
-        if not self._close_gate(error, seconds):
-            self._clock.sleep(seconds)
+    def _wait_to_retry(self, attempt: Attempt) -> None:
+        """Wait before the next attempt, or raise the error that ends them."""
+        error, now = attempt.error, self._clock.now()
+        decision = decide(attempt, now=now, seconds_left=self._deadline.left())
+        if isinstance(decision, GiveUp):
+            final = decision.error
+            # Other runs on the credential must not send before the moment that ALM named either.
+            if final is not error and final.retry_at:
+                self._block_if_refused(final, (final.retry_at - now).total_seconds())
+            raise final from error.__cause__
+        _log.warning(
+            "attempt %d failed, the next one in %.2f s: %s (request id %s)",
+            attempt.number,
+            decision.seconds,
+            error.message,
+            error.request_id,
+        )
+        # A blocked limiter makes the next attempt wait, and every other request with it.
+        if not self._block_if_refused(error, decision.seconds):
+            self._clock.sleep(decision.seconds)
 
-    def _close_gate(self, error: ConnectorError, seconds: float) -> bool:
-        """Let nothing leave for *seconds* where the limiter has refused; other runs on the credential ask in vain, too."""
-        if error.http_status != requests.codes.too_many_requests:
+    def _block_if_refused(self, error: ConnectorError, seconds: float) -> bool:
+        if error.http_status != HTTPStatus.TOO_MANY_REQUESTS:
             return False
         now = self._clock.monotonic()
-        self._gate.block_until(now + seconds, now)
+        self._rate_limiter.block_until(now + seconds, now)
         return True
 
-    def _fetch_authorized(self, request: PageRequest) -> Page:
+    def _fetch_with_token(self, request: PageRequest) -> Page:
+        """Fetch once, and once more with a fresh token if ALM refuses the first."""
         token = self._tokens.token(self._send_refresh)
         try:
-            return self._fetch_once(request, token)
-        except AuthenticationError as refused:
-            if refused.http_status != requests.codes.unauthorized or not self._tokens.can_refresh:
+            return self._fetch_within_quota(request, token)
+        except AuthenticationError as error:
+            if error.http_status != HTTPStatus.UNAUTHORIZED or not self._tokens.can_refresh:
                 raise
             _log.info(
-                "the access token is refused, refreshing it (request id %s)", refused.request_id
+                "the access token is refused, refreshing it (request id %s)", error.request_id
             )
         self._tokens.refresh(token, self._send_refresh)
-        return self._fetch_once(request, self._tokens.token(self._send_refresh))
+        return self._fetch_within_quota(request, self._tokens.token(self._send_refresh))
 
-    def _fetch_once(self, request: PageRequest, token: SecretStr) -> Page:
-        if self._tokens.are_in(request.cursor):
+    def _fetch_within_quota(self, request: PageRequest, token: SecretStr) -> Page:
+        """Send the request as soon as the rate limiter allows, and read the page."""
+        if self._redactor.clean_value(request.cursor) != request.cursor:
             raise ProtocolError(
                 "ALM's link to the next page holds one of this run's own secrets.",
-                hint="It was not followed: addresses are written to logs on the way. Look for a proxy between here and ALM.",
+                hint="It was not followed: addresses are written to logs on the way."
+                " Look for a proxy between here and ALM.",
             )
-        self._pass_gate()
+        self._acquire()
         with self._lock:
             self.requests += 1
-        answer = self._ask("GET", request.address, _Authorization(token), f"user {request.user_id}")
-        self._gate.learn(answer.headers, self._clock.monotonic())
-        if answer.status != requests.codes.ok:
-            raise protocol.error_for(
-                answer.status, answer.headers, answer.body, asked_for=f"user {request.user_id}"
-            )
-        return protocol.read_page(request, answer.headers, answer.body)
+        subject = f"user {request.user_id}"
+        response = self._send("GET", request.address, subject, token=token)
+        self._rate_limiter.update(response.headers, self._clock.monotonic())
+        if response.status != HTTPStatus.OK:
+            raise error_for(response, subject)
+        return read_page(request, response)
 
-    def _pass_gate(self) -> None:
-        booked_at = -math.inf
-        # While this thread waits for its place, another one may be refused: then it books anew, behind the closed gate.
-        while booked_at == -math.inf or self._gate.was_blocked_since(booked_at):
+    def _acquire(self) -> None:
+        """Wait until the rate limiter allows a request; raise if that is after the deadline."""
+        while True:
             booked_at = self._clock.monotonic()
-            seconds = self._gate.reserve(booked_at, self._jitter())
-            if seconds > 0:
-                try:
+            seconds = self._rate_limiter.acquire(booked_at, self._jitter())
+            try:
+                if seconds > 0:
                     self._wait_for_quota(seconds)
-                except BaseException:
-                    # Other runs on the credential would wait for a request that never leaves.
-                    self._gate.release(booked_at)
-                    raise
+            except BaseException:
+                # Other runs on the credential would wait for a request that is never sent.
+                self._rate_limiter.release(booked_at)
+                raise
+            # If ALM has refused another thread's request meanwhile, book again, after the block.
+            if not self._rate_limiter.was_blocked_since(booked_at):
+                return
 
     def _wait_for_quota(self, seconds: float) -> None:
         if seconds >= self._deadline.left():
-            is_refused = self._gate.blocked_for(self._clock.monotonic()) > 0
-            status = requests.codes.too_many_requests if is_refused else None
+            is_blocked = self._rate_limiter.blocked_for(self._clock.monotonic()) > 0
             raise out_of_time(
-                self._deadline.seconds, seconds, now=self._clock.now(), http_status=status
+                self._deadline.seconds,
+                seconds,
+                now=self._clock.now(),
+                http_status=HTTPStatus.TOO_MANY_REQUESTS if is_blocked else None,
             )
         _log.debug("waiting %.2f s for the quota", seconds)
         with self._lock:
             self.waits += 1
         self._clock.sleep(seconds)
 
-    def _send_refresh(
-        self, *, client_id: SecretStr, client_secret: SecretStr, refresh_token: SecretStr
-    ) -> SecretStr:
-        secrets = {
-            "client_id": client_id,
-            "client_secret": client_secret,
-            "refresh_token": refresh_token,
-        }
-        # A refresh is no page and books no place, but where the limiter has refused nothing leaves at all.
-        while (seconds := self._gate.blocked_for(self._clock.monotonic())) > 0:
+    def _send_refresh(self, form: Mapping[str, SecretStr]) -> SecretStr:
+        # A refresh does not count against the quota, but a blocked limiter blocks it too.
+        while (seconds := self._rate_limiter.blocked_for(self._clock.monotonic())) > 0:
             self._wait_for_quota(seconds)
-        answer = self._ask(
-            "POST",
-            self._base_url + protocol.REFRESH_PATH,
-            _Authorization(),
-            "the access token's refresh",
-            form=secrets,
-        )
+        url = self._base_url + REFRESH_PATH
+        response = self._send("POST", url, "the access token's refresh", form=form)
         try:
-            return SecretStr(read_refresh(answer.status, answer.headers, answer.body))
+            return SecretStr(read_refresh(response))
         except ConnectorError as error:
-            # The frames below hold the answer's text, which may hold a token.
+            # The frames below hold the response, which may hold a token.
             raise error.with_traceback(None) from None
         finally:
-            del answer
+            del response
 
-    def _ask(
+    def _send(
         self,
         method: str,
         url: str,
-        auth: _Authorization,
-        asked_for: str,
+        subject: str,
         *,
+        token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,
-    ) -> _Answer:
-        if self._is_closed:
-            raise RunEndedError
-        left = self._deadline.left()
-        if left <= 0:
-            raise out_of_time(self._deadline.seconds, 0, now=self._clock.now())
-        began = self._clock.monotonic()
-        with (
-            translated(asked_for, urlsplit(url).netloc, self._tokens.clean),
-            self._session.request(
-                method,
-                url,
-                auth=auth,
-                data={name: secret.get_secret_value() for name, secret in form.items()}
-                if form
-                else None,
-                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
-            answer = _Answer(
-                response.status_code, response.headers, self._read_body(response, asked_for)
-            )
-        seconds = self._clock.monotonic() - began
-        request_id = protocol.read_request_id(answer.headers)
+    ) -> Response:
+        """Send one request and log it."""
+        started_at = self._clock.monotonic()
+        response = self._transport.send(method, url, subject, token=token, form=form)
         _log.debug(
             "%s %s: %d in %.0f ms, request id %s",
             method,
             url,
-            answer.status,
-            seconds * 1000,
-            request_id,
+            response.status,
+            (self._clock.monotonic() - started_at) * 1000,
+            read_request_id(response.headers),
         )
-        return answer
-
-    def _read_body(self, response: requests.Response, asked_for: str) -> bytes:
-        body = bytearray()
-        # read1 comes back with what is there: read would sit through a body that drips, whatever the deadline.
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise ProtocolError(
-                    f"ALM's answer for {asked_for} is larger than {MAX_BODY_BYTES // 1024**2} MB.",
-                    hint="Nothing of it was used; a page of 10 enrollments has some 10 KB. Check base_url, or include less.",
-                    http_status=response.status_code,
-                    request_id=protocol.read_request_id(response.headers),
-                )
-            if self._deadline.left() <= 0:
-                raise TemporaryError(
-                    f"The deadline of {self._deadline.seconds:g} s passed while ALM's answer for {asked_for} was coming in.",
-                    hint="Run again, with a longer deadline.",
-                    http_status=response.status_code,
-                    request_id=protocol.read_request_id(response.headers),
-                )
-        return bytes(body)
-
-
-class _Session(requests.Session):
-    """Sees no redirect in any answer: requests would read its body, whatever its size, and fail on its address."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return that the answer leads nowhere else."""
-
-
-def _session(base_url: str, adapter: BaseAdapter) -> requests.Session:
-    session = _Session()
-    session.headers = requests.structures.CaseInsensitiveDict(
-        {
-            "Accept": protocol.ACCEPT,
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"alm-enrollments/{__version__}",
-        }
-    )
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    # http is loopback (the inputs schema sees to that): a proxy has no business there, and would be shown the token.
-    session.trust_env = base_url.lower().startswith("https:")
-    session.mount(base_url, adapter)
-    return session
+        return response

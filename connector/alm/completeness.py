@@ -1,4 +1,4 @@
-"""Is anything missing, twice, or looping? Computed from what was received, never assumed."""
+"""Is anything missing, repeated, or looping? Computed from the pages received, never assumed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from itertools import compress
 from operator import not_
 from typing import TYPE_CHECKING
 
-from connector.alm.protocol import shown
 from connector.compact_set import CompactSet
+from connector.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 LO_TYPES = frozenset({"course", "learningProgram", "jobAid", "certification"})
-_LONGEST_CURSOR = 4_096
-_PLAIN_ALPHABET = str.maketrans("-_", "+/")
+MAX_CURSOR_CHARACTERS = 4_096
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
 class Status(StrEnum):
-    """How sure it is that nothing is missing; from the surest to the least sure."""
+    """How certain it is that nothing is missing, the most certain first."""
 
-    PROVED = "proved"
+    VERIFIED = "verified"
     CONSISTENT = "consistent"
     INCOMPLETE = "incomplete"
-    VIOLATED = "violated"
+    INCONSISTENT = "inconsistent"
 
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """The verdict on what was read, and on how many pages it rests."""
+    """How complete one reading of a user is, and from how many pages that was computed."""
 
     status: Status
     reasons: tuple[str, ...]
@@ -42,117 +42,115 @@ class Completeness:
     @property
     def is_complete(self) -> bool:
         """Whether nothing that was asked for is missing."""
-        return self.status in (Status.PROVED, Status.CONSISTENT)
+        return self.status in (Status.VERIFIED, Status.CONSISTENT)
 
 
 def decode_cursor(cursor: str) -> Counter[str] | None:
-    """Return how many enrollments of each type were served when *cursor* was made; ``None`` where it does not tell.
+    """Return how many enrollments of each type ALM had served when it made *cursor*.
 
-    Base64 of ``{"jobAid":0,"course":3,…}`` in the documented exchange, but formally
-    opaque: whatever is of another shape tells nothing, and is no error.
+    Base64 of ``{"jobAid":0,"course":3,…}`` in the exchange that Adobe's manual shows, but formally
+    opaque: any other shape is no error and returns ``None``.
     """
-    if len(cursor) > _LONGEST_CURSOR:
+    if len(cursor) > MAX_CURSOR_CHARACTERS:
         return None
-    padded = cursor.translate(_PLAIN_ALPHABET).rstrip("=")
+    unpadded = cursor.translate(_STANDARD_ALPHABET).rstrip("=")
     try:
-        counts = json.loads(base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True))
+        counts = json.loads(base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True))
     except (ValueError, RecursionError):
         return None
     if not isinstance(counts, dict) or not counts or not counts.keys() <= LO_TYPES:
         return None
-    return (
-        Counter(counts)
-        if all(type(count) is int and count >= 0 for count in counts.values())
-        else None
-    )
+    if not all(type(count) is int and count >= 0 for count in counts.values()):
+        return None
+    return Counter(counts)
 
 
 class CompletenessTracker:
-    """Watches one reading of one user, page by page, and says at the end what it is worth."""
+    """Checks one reading of one user page by page, and rates it at the end."""
 
     def __init__(self) -> None:
-        self._seen_ids = CompactSet()
-        self._seen_cursors = CompactSet()
+        self._ids = CompactSet()
+        self._cursors = CompactSet()
         self._received: Counter[str] = Counter()
-        self._violations: list[str] = []
-        self._opaque = False
+        self._inconsistencies: list[str] = []
+        self._has_opaque_cursor = False
         self.pages = 0
 
     @property
-    def violated(self) -> bool:
-        """Whether a check has failed: reading on is of no use then."""
-        return bool(self._violations)
+    def is_inconsistent(self) -> bool:
+        """Whether a check has failed: there is no use in reading on."""
+        return bool(self._inconsistencies)
 
-    def observe(
+    def add_page(
         self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None
     ) -> list[bool]:
-        """Take in one page: its enrollments' ids with their types, as served, and the cursor of its next link.
+        """Add a page and return for each of its enrollments whether it is new.
 
-        Returns for each enrollment whether it is new.
+        *types_by_id* are the enrollments' ids with their types in ALM's order, *next_cursor* is
+        the cursor of the page's next link.
         """
         self.pages += 1
-        listed = list(types_by_id)
-        ids = [enrollment_id for enrollment_id, _ in listed]
-        are_new = self._seen_ids.add_texts(ids)
-        self._received.update([lo_type or "" for _, lo_type in listed])
+        enrollments = list(types_by_id)
+        ids = [enrollment_id for enrollment_id, _ in enrollments]
+        are_new = self._ids.add_texts(ids)
+        self._received.update([lo_type or "" for _, lo_type in enrollments])
         if not all(are_new):
-            twice = compress(ids, map(not_, are_new))
-            self._violations += [
-                f"page {self.pages}: enrollment {shown(enrollment_id)} came twice"
-                for enrollment_id in twice
+            self._inconsistencies += [
+                f"page {self.pages}: enrollment {quoted(enrollment_id)} came twice"
+                for enrollment_id in compress(ids, map(not_, are_new))
             ]
         if next_cursor is not None:
             self._check_cursor(next_cursor)
         return are_new
 
     def _check_cursor(self, cursor: str) -> None:
-        if not all(self._seen_cursors.add_texts([cursor])):
-            self._violations.append(f"page {self.pages}: the cursor of its next link came before")
+        if not all(self._cursors.add_texts([cursor])):
+            self._inconsistencies.append(
+                f"page {self.pages}: the cursor of its next link came before"
+            )
         counts = decode_cursor(cursor)
         if counts is None:
-            self._opaque = True
-        elif not self._agrees(counts):
-            self._violations.append(
-                f"page {self.pages}: ALM counts {counts.total()} enrollments served ({_listed(counts)}),"
-                f" received were {self._received.total()} ({_listed(self._received)})"
+            self._has_opaque_cursor = True
+            return
+        agrees = counts == self._received
+        if not self._received.keys() <= LO_TYPES:
+            # ALM counts an enrollment of unknown type under one of the four: compare the sums.
+            agrees = counts.total() == self._received.total()
+        if not agrees:
+            self._inconsistencies.append(
+                f"page {self.pages}: ALM counts {counts.total()} enrollments served"
+                f" ({_describe(counts)}),"
+                f" received were {self._received.total()} ({_describe(self._received)})"
             )
 
-    def _agrees(self, counts: Counter[str]) -> bool:
-        # An enrollment of unknown type is counted under one of the types: then only the sums can be compared.
-        if self._received.keys() <= LO_TYPES:
-            return {lo_type: count for lo_type, count in counts.items() if count} == dict(
-                self._received
-            )
-        return counts.total() == self._received.total()
+    def result(self, stopped: str | None = None, *, remarks: Iterable[str] = ()) -> Completeness:
+        """Return how complete the reading is.
 
-    def verdict(self, stopped: str | None = None, *, noticed: Iterable[str] = ()) -> Completeness:
-        """Return what the reading is worth.
-
-        *stopped* says why it ended early, ``None`` where the server's last page ended
-        it; *noticed* are remarks that change nothing in the verdict.
+        *stopped* is why it ended before the last page, if it did; *remarks* are reasons that do
+        not change the status.
         """
-        reasons = [*self._violations, *noticed]
-        if self._opaque:
+        reasons = [*self._inconsistencies, *remarks]
+        if self._has_opaque_cursor:
             reasons.append(
-                "the cursors could not be decoded: that no enrollment was skipped is likely, not proved"
+                "the cursors could not be decoded:"
+                " that no enrollment was skipped is likely, not verified"
             )
         if stopped:
             reasons.append(stopped)
-        if self._violations:
-            status = Status.VIOLATED
+        status = Status.VERIFIED
+        if self._inconsistencies:
+            status = Status.INCONSISTENT
         elif stopped:
             status = Status.INCOMPLETE
-        else:
-            status = Status.CONSISTENT if self._opaque else Status.PROVED
+        elif self._has_opaque_cursor:
+            status = Status.CONSISTENT
         return Completeness(status, tuple(reasons), self.pages)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return (
-        ", ".join(
-            f"{lo_type or 'of unknown type'} {count}"
-            for lo_type, count in sorted(counts.items())
-            if count
-        )
-        or "none"
-    )
+def _describe(counts: Mapping[str, int]) -> str:
+    listed = [
+        f"{lo_type or 'of unknown type'} {count}"
+        for lo_type, count in sorted(counts.items())
+        if count
+    ]
+    return ", ".join(listed) or "none"

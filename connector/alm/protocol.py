@@ -1,4 +1,4 @@
-"""ALM's language: requests out, answers in. No I/O here: values in, values out."""
+"""The ALM API's language: requests out, answers in, statuses to errors. Values only, no I/O."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import quote, urlencode
 
-import jsonschema_rs
 import msgspec
 
 from connector.errors import (
@@ -23,28 +22,23 @@ from connector.errors import (
     UsageError,
     UserNotFoundError,
 )
-from connector.schemas import load_schema
+from connector.schemas import first_error, is_valid
+from connector.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from urllib.parse import SplitResult
 
-
-# Anything else may get 406 (ALM_API.md, Request).
+# "Adobe Learning Manager developer manual", API usage: requests need this header; others get 406.
 ACCEPT = "application/vnd.api+json"
 REFRESH_PATH = "/oauth/token/refresh"
-CURSOR = "page[cursor]"
-_SHOWN_CHARACTERS = 200
-# Longer than any proxy lets a request line be: sending it on could only fail.
-_LONGEST_LINK = 16_384
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
+_REPORT = "Nothing of it was used; report it with the request id."
+_PAGE_SCHEMA = "enrollments-page"
 _decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which enrollments, in which order, with what beside them."""
+    """Which enrollments to read, in which order, with which related resources."""
 
     lo_types: tuple[str, ...]
     sort: str
@@ -54,14 +48,14 @@ class Query:
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """Return the query's names and values, in the order of the documented request."""
-        every = (
+        parameters = (
             ("page[limit]", str(self.page_limit)),
             ("filter.loTypes", ",".join(self.lo_types)),
             ("filter.states", self.state or ""),
             ("sort", self.sort),
             ("include", ",".join(self.include)),
         )
-        return tuple((name, value) for name, value in every if value)
+        return tuple((name, value) for name, value in parameters if value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +73,17 @@ class PageRequest:
         return f"{self.url}?{urlencode(self.parameters, quote_via=quote, safe='')}"
 
 
+class Response(NamedTuple):
+    """An HTTP response, its body read to the end; *headers* are case-insensitive."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page as ALM sent it, its shape judged: JSON:API resources, and where the next page is."""
+    """One page as ALM sent it, valid by its schema: JSON:API resources, and the next link."""
 
     user_id: str
     cursor: str | None
@@ -93,118 +95,54 @@ class Page:
 
 def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
     """Return the request for the first page of *user_id*."""
-    return PageRequest(
-        user_id, f"{base_url}/primeapi/v2/users/{user_id}/enrollments", query.parameters()
-    )
+    url = f"{base_url}/primeapi/v2/users/{user_id}/enrollments"
+    return PageRequest(user_id, url, query.parameters())
 
 
-def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
-    """Return the request that *link* stands for; ``None`` where there is no link.
+def read_page(request: PageRequest, response: Response) -> Page:
+    """Return the page in the 200 *response* to *request*.
 
-    The link is data, not an order: its origin and path must be those of *first*,
-    and of it only the query is used, in which the run's own parameters stay as
-    they were. Raises ProtocolError for a link to anywhere else.
+    Raises TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
+    ProtocolError if it breaks the schema of pages.
     """
-    if link is None:
-        return None
-    if len(link) > _LONGEST_LINK:
-        _refuse_link(link, f"is longer than {_LONGEST_LINK} characters")
-    # urlsplit silently drops control characters; half a surrogate pair cannot be sent.
-    if not link.isprintable() and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", link):
-        _refuse_link(link, "is no URL")
+    request_id = read_request_id(response.headers)
     try:
-        target, own = (
-            urlsplit(link if link.startswith(first.url) else urljoin(first.url, link)),
-            urlsplit(first.url),
-        )
-        # As a rule they are written alike.
-        is_same = (target.scheme, target.netloc) == (own.scheme, own.netloc) or _origin(
-            target
-        ) == _origin(own)
-        foreign = not is_same or "@" in target.netloc
-    except ValueError:
-        _refuse_link(link, "is no URL")
-    if foreign:
-        _refuse_link(link, "leads to another host")
-    if unquote(target.path) != unquote(own.path):
-        _refuse_link(link, "leads to another path")
-    kept = dict(first.parameters)
-    added = tuple((name, value) for name, value in _parse_query(target.query) if name not in kept)
-    cursor = dict(added).get(CURSOR) or urlencode(added)
-    return PageRequest(first.user_id, first.url, (*first.parameters, *added), cursor)
-
-
-def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return (
-        parts.scheme,
-        parts.hostname,
-        _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port,
-    )
-
-
-def _parse_query(query: str) -> list[tuple[str, str]]:
-    # ALM writes base64 into its links as it is: a plus there is a plus, not a form's space.
-    pairs = [part.partition("=") for part in query.split("&") if part]
-    if "%" not in query:
-        return [(name, value) for name, _, value in pairs]
-    return [(unquote(name), unquote(value)) for name, _, value in pairs]
-
-
-def _refuse_link(link: str, why: str) -> NoReturn:
-    raise ProtocolError(
-        f"ALM's link to the next page {why}: {shown(link)}.",
-        hint="It was not followed, so that the token goes nowhere else; check that base_url is ALM's own host for this account.",
-    )
-
-
-def read_page(request: PageRequest, headers: Mapping[str, str], body: bytes) -> Page:
-    """Return the page that a 200 answer to *request* brought.
-
-    Raises TemporaryError where *body* is no JSON (cut, garbled, a proxy's page: asking
-    again may mend it), ProtocolError where it breaks the page's schema.
-    """
-    request_id = read_request_id(headers)
-    try:
-        document = _read_json(body)
+        document = _read_json(response.body)
     except (ValueError, RecursionError):
-        what = (
-            "an empty body"
-            if not body.strip()
-            else "an HTML page"
-            if body.lstrip()[:1] == b"<"
-            else "a body that is not JSON"
-        )
         raise TemporaryError(
-            f"ALM answered for user {request.user_id} with {what} where a page of enrollments was due.",
+            f"ALM answered for user {request.user_id} with {_describe_body(response.body)}"
+            " where a page of enrollments was due.",
             hint="Run again; if it stays so, look for a proxy between here and ALM.",
-            http_status=200,
+            http_status=HTTPStatus.OK,
             request_id=request_id,
         ) from None
     try:
-        _judge_page(document, request, request_id)
+        problem = _find_problem(document)
     except UnicodeEncodeError:
+        problem = "has a name that is no Unicode text."
+    if problem:
         raise ProtocolError(
-            f"ALM's page for user {request.user_id} has a name that is no Unicode text.",
-            hint="Nothing of it was used; report it with the request id.",
-            http_status=200,
+            f"ALM's page for user {request.user_id} {problem}",
+            hint=_REPORT,
+            http_status=HTTPStatus.OK,
             request_id=request_id,
-        ) from None
-    links = document.get("links") or {}
+        )
     return Page(
         request.user_id,
         request.cursor,
-        document["data"],
-        document.get("included") or [],
-        links.get("next"),
-        request_id,
+        enrollments=document["data"],
+        included=document.get("included") or [],
+        next_link=(document.get("links") or {}).get("next"),
+        request_id=request_id,
     )
 
 
-def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema judges it
+def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema validates it
     try:
         return _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        # Python's own reader takes more: a byte order mark, half a surrogate pair. And it says what is wrong with a number.
+        # Python's own reader accepts more: a byte order mark, half a surrogate pair. And it names
+        # the number that is wrong.
         return json.loads(body, parse_constant=_refuse_constant, parse_float=_parse_finite)
 
 
@@ -216,131 +154,138 @@ def _parse_finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise ProtocolError(
-            f"ALM's page has a number that is too large to be one: {shown(text)}.",
+            f"ALM's page has a number that is too large to be one: {quoted(text)}.",
             hint="Nothing of it was used; report it, with the time of this run.",
-            http_status=200,
+            http_status=HTTPStatus.OK,
         )
     return number
 
 
-@cache
-def _page_validator() -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(load_schema("enrollments-page"))
+def _describe_body(body: bytes) -> str:
+    stripped = body.strip()
+    if not stripped:
+        return "an empty body"
+    return "an HTML page" if stripped.startswith(b"<") else "a body that is not JSON"
 
 
-def _judge_page(document: Any, request: PageRequest, request_id: str | None) -> None:  # noqa: ANN401 - whatever JSON it is
-    validator = _page_validator()
-    if validator.is_valid(document):
-        return
-    error = next(iter(validator.iter_errors(document)))
-    place = "/".join(map(str, error.instance_path)) or "the document"
-    raise ProtocolError(
-        f"ALM's page for user {request.user_id} is not of the documented shape, at {place}: {shown(error.message)}.",
-        hint="Nothing of it was used; report it with the request id.",
-        http_status=200,
-        request_id=request_id,
-    )
+def _find_problem(document: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    if is_valid(_PAGE_SCHEMA, document):
+        return None
+    path, message = first_error(_PAGE_SCHEMA, document)
+    return f"is not of the documented shape, at {path or 'the document'}: {quoted(message)}."
 
 
 def read_request_id(headers: Mapping[str, str]) -> str | None:
-    """Return what ALM calls this exchange, fit for a message; ``None`` where it does not say."""
-    given = headers.get("x-request-id")
-    return given if given is None or re.fullmatch(r"(?!.*##)[!-~]{1,200}", given) else shown(given)
+    """Return ALM's id of this exchange, fit for a message; ``None`` if the headers have none."""
+    request_id = headers.get("x-request-id")
+    if request_id is None or re.fullmatch(r"(?!.*##)[!-~]{1,200}", request_id):
+        return request_id
+    return quoted(request_id)
 
 
-def shown(text: str) -> str:
-    """Return text from the server fit for a message: quoted, cut, its control characters visible."""
-    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-    # GitHub and Azure obey ##[…] and ##vso[…] in mid-line (CONTRACT.md, Output).
-    return json.dumps(cut).replace("##", "#\\u0023")
-
-
-_ERROR_FOR_STATUS: dict[int, tuple[type[ConnectorError], str, str]] = {
+_ELSEWHERE = (
+    "It was not followed, so that the token goes nowhere else; set base_url to ALM's own host"
+)
+# "Adobe Learning Manager developer manual", error codes.
+_ERRORS: dict[int, tuple[type[ConnectorError], str, str]] = {
     400: (
         UsageError,
-        "ALM refuses the request for {asked_for}",
+        "ALM refuses the request for {subject}",
         "Check include and the other inputs against what ALM's message names.",
     ),
     401: (
         AuthenticationError,
-        "ALM refuses the access token, asked for {asked_for}",
-        "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN to have it refreshed.",
+        "ALM refuses the access token, asked for {subject}",
+        (
+            "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET"
+            " and ALM_REFRESH_TOKEN to have it refreshed."
+        ),
     ),
     403: (
         PermissionDeniedError,
-        "ALM does not let this token read {asked_for}",
+        "ALM does not let this token read {subject}",
         "It needs the scope admin:read, or learner:read for the learner's own enrollments.",
     ),
     404: (
         UserNotFoundError,
-        "ALM knows no {asked_for}",
+        "ALM knows no {subject}",
         "Check the id, and that base_url is the region of this account.",
     ),
     406: (
         ProtocolError,
-        f"ALM does not accept the header Accept: {ACCEPT}, asked for {{asked_for}}",
+        f"ALM does not accept the header Accept: {ACCEPT}, asked for {{subject}}",
         "Look for a proxy that changes headers.",
     ),
     407: (
         UntrustedHostError,
-        "The proxy in front of ALM wants credentials of its own, asked for {asked_for}",
+        "The proxy in front of ALM wants credentials of its own, asked for {subject}",
         "Set them in HTTPS_PROXY.",
     ),
-    408: (TemporaryError, "ALM timed out, asked for {asked_for}", "Run again."),
+    408: (TemporaryError, "ALM timed out, asked for {subject}", "Run again."),
     429: (
         TemporaryError,
-        "ALM's quota is used up, asked for {asked_for}",
+        "ALM's quota is used up, asked for {subject}",
         "Run again later, or with a smaller quota_share beside other runs.",
     ),
 }
-_SERVER_ERROR = (
-    TemporaryError,
-    "ALM failed, asked for {asked_for}",
-    "Run again; if it stays so, report it with the request id.",
-)
-_REDIRECT = (
+_ERRORS_BY_CLASS: dict[int, tuple[type[ConnectorError], str, str]] = {
+    3: (
+        ProtocolError,
+        "ALM's address redirects, asked for {subject}",
+        (
+            "It was not followed, so that the token goes nowhere else;"
+            " set base_url to ALM's own host for this account."
+        ),
+    ),
+    5: (
+        TemporaryError,
+        "ALM failed, asked for {subject}",
+        "Run again; if it stays so, report it with the request id.",
+    ),
+}
+_UNDOCUMENTED = (
     ProtocolError,
-    "ALM's address redirects, asked for {asked_for}",
-    "It was not followed, so that the token goes nowhere else; set base_url to ALM's own host for this account.",
-)
-_UNFORESEEN = (
-    ProtocolError,
-    "ALM's answer is none that its API documents, asked for {asked_for}",
+    "ALM's answer is none that its API documents, asked for {subject}",
     "Check base_url; report it with the request id.",
 )
 
 
-def error_for(
-    status: int, headers: Mapping[str, str], body: bytes, *, asked_for: str
-) -> ConnectorError:
-    """Return what an answer other than 200 means, in the words of ALM's own message where it has one."""
-    by_class = {3: _REDIRECT, 5: _SERVER_ERROR}
-    kind, happened, hint = _ERROR_FOR_STATUS.get(status, by_class.get(status // 100, _UNFORESEEN))
-    said = parse_message(body)
-    detail = f"{status}: {shown(said)}" if said else str(status)
+def error_for(response: Response, subject: str) -> ConnectorError:
+    """Return the error for a *response* other than 200, with ALM's own message if it has one.
+
+    *subject* is what was requested, as ``user 31``.
+    """
+    by_class = _ERRORS_BY_CLASS.get(response.status // 100, _UNDOCUMENTED)
+    kind, happened, hint = _ERRORS.get(response.status, by_class)
     return kind(
-        f"{happened.format(asked_for=asked_for)} ({detail}).",
+        f"{happened.format(subject=subject)} ({describe_status(response)}).",
         hint=hint,
-        http_status=status,
-        request_id=read_request_id(headers),
-        retry_after=headers.get("retry-after"),
+        http_status=response.status,
+        request_id=read_request_id(response.headers),
+        retry_after=response.headers.get("retry-after"),
     )
 
 
+def describe_status(response: Response) -> str:
+    """Return the status, and ALM's own message if the body has one: ``404: "NOT_FOUND"``."""
+    message = parse_message(response.body)
+    return f"{response.status}: {quoted(message)}" if message else str(response.status)
+
+
 def parse_message(body: bytes) -> str | None:
-    """Return what ALM's error *body* says, in any of its shapes (ALM_API.md, Errors); ``None`` where it says nothing readable."""
+    """Return the message in an error's *body*, in any of ALM's shapes; ``None`` without one.
+
+    JSON:API's ``errors``, a bare ``title`` with ``source.info``, or ``message``.
+    """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None
-    listed = document.get("errors")
-    error = (
-        listed[0]
-        if isinstance(listed, list) and listed and isinstance(listed[0], dict)
-        else document
-    )
+    error, errors = document, document.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        error = errors[0]
     source = error.get("source")
     info = source.get("info") if isinstance(source, dict) else None
     parts = (error.get("title"), error.get("detail"), error.get("message"), info)

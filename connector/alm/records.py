@@ -1,72 +1,37 @@
-"""JSON:API resources to flat, typed records; ids taken apart and held against the relationships.
+"""JSON:API resources to flat, typed records; ids are split and checked against the relationships.
 
-Records are msgspec's structs: immutable as a frozen dataclass, made in a fifth of the time, and written as they are.
+Records are msgspec structs: immutable as a frozen dataclass, built in a fifth of the time, and
+serialized without a copy.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from connector.alm.protocol import shown
 from connector.errors import ProtocolError
+from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from connector.alm.protocol import Page
 
 Resource = dict[str, Any]
-_Resources = Mapping[tuple[str, str], Resource]
+# "Get enrollments of a user" in Adobe's manual: course:6511020_7037048_20941371 is
+# TYPE:learningObject_instance_user; a grade's id has module and version before the user.
 _ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_[0-9]+)_([0-9]+)")
-_RESOURCE_GRADE_ID = re.compile(r"([A-Za-z]+:[0-9]+_[0-9]+)_([0-9]+)_([0-9]{1,18})_([0-9]+)")
+_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_[0-9]+_([0-9]+)_([0-9]{1,18})_[0-9]+")
+_TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
 _GRADES = "loResourceGrades"
-# In the order of the id's parts that say the same.
-_TO_ONE = ("learningObject", "loInstance", "learner")
-
-
-class EnrollmentId(NamedTuple):
-    """``course:6511020_7037048_20941371``, taken apart: type, learning object, loInstance, learner."""
-
-    lo_type: str
-    lo_id: str
-    lo_instance_id: str
-    user_id: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Return the parts of *text*, the first two ids whole as ALM writes them; ``None`` where it is of another shape."""
-        match = _ENROLLMENT_ID.fullmatch(text)
-        if match is None:
-            return None
-        instance, lo, lo_type, user = match.groups()
-        return cls(lo_type, lo, instance, user)
-
-
-class ResourceGradeId(NamedTuple):
-    """``course:6511020_7037048_11676159_0_20941371``: the module and its version, of one learner in one loInstance."""
-
-    lo_instance_id: str
-    module_id: str
-    module_version: int
-    user_id: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Return the parts of *text*; ``None`` where it is of another shape."""
-        match = _RESOURCE_GRADE_ID.fullmatch(text)
-        if match is None:
-            return None
-        instance, module, version, user = match.groups()
-        return cls(instance, module, int(version), user)
 
 
 class ResourceGrade(Struct, frozen=True):
-    """A learner's grade in one module; module and version are ``None`` where the id is of another shape."""
+    """A learner's grade in one module; ``None`` for a part that the id does not have."""
 
     id: str
     module_id: str | None
@@ -91,7 +56,11 @@ class IncludedResourceGrade(Struct, frozen=True):
 
 
 class Enrollment(Struct, frozen=True, omit_defaults=True):
-    """One learner's enrollment in one loInstance, flat; ``None`` where ALM sent nothing. Dates as ALM writes them."""
+    """A learner's enrollment in one instance of a learning object; ``None`` if ALM sent nothing.
+
+    Dates are as ALM writes them. An enrollment is not *is_decoded* if its id has another shape
+    than ALM documents.
+    """
 
     id: str
     user_id: str
@@ -116,7 +85,7 @@ class Enrollment(Struct, frozen=True, omit_defaults=True):
     is_decoded: bool = True
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the enrollment by the contract's names; ``included`` only where it was asked for."""
+        """Return the enrollment as the output document has it; ``included`` only if not None."""
         values = asdict(self)
         values["resource_grades"] = [asdict(grade) for grade in self.resource_grades]
         del values["is_decoded"]
@@ -125,157 +94,160 @@ class Enrollment(Struct, frozen=True, omit_defaults=True):
         return values
 
 
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(map(str.capitalize, tail))
-
-
 FIELDS = Enrollment.__struct_fields__
-_ENROLLMENT_ATTRIBUTES = tuple(
-    map(_camel, FIELDS[FIELDS.index("state") : FIELDS.index("resource_grades")])
-)
-_GRADE_ATTRIBUTES = tuple(
-    map(_camel, IncludedResourceGrade.__struct_fields__[len(ResourceGrade.__struct_fields__) :])
-)
+
+
+class _Included(NamedTuple):
+    """What ``include`` brings: the paths but that of the grades, and the page's resources."""
+
+    paths: tuple[str, ...]
+    resources: Mapping[tuple[str, str], Resource]
+    has_grades: bool
 
 
 def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment]:
-    """Return the page's enrollments, as served; *include* names the relationship paths that were asked for.
+    """Return the page's enrollments in ALM's order; *include* names the relationship paths.
 
-    Raises ProtocolError where an id and a relationship contradict each other, or
-    where the enrollment is another learner's.
+    Raises ProtocolError if an id contradicts a relationship, or for another learner's enrollment.
     """
     paths = tuple(include)
-    resources = (
-        {(resource["type"], resource["id"]): resource for resource in page.included}
-        if paths
-        else {}
+    included = _Included(
+        paths=tuple(path for path in paths if path != _GRADES),
+        resources={(resource["type"], resource["id"]): resource for resource in page.included},
+        has_grades=any(path.split(".")[0] == _GRADES for path in paths),
     )
-    grades = resources if any(path.split(".")[0] == _GRADES for path in paths) else None
-    return [
-        _read_enrollment(resource, page, paths, resources, grades) for resource in page.enrollments
-    ]
+    return [_read_enrollment(resource, page, included) for resource in page.enrollments]
 
 
-def _read_enrollment(
-    resource: Resource,
-    page: Page,
-    include: tuple[str, ...],
-    resources: _Resources,
-    grades: _Resources | None,
-) -> Enrollment:
+def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enrollment:
     relationships = resource.get("relationships") or {}
-    told = _told_ids(relationships)
-    match = _ENROLLMENT_ID.fullmatch(resource["id"])
-    if match is None:
-        lo_id, instance_id, learner = told
-        lo_type, user_id = _type_prefix(lo_id or resource["id"]), learner or page.user_id
-    else:
-        instance_id, lo_id, lo_type, user_id = match.groups()
-        if told != (lo_id, instance_id, user_id):
-            _cross_check((lo_id, instance_id, user_id), told, resource["id"], page)
-    if user_id != page.user_id:
-        _check_learner(user_id, resource["id"], page)
-    attributes = resource.get("attributes") or {}
-    values: tuple[Any, ...] = (
-        resource["id"],
-        user_id,
-        lo_id,
-        lo_type,
-        instance_id,
-        *map(attributes.get, _ENROLLMENT_ATTRIBUTES),
-        _read_grades(relationships, grades),
-        _read_included(resource, include, resources) if include else None,
-        match is not None,
+    related_ids = (
+        _related_id(relationships, "learningObject"),
+        _related_id(relationships, "loInstance"),
+        _related_id(relationships, "learner"),
     )
-    return Enrollment(*values)
-
-
-def _told_ids(relationships: Resource) -> tuple[str | None, ...]:
-    try:
-        # As a rule all are there.
-        return (
-            relationships["learningObject"]["data"]["id"],
-            relationships["loInstance"]["data"]["id"],
-            relationships["learner"]["data"]["id"],
+    match = _ENROLLMENT_ID.fullmatch(resource["id"])
+    if match:
+        instance_id, lo_id, lo_type, user_id = match.groups()
+        if related_ids != (lo_id, instance_id, user_id):
+            _check_related_ids((lo_id, instance_id, user_id), related_ids, resource["id"], page)
+    else:
+        lo_id, instance_id, learner_id = related_ids
+        prefix = _TYPE_PREFIX.match(lo_id or resource["id"])
+        lo_type, user_id = prefix and prefix[0], learner_id or page.user_id
+    if user_id != page.user_id and user_id.lstrip("0") != page.user_id.lstrip("0"):
+        raise _breach(
+            f"ALM answered for user {page.user_id} with another learner's enrollment,"
+            f" {quoted(resource['id'])}.",
+            page,
         )
+    related = None
+    if included.paths:
+        related = {path: _follow(path, resource, included) for path in included.paths}
+    attributes = resource.get("attributes") or {}
+    return Enrollment(
+        id=resource["id"],
+        user_id=user_id,
+        lo_id=lo_id,
+        lo_type=lo_type,
+        lo_instance_id=instance_id,
+        state=attributes.get("state"),
+        progress_percent=attributes.get("progressPercent"),
+        has_passed=attributes.get("hasPassed"),
+        score=attributes.get("score"),
+        enrollment_source=attributes.get("enrollmentSource"),
+        date_enrolled=attributes.get("dateEnrolled"),
+        date_started=attributes.get("dateStarted"),
+        date_completed=attributes.get("dateCompleted"),
+        completion_deadline=attributes.get("completionDeadline"),
+        last_access_date=attributes.get("lastAccessDate"),
+        rating=attributes.get("rating"),
+        purchased_price=attributes.get("purchasedPrice"),
+        url=attributes.get("url"),
+        resource_grades=_read_grades(relationships, included),
+        included=related,
+        is_decoded=match is not None,
+    )
+
+
+def _related_id(relationships: Resource, name: str) -> str | None:
+    try:
+        related_id: str = relationships[name]["data"]["id"]
     except (KeyError, TypeError):
-        identifiers = [(relationships.get(name) or {}).get("data") for name in _TO_ONE]
-        return tuple([identifier["id"] if identifier else None for identifier in identifiers])
+        return None
+    return related_id
 
 
-def _type_prefix(text: str) -> str | None:
-    prefix, colon, _ = text.partition(":")
-    return prefix if colon and prefix.isascii() and prefix.isalpha() else None
-
-
-def _cross_check(
-    from_id: tuple[str, ...], told: tuple[str | None, ...], enrollment_id: str, page: Page
+def _check_related_ids(
+    ids: tuple[str, ...], related_ids: tuple[str | None, ...], enrollment_id: str, page: Page
 ) -> None:
-    for name, expected, related in zip(_TO_ONE, from_id, told, strict=True):
+    names = ("learningObject", "loInstance", "learner")
+    for name, expected, related in zip(names, ids, related_ids, strict=True):
         if related is not None and related != expected:
-            raise ProtocolError(
-                f"ALM's enrollment {shown(enrollment_id)} contradicts its relationship {name}, which is {shown(related)}.",
-                hint="Nothing of it was used; report it with the request id.",
-                http_status=200,
-                request_id=page.request_id,
+            raise _breach(
+                f"ALM's enrollment {quoted(enrollment_id)} contradicts its relationship {name},"
+                f" which is {quoted(related)}.",
+                page,
             )
 
 
-def _check_learner(user_id: str, enrollment_id: str, page: Page) -> None:
-    if user_id.lstrip("0") != page.user_id.lstrip("0"):
-        raise ProtocolError(
-            f"ALM answered for user {page.user_id} with another learner's enrollment, {shown(enrollment_id)}.",
-            hint="Nothing of it was used; report it with the request id.",
-            http_status=200,
-            request_id=page.request_id,
-        )
-
-
-def _read_grades(
-    relationships: Resource, included: Mapping[tuple[str, str], Resource] | None
-) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
-    told = relationships.get(_GRADES)
-    identifiers = told.get("data") if told else None
-    if not identifiers:
-        return ()
-    if included is None:
-        return tuple([ResourceGrade(one["id"], *_module(one["id"])) for one in identifiers])
-    return tuple([_read_grade(one, included) for one in identifiers])
-
-
-def _module(grade_id: str) -> tuple[str | None, int | None]:
-    match = _RESOURCE_GRADE_ID.fullmatch(grade_id)
-    return (match[2], int(match[3])) if match else (None, None)
-
-
-def _read_grade(identifier: Resource, included: _Resources) -> IncludedResourceGrade:
-    attributes = included.get((identifier["type"], identifier["id"]), {}).get("attributes") or {}
-    return IncludedResourceGrade(
-        identifier["id"], *_module(identifier["id"]), *map(attributes.get, _GRADE_ATTRIBUTES)
+def _breach(message: str, page: Page) -> ProtocolError:
+    return ProtocolError(
+        message,
+        hint="Nothing of it was used; report it with the request id.",
+        http_status=HTTPStatus.OK,
+        request_id=page.request_id,
     )
 
 
-def _read_included(
-    resource: Resource, include: tuple[str, ...], included: _Resources
-) -> dict[str, Any] | None:
-    """Return by path what was asked for: a resource, a list of them where a relationship on the way has many, or ``None``."""
-    return {
-        path: _follow(resource, path.split("."), included) for path in include if path != _GRADES
-    } or None
+def _read_grades(
+    relationships: Resource, included: _Included
+) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
+    identifiers = (relationships.get(_GRADES) or {}).get("data") or ()
+    if included.has_grades:
+        return tuple([_read_included_grade(identifier, included) for identifier in identifiers])
+    return tuple([ResourceGrade(grade["id"], *_module_of(grade["id"])) for grade in identifiers])
 
 
-def _follow(resource: Resource, steps: list[str], included: _Resources) -> Any:  # noqa: ANN401
-    if not steps:
-        return resource
-    related = ((resource.get("relationships") or {}).get(steps[0]) or {}).get("data")
-    if not isinstance(related, list):
-        found = included.get((related["type"], related["id"])) if related else None
-        return _follow(found, steps[1:], included) if found else None
-    reached = [
-        _follow(included[key], steps[1:], included)
-        for key in ((one["type"], one["id"]) for one in related)
-        if key in included
-    ]
-    flat = [one for each in reached for one in (each if isinstance(each, list) else [each])]
-    return [one for one in flat if one is not None]
+def _module_of(grade_id: str) -> tuple[str | None, int | None]:
+    match = _RESOURCE_GRADE_ID.fullmatch(grade_id)
+    return (match[1], int(match[2])) if match else (None, None)
+
+
+def _read_included_grade(identifier: Resource, included: _Included) -> IncludedResourceGrade:
+    resource = included.resources.get((identifier["type"], identifier["id"]), {})
+    attributes = resource.get("attributes") or {}
+    module_id, module_version = _module_of(identifier["id"])
+    return IncludedResourceGrade(
+        id=identifier["id"],
+        module_id=module_id,
+        module_version=module_version,
+        progress_percent=attributes.get("progressPercent"),
+        has_passed=attributes.get("hasPassed"),
+        score=attributes.get("score"),
+        highest_score=attributes.get("highestScore"),
+        max_score=attributes.get("maxScore"),
+        duration=attributes.get("duration"),
+        date_started=attributes.get("dateStarted"),
+        date_completed=attributes.get("dateCompleted"),
+        date_success=attributes.get("dateSuccess"),
+    )
+
+
+def _follow(path: str, resource: Resource, included: _Included) -> Any:  # noqa: ANN401 - ALM's JSON
+    """Return the resource at the end of *path*, or ``None``; a list if a step leads to many."""
+    reached, has_many = [resource], False
+    for name in path.split("."):
+        identifiers: list[Resource] = []
+        for source in reached:
+            data = ((source.get("relationships") or {}).get(name) or {}).get("data")
+            if isinstance(data, list):
+                has_many = True
+                identifiers += data
+            elif data:
+                identifiers.append(data)
+        keys = [(identifier["type"], identifier["id"]) for identifier in identifiers]
+        reached = [included.resources[key] for key in keys if key in included.resources]
+    if has_many:
+        return reached
+    return reached[0] if reached else None

@@ -1,15 +1,25 @@
-"""What a failed connection means: every exception of requests and of what it stands on, in the words of connector.errors."""
+"""Sends HTTP requests: bounded in time and size, no redirects, no cookies, errors translated."""
 
 from __future__ import annotations
 
 import http.client
+import io
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import exceptions as urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from connector import __version__
+from connector.alm.protocol import ACCEPT, Response, read_request_id
+from connector.alm.retry import out_of_time
 from connector.errors import (
     ConnectorError,
     ProtocolError,
@@ -19,91 +29,259 @@ from connector.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import socket
+    from collections.abc import Callable, Iterator, Mapping
 
-# The first line that has an exception of the chain decides: the cause stands before what it led to, a class before its own base.
-_MEANINGS: tuple[tuple[type[BaseException], type[ConnectorError], str, str], ...] = (
-    (
-        ssl.SSLCertVerificationError,
+    from pydantic import SecretStr
+    from urllib3 import HTTPConnectionPool
+
+    from connector.clock import Deadline
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_CONNECTIONS = 32
+_CHUNK_BYTES = 64 * 1024
+#: Opens the connections; the sandbox and tests have their own.
+Adapter = BaseAdapter
+
+
+class RunEndedError(Exception):
+    """The run has ended: nothing waits for this response."""
+
+
+class Transport:
+    """Sends requests to ALM before the *deadline*; threads share its connections."""
+
+    def __init__(
+        self,
+        base_url: str,
+        deadline: Deadline,
+        clean: Callable[[str], str],
+        adapter: Adapter | None = None,
+    ) -> None:
+        self._deadline = deadline
+        self._clean = clean
+        self._is_closed = False
+        self._session = _Session()
+        self._session.headers = requests.structures.CaseInsensitiveDict(
+            {
+                "Accept": ACCEPT,
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"alm-enrollments/{__version__}",
+            }
+        )
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        # The inputs schema allows http on loopback only: a proxy there would see the token.
+        self._session.trust_env = base_url.lower().startswith("https:")
+        self._session.mount(base_url, adapter or TimedAdapter(deadline.left))
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        subject: str,
+        *,
+        token: SecretStr | None = None,
+        form: Mapping[str, SecretStr] | None = None,
+    ) -> Response:
+        """Send a request and return the response, of any status.
+
+        *subject* is what is requested, for messages. Raises a ConnectorError if the connection
+        fails, the response is too large, or the deadline passes.
+        """
+        if self._is_closed:
+            raise RunEndedError
+        left = self._deadline.left()
+        if left <= 0:
+            raise out_of_time(self._deadline.seconds, 0, now=self._deadline.clock.now())
+        with (
+            translate_errors(subject, urlsplit(url).netloc, self._clean),
+            self._session.request(
+                method,
+                url,
+                auth=_Authorization(token),
+                data={name: secret.get_secret_value() for name, secret in (form or {}).items()},
+                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+                allow_redirects=False,
+                stream=True,
+            ) as raw,
+        ):
+            return Response(raw.status_code, raw.headers, self._read_body(raw, subject))
+
+    def _read_body(self, raw: requests.Response, subject: str) -> bytes:
+        body = bytearray()
+        # read1 returns what has arrived; read would wait for a slow body past the deadline.
+        while chunk := raw.raw.read1(_CHUNK_BYTES, decode_content=True):
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ProtocolError(
+                    f"ALM's answer for {subject} is larger than {MAX_BODY_BYTES // 1024**2} MB.",
+                    hint="Nothing of it was used; a page of 10 enrollments has some 10 KB."
+                    " Check base_url, or include less.",
+                    http_status=raw.status_code,
+                    request_id=read_request_id(raw.headers),
+                )
+            if self._deadline.left() <= 0:
+                raise TemporaryError(
+                    f"The deadline of {self._deadline.seconds:g} s passed"
+                    f" while ALM's answer for {subject} was coming in.",
+                    hint="Run again, with a longer deadline.",
+                    http_status=raw.status_code,
+                    request_id=read_request_id(raw.headers),
+                )
+        return bytes(body)
+
+    def close(self) -> None:
+        """Close the connections; a thread that still reads for an ended run sends nothing more."""
+        self._is_closed = True
+        self._session.close()
+
+
+class _Authorization(requests.auth.AuthBase):
+    """Puts the token into the request at the last moment, so no traceback's locals show it.
+
+    With it, even without a token, requests does not look for credentials in a ``.netrc``.
+    """
+
+    def __init__(self, token: SecretStr | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"oauth {self._token.get_secret_value()}"
+        return request
+
+
+class _Session(requests.Session):
+    """Finds no redirect: requests would read its body, of any size, and fail on its address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return ``None``: the response does not lead elsewhere."""
+
+
+class TimedAdapter(HTTPAdapter):
+    """Makes connections that wait at most *seconds_left* for each piece of a response."""
+
+    def __init__(self, seconds_left: Callable[[], float]) -> None:
+        super().__init__(pool_maxsize=MAX_CONNECTIONS)
+        self._seconds_left = seconds_left
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - passed through
+        """Return the pool of requests, with timed connections."""
+        pool = cast("HTTPConnectionPool", super().get_connection_with_tls_context(*args, **kwargs))
+        # A recorder of cassettes sets its own connections, which stay.
+        if pool.ConnectionCls in (HTTPConnection, HTTPSConnection):
+            timed = partial(_TimedResponse, seconds_left=self._seconds_left)
+            attributes = {"response_class": staticmethod(timed)}
+            pool.ConnectionCls = type("TimedConnection", (pool.ConnectionCls,), attributes)
+        return pool
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(
+        self,
+        sock: socket.socket,
+        *args: Any,  # noqa: ANN401 - passed through
+        seconds_left: Callable[[], float],
+        **kwargs: Any,  # noqa: ANN401 - passed through
+    ) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), seconds_left))
+
+    def begin(self) -> None:
+        """Read the head; without a body, close the connection.
+
+        Whatever a server sends after such a head would be taken for the next response.
+        """
+        super().begin()
+        if self.length == 0 and not HTTPStatus.OK <= self.status < HTTPStatus.NO_CONTENT:
+            self.will_close = True
+
+
+class _TimedStream(io.RawIOBase):
+    """A socket's stream; the socket's own timeout would start again with each byte that arrives."""
+
+    def __init__(
+        self, sock: socket.socket, stream: io.RawIOBase, seconds_left: Callable[[], float]
+    ) -> None:
+        self._socket, self._stream, self._seconds_left = sock, stream, seconds_left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - a writable buffer has no type
+        seconds = self._seconds_left()
+        if seconds <= 0:
+            raise TimeoutError
+        self._socket.settimeout(min(READ_SECONDS, seconds))
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+_Meaning = tuple[type[ConnectorError], str, str]
+_CHECK_BASE_URL = "Check base_url."
+_CHECK_NETWORK = "Check base_url, the network and its proxies."
+_CHECK_PROXY = "Check HTTPS_PROXY and NO_PROXY."
+_LOOK_FOR_PROXY = "Look for a proxy between here and ALM."
+_RUN_AGAIN = "Run again; if it stays so, look for a proxy between here and ALM."
+# The first class that occurs in the chain of causes decides, so causes come before what they
+# lead to, and classes before their bases.
+_MEANINGS: dict[type[BaseException], _Meaning] = {
+    ssl.SSLCertVerificationError: (
         UntrustedHostError,
         "The certificate of {host} is not trusted",
         "Give the file of your own certificate authority in REQUESTS_CA_BUNDLE.",
     ),
-    (
-        http.client.LineTooLong,
+    http.client.LineTooLong: (
         ProtocolError,
         "The answer of {host} has a header longer than HTTP clients take",
-        "Look for a proxy between here and ALM.",
+        _LOOK_FOR_PROXY,
     ),
-    (
-        urllib3.ProxyError,
+    urllib3.ProxyError: (
         UnreachableError,
         "The proxy in front of {host} does not answer as one",
-        "Check HTTPS_PROXY and NO_PROXY.",
+        _CHECK_PROXY,
     ),
-    (
-        urllib3.NameResolutionError,
+    urllib3.NameResolutionError: (
         UnreachableError,
         "The name {host} cannot be resolved",
         "Check base_url, and the network's name server.",
     ),
-    (
-        urllib3.NewConnectionError,
+    urllib3.NewConnectionError: (
         UnreachableError,
         "{host} cannot be reached",
-        "Check base_url, the network and its proxies.",
+        _CHECK_NETWORK,
     ),
-    (
-        urllib3.ConnectTimeoutError,
+    urllib3.ConnectTimeoutError: (
         UnreachableError,
         "{host} does not accept a connection in time",
-        "Check base_url, the network and its proxies.",
+        _CHECK_NETWORK,
     ),
-    (
-        requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidProxyURL: (
         UnreachableError,
         "The proxy in front of {host} has no address",
-        "Check HTTPS_PROXY and NO_PROXY.",
+        _CHECK_PROXY,
     ),
-    (
-        requests.exceptions.InvalidURL,
-        UnreachableError,
-        "{host} is no address",
-        "Check base_url.",
-    ),
-    (
-        urllib3.LocationValueError,
-        UnreachableError,
-        "{host} is no address",
-        "Check base_url.",
-    ),
-    (
-        urllib3.ReadTimeoutError,
-        TemporaryError,
-        "{host} stopped answering",
-        "Run again.",
-    ),
-    (
-        urllib3.DecodeError,
+    requests.exceptions.InvalidURL: (UnreachableError, "{host} is no address", _CHECK_BASE_URL),
+    urllib3.LocationValueError: (UnreachableError, "{host} is no address", _CHECK_BASE_URL),
+    urllib3.ReadTimeoutError: (TemporaryError, "{host} stopped answering", "Run again."),
+    urllib3.DecodeError: (
         TemporaryError,
         "{host} sent a body whose compression is broken",
-        "Run again; if it stays so, look for a proxy between here and ALM.",
+        _RUN_AGAIN,
     ),
-    (
-        BaseException,
-        TemporaryError,
-        "The connection with {host} broke",
-        "Run again; if it stays so, look for a proxy between here and ALM.",
-    ),
-)
-
-
-_TUNNEL_REFUSED = (
+    BaseException: (TemporaryError, "The connection with {host} broke", _RUN_AGAIN),
+}
+_TUNNEL_REFUSED: _Meaning = (
     UntrustedHostError,
     "The proxy in front of {host} refuses the way to it",
     "Set the proxy's own credentials in HTTPS_PROXY, or have it let this host through.",
 )
-_NO_AUTHORITIES = (
+_NO_AUTHORITIES: _Meaning = (
     UntrustedHostError,
     "The certificate authorities to judge {host} by cannot be read",
     "Check the path in REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
@@ -111,11 +289,11 @@ _NO_AUTHORITIES = (
 
 
 @contextmanager
-def translated(asked_for: str, host: str, clean: Callable[[str], str] = str) -> Iterator[None]:
-    """Raise a ConnectorError for whatever the connection with *host* fails with inside, its cause with it.
+def translate_errors(subject: str, host: str, clean: Callable[[str], str] = str) -> Iterator[None]:
+    """Raise a ConnectorError, from its cause, for any failure of the connection with *host*.
 
-    The cause's frames are let go: their locals hold the request's headers, and so the
-    token. What the causes quote of the answer goes through *clean*.
+    The causes lose their frames, whose locals hold the request's headers and so the token, and
+    *clean* removes secrets from what they quote of the response.
     """
     try:
         yield
@@ -125,43 +303,40 @@ def translated(asked_for: str, host: str, clean: Callable[[str], str] = str) -> 
         http.client.HTTPException,
         OSError,
     ) as error:
-        chain = list(_chain(error))
-        kind, happened, hint = _meaning(chain)
-        for link in chain:
-            link.__traceback__ = None
-            link.args = tuple(clean(one) if isinstance(one, str) else one for one in link.args)
-            if isinstance(link, requests.RequestException):
-                link.request = link.response = None
-        raise kind(f"{happened.format(host=host)}, asked for {asked_for}.", hint=hint) from error
+        causes = list(_causes(error))
+        kind, happened, hint = _meaning(causes)
+        for cause in causes:
+            cause.__traceback__ = None
+            cause.args = tuple(clean(arg) if isinstance(arg, str) else arg for arg in cause.args)
+            if isinstance(cause, requests.RequestException):
+                cause.request = cause.response = None
+        raise kind(f"{happened.format(host=host)}, asked for {subject}.", hint=hint) from error
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and all that it came of, once each: causes, contexts, and what urllib3 hands on as arguments."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and all it came of, once each: causes, contexts, and urllib3's arguments."""
     pending, seen = [error], set[int]()
     while pending:
-        one = pending.pop()
-        if id(one) in seen:
+        cause = pending.pop()
+        if id(cause) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        handed_on = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
-        pending += [other for other in handed_on if isinstance(other, BaseException)]
+        seen.add(id(cause))
+        yield cause
+        linked = (*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__)
+        pending += [other for other in linked if isinstance(other, BaseException)]
 
 
-def _meaning(chain: list[BaseException]) -> tuple[type[ConnectorError], str, str]:
-    # Two that no class of their own tells: http.client's refused CONNECT, and the file that requests does not find.
-    if any(
-        type(one) is OSError and str(one).startswith("Tunnel connection failed: 4") for one in chain
-    ):
-        return _TUNNEL_REFUSED
-    if (
-        type(chain[0]) is OSError
-        and chain[0].errno is None
-        and "CA certificate bundle" in str(chain[0])
-    ):
+def _meaning(causes: list[BaseException]) -> _Meaning:
+    # Two failures have no class of their own: http.client's refused CONNECT, and a CA bundle that
+    # requests cannot find.
+    for cause in causes:
+        if type(cause) is OSError and str(cause).startswith("Tunnel connection failed: 4"):
+            return _TUNNEL_REFUSED
+    error = causes[0]
+    if type(error) is OSError and error.errno is None and "CA certificate bundle" in str(error):
         return _NO_AUTHORITIES
     return next(
-        (kind, happened, hint)
-        for cause, kind, happened, hint in _MEANINGS
-        if any(isinstance(one, cause) for one in chain)
+        meaning
+        for kind, meaning in _MEANINGS.items()
+        if any(isinstance(cause, kind) for cause in causes)
     )

@@ -1,21 +1,25 @@
-"""The formats that records can be written in, by their names; a new one is a class of its own and a line here."""
+"""The formats that records can be written in, by name: a new one is a class and a line here."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from connector.formats.csv import Csv
-from connector.formats.lines import JsonArray, Ndjson
-from connector.formats.table import Table
 
 if TYPE_CHECKING:
     from connector.formats.interface import Format
 
-#: What each is made with; Parquet comes out of lines of NDJSON (``formats.parquet``), which has pyarrow imported only then.
-FORMATS: dict[str, type[Format]] = {
-    "json": JsonArray,
-    "ndjson": Ndjson,
-    "csv": Csv,
-    "table": Table,
-    "parquet": Ndjson,
+#: Each format's module and class. Imported when used: Parquet needs pyarrow, an extra.
+FORMATS = {
+    "json": ("lines", "JsonArray"),
+    "ndjson": ("lines", "Ndjson"),
+    "csv": ("csv", "Csv"),
+    "table": ("table", "Table"),
+    "parquet": ("parquet", "Parquet"),
 }
+
+
+def make_format(name: str) -> Format:
+    """Return the format *name*."""
+    module, class_name = FORMATS[name]
+    kind: type[Format] = getattr(import_module(f"connector.formats.{module}"), class_name)
+    return kind()

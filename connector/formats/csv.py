@@ -1,4 +1,4 @@
-"""CSV by RFC 4180, which no spreadsheet takes for formulas."""
+"""CSV (RFC 4180) whose cells no spreadsheet takes for formulas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict
 
 from connector.formats.interface import COLUMNS, SCALARS, Format
 from connector.text import to_json
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 # What makes a spreadsheet compute a cell (OWASP, CSV Injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_GRADES = len(SCALARS)
 
 
 class Csv(Format):
-    """A header, then a line an enrollment; nothing is an empty cell, what is nested is JSON."""
+    """A header, then one line per enrollment; null is an empty cell, nested values are JSON."""
 
     begin = ",".join(COLUMNS) + "\r\n"
 
     def rows(self, enrollments: Sequence[Enrollment]) -> str:
-        """Return a line for each enrollment."""
+        """Return one line for each enrollment."""
         text = io.StringIO()
         csv.writer(text).writerows(map(_cells, enrollments))
         return text.getvalue()
 
 
 def _cells(enrollment: Enrollment) -> list[object]:
+    cells = [_cell(getattr(enrollment, name)) for name in SCALARS]
     grades = enrollment.resource_grades
-    return [
-        *map(_cell, astuple(enrollment)[:_GRADES]),
-        _cell(" ".join([grade.id for grade in grades])),
-        to_json([asdict(grade) for grade in grades]) if grades else None,
-        to_json(enrollment.included) if enrollment.included is not None else None,
-    ]
+    cells.append(_cell(" ".join([grade.id for grade in grades])))
+    cells.append(to_json([asdict(grade) for grade in grades]) if grades else None)
+    cells.append(to_json(enrollment.included) if enrollment.included is not None else None)
+    return cells
 
 
 def _cell(value: object) -> object:
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value).lower()
     # An apostrophe makes a spreadsheet show what follows as text.
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value

@@ -1,8 +1,9 @@
-"""Parquet, by pyarrow: typed columns, real timestamps. Made of lines of NDJSON when all of them are there."""
+"""Parquet (pyarrow): typed columns and real timestamps. The growing file is NDJSON."""
 
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,27 @@ import pyarrow.parquet as pq
 from connector.alm.records import IncludedResourceGrade
 from connector.clock import parse_moment
 from connector.formats.interface import SCALARS
+from connector.formats.lines import Ndjson
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from connector.formats.interface import RowRange
+
 _ROWS_AT_ONCE = 5_000
-# Half a surrogate pair, which JSON can say and UTF-8 cannot, begins as a whole one does.
-_HALF_A_PAIR = b"\\ud"
+# Half a surrogate pair, which JSON can express and UTF-8 cannot, begins like a complete one.
+_SURROGATE = b"\\ud"
 _MOMENT = pa.timestamp("us", tz="UTC")
+_DATES = (
+    "date_enrolled",
+    "date_started",
+    "date_completed",
+    "date_success",
+    "completion_deadline",
+    "last_access_date",
+)
 _TYPES = {
     "progress_percent": pa.float64(),
     "has_passed": pa.bool_(),
@@ -33,18 +45,9 @@ _TYPES = {
     "max_score": pa.float64(),
     "duration": pa.float64(),
     "module_version": pa.int64(),
-    **dict.fromkeys(
-        (
-            "date_enrolled",
-            "date_started",
-            "date_completed",
-            "date_success",
-            "completion_deadline",
-            "last_access_date",
-        ),
-        _MOMENT,
-    ),
+    **dict.fromkeys(_DATES, _MOMENT),
 }
+_log = logging.getLogger(__name__)
 
 
 def _field(name: str) -> pa.Field:
@@ -61,75 +64,78 @@ SCHEMA = pa.schema(
 )
 
 
-def write_parquet(lines: Iterable[bytes], path: Path) -> int:
-    """Write *lines* of NDJSON to *path*; return how many dates in them are none, and null in the file. Raises OSError."""
-    waiting, unread = iter(lines), 0
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-        while chunk := list(islice(waiting, _ROWS_AT_ONCE)):
-            rows, missed = _typed(chunk)
-            unread += missed
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    return unread
+class Parquet(Ndjson):
+    """Grows as NDJSON; finishing converts it."""
+
+    is_streamed = False
+
+    def finish(self, growing: Path, scratch: Path, name: str) -> Path:
+        """Return *scratch*, the Parquet file made of *growing*; warn of unreadable dates."""
+        unreadable = 0
+        with (
+            growing.open("rb") as lines,
+            pq.ParquetWriter(scratch, SCHEMA, compression="zstd") as writer,
+        ):
+            while chunk := list(islice(lines, _ROWS_AT_ONCE)):
+                rows = [_typed(line) for line in chunk]
+                unreadable += sum(count for _, count in rows)
+                writer.write_table(pa.Table.from_pylist([row for row, _ in rows], schema=SCHEMA))
+        if unreadable:
+            _log.warning("%d dates are none, and are null in %s", unreadable, name)
+        return scratch
+
+    def reopen(self, path: Path, growing: Path, complete: RowRange) -> int:
+        """Write the rows of *path* to *growing* as NDJSON, and return where they end."""
+        with growing.open("wb") as file:
+            file.writelines(self.read_rows(path, complete))
+        return growing.stat().st_size
+
+    def read_rows(self, path: Path, complete: RowRange) -> Iterator[bytes]:
+        """Yield the first rows of *path* as lines of NDJSON; those of other users follow them."""
+        left = complete.count
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE):
+                for row in batch.slice(0, left).to_pylist():
+                    yield (to_json(_untyped(row)) + "\n").encode()
+                left -= min(left, batch.num_rows)
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of NDJSON that *path* was made of. Raises OSError."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS_AT_ONCE):
-            for row in batch.to_pylist():
-                yield (to_json(_plain(row)) + "\n").encode()
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    plain = _with_text(row)
-    plain["resource_grades"] = list(map(_with_text, row["resource_grades"]))
-    included = plain.pop("included")
-    return plain if included is None else {**plain, "included": json.loads(included)}
+def _untyped(row: dict[str, Any]) -> dict[str, Any]:
+    record = _with_text(row)
+    record["resource_grades"] = list(map(_with_text, row["resource_grades"]))
+    included = record.pop("included")
+    return record if included is None else {**record, "included": json.loads(included)}
 
 
 def _with_text(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _text(value) if isinstance(value, datetime) else value
-        for name, value in record.items()
-    }
+    texts = dict(record)
+    for name, value in record.items():
+        if isinstance(value, datetime):
+            # Milliseconds, as ALM writes them, unless they lose something.
+            precision = "microseconds" if value.microsecond % 1_000 else "milliseconds"
+            texts[name] = value.isoformat(timespec=precision).replace("+00:00", "Z")
+    return texts
 
 
-def _text(moment: datetime) -> str:
-    # As ALM writes them, if that says all of it.
-    return moment.isoformat(
-        timespec="microseconds" if moment.microsecond % 1_000 else "milliseconds"
-    ).replace("+00:00", "Z")
+def _typed(line: bytes) -> tuple[dict[str, Any], int]:
+    """Return the row of a *line*, and how many of its dates are unreadable, and null in the row."""
+    row = json.loads(line)
+    unreadable = 0
+    for record in (row, *row["resource_grades"]):
+        if _SURROGATE in line:
+            _replace_surrogates(record)
+        for name in _DATES:
+            if record.get(name) is not None:
+                record[name] = _in_utc(record[name])
+                unreadable += record[name] is None
+    row["included"] = json.dumps(row["included"]) if "included" in row else None
+    return row, unreadable
 
 
-def _typed(lines: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
-    rows, unread = [], 0
-    for line in lines:
-        row = json.loads(line)
-        for record in (row, *row["resource_grades"]):
-            if _HALF_A_PAIR in line:
-                record.update(
-                    {
-                        name: _sayable(value)
-                        for name, value in record.items()
-                        if isinstance(value, str)
-                    }
-                )
-            for name, moment in _moments(record):
-                unread += moment is None
-                record[name] = moment
-        row["included"] = json.dumps(row["included"]) if "included" in row else None
-        rows.append(row)
-    return rows, unread
-
-
-def _sayable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _moments(record: dict[str, Any]) -> Iterator[tuple[str, datetime | None]]:
-    for name, value in list(record.items()):
-        if _TYPES.get(name) is _MOMENT and value is not None:
-            yield name, _in_utc(value)
+def _replace_surrogates(record: dict[str, Any]) -> None:
+    for name, value in record.items():
+        if isinstance(value, str):
+            record[name] = value.encode(errors="backslashreplace").decode()
 
 
 def _in_utc(text: str) -> datetime | None:
@@ -137,5 +143,5 @@ def _in_utc(text: str) -> datetime | None:
     try:
         return moment and moment.astimezone(UTC)
     except OverflowError:
-        # Of the year 0 or 10,000, which nobody could read back.
+        # In the year 0 or 10,000, which Python cannot represent.
         return None

@@ -1,4 +1,4 @@
-"""A table for people: what fits a terminal's line, nothing that a terminal would obey."""
+"""A table for people: fits a terminal's line, and holds nothing that a terminal would execute."""
 
 from __future__ import annotations
 
@@ -12,34 +12,22 @@ if TYPE_CHECKING:
 
     from connector.alm.records import Enrollment
 
-# Each column's heading, and its width in characters.
-_COLUMNS = {
-    "id": 40,
-    "state": 16,
-    "progress_percent": 8,
-    "has_passed": 6,
-    "score": 6,
-    "date_enrolled": 24,
-}
-_HEADINGS = {
-    "id": "enrollment",
-    "progress_percent": "progress",
-    "has_passed": "passed",
-    "date_enrolled": "enrolled",
-}
+# Each column's field, heading, and width in characters.
+_COLUMNS = (
+    ("id", "enrollment", 40),
+    ("state", "state", 16),
+    ("progress_percent", "progress", 8),
+    ("has_passed", "passed", 6),
+    ("score", "score", 6),
+    ("date_enrolled", "enrolled", 24),
+)
 
 
 def _line(cells: Iterable[str]) -> str:
-    return (
-        "  ".join(
-            _fitted(cell, width) for cell, width in zip(cells, _COLUMNS.values(), strict=True)
-        ).rstrip()
-        + "\n"
-    )
-
-
-def _fitted(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
+    fitted = []
+    for cell, (_, _, width) in zip(cells, _COLUMNS, strict=True):
+        fitted.append(cell.ljust(width) if len(cell) <= width else f"{cell[: width - 1]}…")
+    return "  ".join(fitted).rstrip() + "\n"
 
 
 def _cell(value: object) -> str:
@@ -49,14 +37,17 @@ def _cell(value: object) -> str:
 
 
 class Table(Format):
-    """Headings, then a line an enrollment; what is longer than its column ends in an ellipsis."""
+    """Headings, then one line per enrollment; what exceeds its column ends in an ellipsis."""
 
-    begin = _line(_HEADINGS.get(name, name) for name in _COLUMNS) + _line(
-        "-" * width for width in _COLUMNS.values()
+    begin = _line(heading for _, heading, _ in _COLUMNS) + _line(
+        "-" * width for _, _, width in _COLUMNS
     )
 
     def rows(self, enrollments: Sequence[Enrollment]) -> str:
-        """Return a line for each enrollment."""
+        """Return one line for each enrollment."""
         return "".join(
-            [_line(_cell(getattr(one, name)) for name in _COLUMNS) for one in enrollments]
+            [
+                _line([_cell(getattr(enrollment, name)) for name, _, _ in _COLUMNS])
+                for enrollment in enrollments
+            ]
         )

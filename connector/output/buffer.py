@@ -1,4 +1,4 @@
-"""One user's records on their way to a file: written as text page by page, in memory while they are few."""
+"""One user's records on their way to a file: text, page by page, in memory while it is small."""
 
 from __future__ import annotations
 
@@ -8,97 +8,116 @@ from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from connector.clock import parse_moment
+from connector.formats.interface import COPY_BYTES
+from connector.output.results import (
+    MAX_LISTED_IDS,
+    Delivered,
+    latest_date,
+)
+from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
     from connector.alm.records import Enrollment
     from connector.formats.interface import Format
+    from connector.redact import Redactor
 
-#: Ids that a document holds beside an output file (CONTRACT.md, Output).
-MAX_LISTED_IDS = 2_000
-#: Enrollments that a summary shows.
-MAX_SUMMARY_RECORDS = 50
-_KIND = attrgetter("lo_type", "state")
-_IN_MEMORY = 512 * 1024
+_type_and_state = attrgetter("lo_type", "state")
+_MAX_IN_MEMORY = 512 * 1024
 # Of 2023-06-29T12:34:33.000Z.
-_USUAL_LENGTHS = {24}
-_COPIED_AT_ONCE = 1024 * 1024
+_USUAL_LENGTH = 24
 
 
 class RecordBuffer:
-    """The rows of one reading of one user, and what a document tells of them; what a summary tells, where there is one (*has_tally*)."""
+    """The rows of one reading of one user, and what a document and a summary say of them."""
 
     def __init__(
-        self,
-        written_as: Format,
-        clean: Callable[[str], str],
-        folder: Path | None,
-        *,
-        has_tally: bool = True,
+        self, written_as: Format, redactor: Redactor, folder: Path | None, *, has_tally: bool
     ) -> None:
         self._format = written_as
-        self._has_tally = has_tally
-        self._clean = clean
+        self._redactor = redactor
         self._folder = folder
+        self._has_tally = has_tally
         self._pieces: list[bytes] = []
         self._size = 0
         self._file: BinaryIO | None = None
         self._refusal: OSError | None = None
-        self._latest: datetime | None = None
-        self.count = 0
-        self.latest_date_enrolled: str | None = None
-        #: The first of them; all where there are no more than MAX_LISTED_IDS.
-        self.enrollment_ids: list[str] = []
+        self._enrollment_ids: list[str] = []
         self._grade_ids: list[str] = []
-        self.kinds: Counter[tuple[str | None, str | None]] = Counter()
-        self.first: list[dict[str, Any]] = []
+        self._latest: str | None = None
+        self._counts: Counter[tuple[str | None, str | None]] = Counter()
+        self._first: list[dict[str, Any]] = []
+        self.count = 0
 
     def add(self, enrollments: Sequence[Enrollment]) -> None:
-        """Append *enrollments*; that there was no room for them is told by ``pieces``."""
+        """Append *enrollments*; if the disk is full, ``pieces`` says so."""
         if not enrollments:
             return
+        rows = self._format.rows(enrollments)
+        if not self._redactor.is_clean(rows):
+            rows = self._format.rows(self._redactor.clean_value(list(enrollments)))
         between = self._format.between if self.count else ""
-        # Half a surrogate pair, which JSON can say and UTF-8 cannot, is written as JSON would escape it.
-        self._write(
-            self._clean(between + self._format.rows(enrollments)).encode(errors="backslashreplace")
-        )
+        # JSON can express half a surrogate pair, UTF-8 cannot: it is escaped as in JSON.
+        self._write((between + rows).encode(errors="backslashreplace"))
         self.count += len(enrollments)
-        if self._has_tally:
-            self.first += [
-                one.as_dict() for one in enrollments[: MAX_SUMMARY_RECORDS - len(self.first)]
-            ]
-            self.kinds.update(map(_KIND, enrollments))
-        self._note_latest([one.date_enrolled for one in enrollments if one.date_enrolled])
-        if len(self.enrollment_ids) <= MAX_LISTED_IDS:
-            self.enrollment_ids += [one.id for one in enrollments]
-        if len(self._grade_ids) <= MAX_LISTED_IDS:
-            self._grade_ids += [grade.id for one in enrollments for grade in one.resource_grades]
-            if len(self._grade_ids) > MAX_LISTED_IDS:
-                self._grade_ids = list(self.resource_grade_ids)
+        self._add_to_summary(enrollments)
 
     @property
-    def resource_grade_ids(self) -> dict[str, None]:
-        """Each grade's id once, in order; all of them where there are no more than MAX_LISTED_IDS."""
-        return dict.fromkeys(self._grade_ids)
+    def delivered(self) -> Delivered:
+        """What whoever receives ``pieces`` has then."""
+        return Delivered(
+            self.count,
+            self._latest,
+            self._enrollment_ids,
+            self._grade_ids,
+            self._counts,
+            self._first,
+        )
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all rows, some at a time. Raises OSError if there was no room for them."""
+        if self._refusal:
+            raise self._refusal
+        if self._file is None:
+            yield b"".join(self._pieces)
+            return
+        self._file.seek(0)
+        while piece := self._file.read(COPY_BYTES):
+            yield piece
+
+    def close(self) -> None:
+        """Release the memory, or the temporary file."""
+        self._pieces = []
+        if self._file is not None:
+            # On a full disk, closing fails to write what is buffered.
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+    def _add_to_summary(self, enrollments: Sequence[Enrollment]) -> None:
+        if self._has_tally:
+            shown = enrollments[: MAX_SUMMARY_RECORDS - len(self._first)]
+            self._first += [enrollment.as_dict() for enrollment in shown]
+            self._counts.update(map(_type_and_state, enrollments))
+        dates = [enrollment.date_enrolled for enrollment in enrollments]
+        self._note_latest([date for date in dates if date])
+        if len(self._enrollment_ids) <= MAX_LISTED_IDS:
+            self._enrollment_ids += [enrollment.id for enrollment in enrollments]
+        if len(self._grade_ids) <= MAX_LISTED_IDS:
+            for enrollment in enrollments:
+                self._grade_ids += [grade.id for grade in enrollment.resource_grades]
 
     def _note_latest(self, dates: list[str]) -> None:
-        # Written alike, dates come in the order of their text: then the last of them says it for all.
-        are_alike = (
-            set(map(len, dates)) == _USUAL_LENGTHS
-            and "".join([date[-1] for date in dates]).strip("Z") == ""
-        )
-        last = [max(dates)] if are_alike else []
-        for date, moment in _moments(last) or _moments(dates):
-            if self._latest is None or moment > self._latest:
-                self._latest, self.latest_date_enrolled = moment, date
+        # Dates of one notation sort like their text: then parsing the last of them is enough.
+        if dates and all(len(date) == _USUAL_LENGTH and date[-1] == "Z" for date in dates):
+            newest = latest_date([max(dates)])
+            dates = [newest] if newest else dates
+        self._latest = latest_date([self._latest, *dates])
 
     def _write(self, piece: bytes) -> None:
-        # What the disk refuses is no failure of the user's: who takes the records is told.
+        # A full disk is not this user's failure: `pieces` raises it to the writer.
         try:
             if self._refusal is None:
                 self._keep(piece)
@@ -106,8 +125,8 @@ class RecordBuffer:
             self._refusal = error
 
     def _keep(self, piece: bytes) -> None:
-        if self._file is None and self._size + len(piece) > _IN_MEMORY:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
+        if self._file is None and self._size + len(piece) > _MAX_IN_MEMORY:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - see close
             self._file.writelines(self._pieces)
             self._pieces = []
         if self._file is None:
@@ -115,27 +134,3 @@ class RecordBuffer:
             self._size += len(piece)
         else:
             self._file.write(piece)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield all that was written, some of it at a time. Raises OSError where there was no room for it."""
-        if self._refusal:
-            raise self._refusal
-        if self._file is None:
-            yield b"".join(self._pieces)
-            return
-        self._file.seek(0)
-        while piece := self._file.read(_COPIED_AT_ONCE):
-            yield piece
-
-    def close(self) -> None:
-        """Give its memory, or its file, back."""
-        self._pieces = []
-        if self._file is not None:
-            # What its buffer still has would be refused as well.
-            with contextlib.suppress(OSError):
-                self._file.close()
-
-
-def _moments(dates: Sequence[str]) -> list[tuple[str, datetime]]:
-    parsed = [(date, parse_moment(date)) for date in dates]
-    return [(date, moment) for date, moment in parsed if moment]

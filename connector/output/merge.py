@@ -1,4 +1,4 @@
-"""``alm-enrollments merge``: shards' output files to one, and what their documents say with them. Asks ALM for nothing."""
+"""``alm-enrollments merge``: shards' output files into one, without asking ALM for anything."""
 
 from __future__ import annotations
 
@@ -7,66 +7,66 @@ from typing import TYPE_CHECKING, Any
 
 from connector.compact_set import UserIds
 from connector.errors import OutputError, Problem, UsageError
-from connector.output.compression import compression_of
-from connector.output.document import Totals, partial_error
-from connector.output.file import OutputFile
-from connector.output.journal import JournalState, journal_of, read_entries, read_known
+from connector.output.document import Delivery, build_document, failures_of, partial_error
+from connector.output.file import OutputFile, compression_of
+from connector.output.journal import journal_of, read_entries, read_state
+from connector.output.results import RunTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from connector.errors import ConnectorError
     from connector.output.document import Document
+    from connector.output.journal import JournalState
+    from connector.redact import Redactor
 
-_OF_ONE_FILE = ("alm_enrollments", "end", "shard")
-_SHOWN = 3
+# Entries of a journal's first line that may differ between the shards of one run.
+_DIFFERING = ("alm_enrollments", "end", "shard")
+_MAX_LISTED = 3
+_MIN_FILES = 2
 
 
 class _Part:
-    """One shard's output file, by its journal."""
+    """One shard's output file and its journal."""
 
-    def __init__(self, path: Path, known: JournalState) -> None:
+    def __init__(self, path: Path, state: JournalState) -> None:
         self.path = path
-        self.known = known
-        self.shard: str | None = known.made_with["shard"]
-        self.made_with = {
-            name: value for name, value in known.made_with.items() if name not in _OF_ONE_FILE
-        }
+        self.state = state
+        self.shard: str | None = state.inputs["shard"]
+        self.inputs = {n: value for n, value in state.inputs.items() if n not in _DIFFERING}
         #: The users who failed and were not read later, with their errors.
-        self.failed: dict[str, dict[str, Any]] = {
-            entry["user_id"]: entry["error"]
-            for entry, _ in read_entries(journal_of(path))
-            if "error" in entry and entry["user_id"] not in known.finished
-        }
+        self.failed: dict[str, dict[str, Any]] = {}
+        for entry, _ in read_entries(journal_of(path)):
+            if "error" in entry and entry["user_id"] not in state.finished:
+                self.failed[entry["user_id"]] = entry["error"]
 
     @property
     def missing(self) -> int:
         """How many users its last run was asked for and did not reach."""
-        return max(0, self.known.requested - len(self.known.finished) - len(self.failed))
+        return max(0, self.state.requested - len(self.state.finished) - len(self.failed))
 
     def users(self) -> Iterator[dict[str, Any]]:
-        """Yield what is told of each user that is whole."""
-        return (entry for entry, _ in read_entries(journal_of(self.path)) if "enrollments" in entry)
+        """Yield the journal's entry of each complete user."""
+        for entry, _ in read_entries(journal_of(self.path)):
+            if "enrollments" in entry:
+                yield entry
 
 
-def merge(
-    names: Sequence[str], clean: Callable[[str], str]
-) -> tuple[Document, ConnectorError | None]:
-    """Join output files in the first of *names*; return their joined document, and the error where users of theirs failed.
+def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, ConnectorError | None]:
+    """Join output files in the first of *names*.
 
-    Raises UsageError for files that are not the whole shards of one run, each once, and OutputError.
+    Returns the joined document, and the error if users of theirs failed. Raises UsageError unless
+    the files are the shards of one run, each complete and given once, and OutputError.
     """
-    if len(names) < 2:  # noqa: PLR2004 - one to write and one to read
-        raise _refused(
-            "merge", "without its files", "the file to write, then each shard's output file"
-        )
+    if len(names) < _MIN_FILES:
+        raise _refused("without its files", "the file to write, then each shard's output file")
     target, *given = map(Path, names)
     try:
         parts = [_read_part(path, target) for path in given]
-        _check_same(parts)
+        _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
-        return _join(target, parts, clean)
+        return _join(target, parts, redactor)
     except OSError as error:
         raise OutputError(
             f"{error.filename or target} cannot be read: {error.strerror}.",
@@ -77,64 +77,65 @@ def merge(
 def _read_part(path: Path, target: Path) -> _Part:
     if target.exists() and path.exists() and target.samefile(path):
         raise _refused(
-            "merge",
             f'given "{path}" to be read and to be written',
             "a file to write that is none of the shards'",
         )
     if compression_of(path) != compression_of(target):
         raise _refused(
-            "merge",
             f'given "{path}", which is not compressed as "{target}" is to be',
             "names that end alike",
         )
-    known = read_known(journal_of(path))
-    if known is None:
+    journal = journal_of(path)
+    state = read_state(journal)
+    if state is None:
         raise _refused(
-            "merge",
             f'given "{path}", which has no journal beside it',
-            f"an output file with its {journal_of(path).name}",
+            f"an output file with its {journal.name}",
         )
-    if not path.is_file() or path.stat().st_size != known.size:
+    if not path.is_file() or path.stat().st_size != state.size:
         raise _refused(
-            "merge",
             f'given "{path}", which no run has finished as it is',
             "files of finished runs; resume finishes one",
         )
-    part = _Part(path, known)
+    part = _Part(path, state)
     if part.missing:
-        told = f'given "{path}", which lacks {part.missing} of its {known.requested} users'
-        raise _refused("merge", told, "files of runs that reached their end; resume finishes one")
+        raise _refused(
+            f'given "{path}", which lacks {part.missing} of its {state.requested} users',
+            "files of runs that reached their end; resume finishes one",
+        )
     return part
 
 
-def _check_same(parts: Sequence[_Part]) -> None:
+def _check_inputs(parts: Sequence[_Part]) -> None:
+    first = parts[0].inputs
     for part in parts:
-        for name, value in part.made_with.items():
-            if value != parts[0].made_with[name]:
-                told = f'given other inputs: {name} is {value} in "{part.path}", not {parts[0].made_with[name]}'
-                raise _refused("merge", told, "shards of one run")
+        for name, value in part.inputs.items():
+            if value != first[name]:
+                raise _refused(
+                    f'given other inputs: {name} is {value} in "{part.path}", not {first[name]}',
+                    "shards of one run",
+                )
 
 
 def _check_shards(parts: Sequence[_Part]) -> None:
     shards = [part.shard for part in parts]
     if set(shards) == {None}:
         return
-    counts = {shard.partition("/")[2] if shard else "" for shard in shards}
+    counts = {(shard or "").partition("/")[2] for shard in shards}
     if len(counts) > 1:
-        raise _refused(
-            "merge",
-            f"given shards {', '.join(str(shard) for shard in shards)}",
-            "shards of one division",
-        )
+        raise _refused(f"given shards {', '.join(map(str, shards))}", "shards of one division")
     count = counts.pop()
     wanted = [f"{number}/{count}" for number in range(1, int(count) + 1)]
     missing = [shard for shard in wanted if shard not in shards]
     twice = sorted({str(shard) for shard in shards if shards.count(shard) > 1})
-    if missing or twice:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        told = [f"without shard {', '.join(missing[:_SHOWN])}{more}"] if missing else []
-        told += [f"given shard {', '.join(twice)} twice"] if twice else []
-        raise _refused("merge", " and ".join(told), f"each of the {len(wanted)} shards once")
+    found = []
+    if missing:
+        more = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
+        found.append(f"without shard {', '.join(missing[:_MAX_LISTED])}{more}")
+    if twice:
+        found.append(f"given shard {', '.join(twice)} twice")
+    if found:
+        raise _refused(" and ".join(found), f"each of the {len(wanted)} shards once")
 
 
 def _check_users(parts: Sequence[_Part]) -> None:
@@ -143,42 +144,48 @@ def _check_users(parts: Sequence[_Part]) -> None:
         for entry in part.users():
             if not seen.add(entry["user_id"]):
                 raise _refused(
-                    "merge",
                     f'given user {entry["user_id"]} twice, again in "{part.path}"',
                     "files without a common user",
                 )
 
 
 def _join(
-    target: Path, parts: Sequence[_Part], clean: Callable[[str], str]
+    target: Path, parts: Sequence[_Part], redactor: Redactor
 ) -> tuple[Document, ConnectorError | None]:
-    file = OutputFile(
-        target, parts[0].made_with["format"], {**parts[0].made_with, "shard": None}, clean
-    )
-    # There is nothing to go on with: it only finds out whether the file can be written.
+    inputs = {**parts[0].inputs, "shard": None}
+    file = OutputFile(target, inputs["format"], inputs, redactor)
+    # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
-    totals = Totals(is_of_many=True)
-    requests = sum(part.known.requests for part in parts)
+    totals = RunTotals(is_of_many=True)
     for part in parts:
-        file.join(part.path, part.known, part.users())
+        file.join(part.path, part.state, part.users())
         for entry in part.users():
-            totals.resume(entry)
-            totals.read += 1
-    failed = {user_id: told for part in parts for user_id, told in part.failed.items()}
-    for user_id, told in failed.items():
-        # Who failed in one file may have been read again into another.
-        if not any(user_id in part.known.finished for part in parts):
-            file.fail(user_id, told, None)
-            totals.failed.append({"user_id": user_id, "error": told})
-            totals.note(f"user {user_id}: {told['message']}")
-    requested = totals.finished
-    listed = [(failed["user_id"], failed["error"]["code"]) for failed in totals.failed]
-    error = partial_error(listed, len(listed), requested, None) if listed else None
-    path = file.finish(requested, requests)
-    return totals.document(
-        error, requested=requested, requests=requests, output_file=path, hands_on=True
-    ), error
+            totals.add_from_journal(entry)
+            totals.add_kept()
+    failed: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        failed |= part.failed
+    for place, (user_id, failure) in enumerate(failed.items()):
+        # A user who failed in one file may have been read later, into another one.
+        if not any(user_id in part.state.finished for part in parts):
+            file.fail(user_id, failure, None)
+            totals.add_failure(place, user_id, failure)
+            totals.add_reason(place, f"user {user_id}: {failure['message']}")
+    totals.end(requested=totals.finished, requests=sum(part.state.requests for part in parts))
+    error = None
+    if totals.failed:
+        listed = failures_of(totals.failed)
+        error = partial_error(listed, len(listed), totals.requested, None)
+    path = file.finish(totals.requested, totals.requests)
+    delivery = Delivery(
+        totals.enrollment_ids,
+        totals.resource_grade_ids,
+        totals.delivered,
+        totals.latest_date_enrolled,
+        output_file=path,
+    )
+    return redactor.clean_value(build_document(totals, delivery, error)), error
 
 
-def _refused(name: str, given: str, allowed: str) -> UsageError:
-    return UsageError.of([Problem(name, given, allowed)], hint="Nothing was written.")
+def _refused(given: str, allowed: str) -> UsageError:
+    return UsageError.of([Problem("merge", given, allowed)], hint="Nothing was written.")

@@ -1,65 +1,62 @@
-"""Where a run's records go as its users finish: into the document, into a file, or onto standard output."""
+"""Where records go as users finish: into the document, to standard output, or into a file."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from connector.errors import InterruptedRun, OutputError, PartialError, error_as_dict
+from connector.errors import OutputError, PartialError, error_as_dict
+from connector.formats import make_format
+from connector.formats.interface import COPY_BYTES
 from connector.output.buffer import RecordBuffer
-from connector.output.document import build_document
+from connector.output.document import Delivery
 from connector.output.file import OutputFile
-from connector.signals import deferred
+from connector.output.results import Collected, latest_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import BinaryIO
 
     from connector.alm.records import Enrollment
     from connector.errors import ConnectorError
-    from connector.output.document import Document, Totals, UserResult
+    from connector.output.journal import Entry
+    from connector.output.results import Delivered, RunTotals, UserResult
     from connector.redact import Redactor
     from connector.settings import Inputs
 
 
-class Collected(Protocol):
-    """What one reading of a user is collected in."""
+class Sink(Protocol[Collected]):
+    """Receives the results of one user at a time."""
 
-    def add(self, enrollments: Sequence[Enrollment]) -> None:
-        """Take in one page's enrollments."""
+    #: Whether a signal must not come between writing a user and counting the user.
+    is_durable: bool
 
-
-class Sink(Protocol):
-    """Takes users' results, those of one user at a time."""
-
-    def prepare(self) -> Iterable[dict[str, Any]]:
-        """Find out whether it can be written; yield what it has of each user since an earlier run."""
+    def prepare(self) -> Iterable[Entry]:
+        """Check that it can be written; yield the journal entries of users that it has."""
 
     def has(self, user_id: str) -> bool:
-        """Return whether it has *user_id* since an earlier run."""
+        """Return whether it has *user_id* from an earlier run."""
 
-    def collect(self) -> Collected:
-        """Return what a reading is to be collected in."""
+    def new_records(self) -> Collected:
+        """Return what one reading of a user collects its records in."""
 
-    def take(self, place: int, result: UserResult, totals: Totals) -> None:
-        """Take in the result of the user at *place* among those asked for."""
+    def take(self, place: int, result: UserResult[Collected]) -> Delivered | None:
+        """Take the result of the user at *place* among those asked for; return what it received.
+
+        ``None`` if the document itself has the records, or the user failed.
+        """
 
     def close(
-        self,
-        totals: Totals,
-        error: ConnectorError | None,
-        *,
-        requested: int,
-        requests: int,
-        is_forgiven: bool,
-    ) -> Document:
-        """End it and return the run's document."""
+        self, totals: RunTotals, error: ConnectorError | None, *, is_forgiven: bool
+    ) -> Delivery:
+        """End it and return what it has delivered.
+
+        *is_forgiven* is whether an incomplete answer is allowed in spite of *error*.
+        """
 
     def abandon(self) -> None:
-        """Let it be as it is: the run has ended otherwise."""
+        """Leave it as it is: the run has ended in another way."""
 
 
 def open_sink(
@@ -68,250 +65,264 @@ def open_sink(
     write: Callable[[bytes], None] | None,
     *,
     has_tally: bool = True,
-) -> Sink:
-    """Return where the records go that *inputs* ask for; *write* is standard output's, where it is to have them.
+) -> Sink[Any]:
+    """Return where the records go that *inputs* ask for; *write* writes to standard output.
 
-    With *has_tally* a summary can tell of records that no document has.
+    With *has_tally* a summary can count records that are not in the document.
     """
     if inputs.output_file:
-        return _InFile(inputs, redactor, has_tally=has_tally)
+        return _FileSink(inputs, redactor, has_tally=has_tally)
     if inputs.format != "json" and write:
-        return _OnStream(inputs, redactor, write, has_tally=has_tally)
-    return _InDocument(inputs)
+        return _StreamSink(inputs, redactor, write, has_tally=has_tally)
+    return _DocumentSink(inputs)
 
 
-class _List(list["Enrollment"]):
+class _RecordList:
+    def __init__(self) -> None:
+        self.enrollments: list[Enrollment] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.enrollments)
+
     def add(self, enrollments: Sequence[Enrollment]) -> None:
-        self.extend(enrollments)
+        self.enrollments += enrollments
+
+    def close(self) -> None:
+        self.enrollments.clear()
 
 
-class _InDocument:
-    """Keeps everything until the end."""
+class _DocumentSink:
+    """Keeps all records until the end."""
+
+    is_durable = False
 
     def __init__(self, inputs: Inputs) -> None:
         self._allow_incomplete = inputs.allow_incomplete
-        self._results: list[tuple[int, UserResult]] = []
+        self._results: list[tuple[int, UserResult[_RecordList]]] = []
 
-    def prepare(self) -> Iterable[dict[str, Any]]:
+    def prepare(self) -> Iterable[Entry]:
         return ()
 
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - a document begins empty
         return False
 
-    def collect(self) -> Collected:
-        return _List()
+    def new_records(self) -> _RecordList:
+        return _RecordList()
 
-    def take(self, place: int, result: UserResult, totals: Totals) -> None:  # noqa: ARG002 - the document adds up by itself
+    def take(self, place: int, result: UserResult[_RecordList]) -> None:
         self._results.append((place, result))
 
     def close(
         self,
-        totals: Totals,
+        totals: RunTotals,  # noqa: ARG002 - as in Sink
         error: ConnectorError | None,
         *,
-        requested: int,
-        requests: int,
-        is_forgiven: bool,
-    ) -> Document:
-        results = [result for _, result in sorted(self._results, key=lambda one: one[0])]
-        return build_document(
-            results,
-            error,
-            requested=requested,
-            requests=requests,
-            allow_incomplete=self._allow_incomplete,
-            notes=totals.notes,
+        is_forgiven: bool,  # noqa: ARG002
+    ) -> Delivery:
+        enrollments: list[Enrollment] = []
+        for _, result in sorted(self._results, key=lambda entry: entry[0]):
+            if self._allow_incomplete or (result.error is None and _has_ended(error)):
+                enrollments += result.records.enrollments
+        grade_ids: list[str] = []
+        for enrollment in enrollments:
+            grade_ids += [grade.id for grade in enrollment.resource_grades]
+        return Delivery(
+            enrollment_ids=[enrollment.id for enrollment in enrollments],
+            resource_grade_ids=grade_ids,
+            enrollment_count=len(enrollments),
+            latest_date_enrolled=latest_date(
+                [enrollment.date_enrolled for enrollment in enrollments]
+            ),
+            enrollments=[enrollment.as_dict() for enrollment in enrollments],
         )
 
     def abandon(self) -> None:
         self._results.clear()
 
 
-class _InFile:
-    """Appends each user to the output file as he is whole."""
+class _FileSink:
+    """Appends each user to the output file."""
+
+    is_durable = True
 
     def __init__(self, inputs: Inputs, redactor: Redactor, *, has_tally: bool) -> None:
-        made_with = {
+        journal_inputs = {
             "lo_types": list(inputs.lo_types),
             "sort": inputs.sort,
             "state": inputs.state,
             "include": list(inputs.include),
             "max_enrollments": inputs.max_enrollments,
-            "since": inputs.since.isoformat() if inputs.since else None,
+            "since": inputs.since and inputs.since.isoformat(),
             "base_url": inputs.base_url,
-            "shard": "/".join(map(str, inputs.shard)) if inputs.shard else None,
+            "shard": inputs.shard and "/".join(map(str, inputs.shard)),
         }
-        self._file = OutputFile(
-            Path(inputs.output_file or ""), inputs.format, made_with, redactor.clean_document
-        )
-        self._file.has_tally = has_tally
+        path = Path(inputs.output_file or "")
+        self._file = OutputFile(path, inputs.format, journal_inputs, redactor)
+        self._has_tally = has_tally
         self._resume = inputs.resume
         self._allow_incomplete = inputs.allow_incomplete
 
-    def prepare(self) -> Iterable[dict[str, Any]]:
+    def prepare(self) -> Iterable[Entry]:
         return self._file.prepare(resume=self._resume)
 
     def has(self, user_id: str) -> bool:
         return self._file.has(user_id)
 
-    def collect(self) -> Collected:
-        return self._file.new_chunk()
+    def new_records(self) -> RecordBuffer:
+        return self._file.new_buffer(has_tally=self._has_tally)
 
-    def take(self, place: int, result: UserResult, totals: Totals) -> None:  # noqa: ARG002 - users stand in the file as they finish
-        if result.chunk is None:
-            raise TypeError("a reading for a file is collected in a chunk")
+    def take(self, place: int, result: UserResult[RecordBuffer]) -> Delivered | None:  # noqa: ARG002 - in the order of finishing
         if result.error is None:
-            # A signal that struck in between would leave records of a user in the file whom its journal does not know.
-            with deferred():
-                self._file.append(result.user_id, result.chunk, result.completeness)
-                totals.add_buffer(result.chunk)
-            return
-        is_wanted = self._allow_incomplete and result.chunk.count > 0
-        self._file.fail(
-            result.user_id, error_as_dict(result.error), result.chunk if is_wanted else None
-        )
-        if is_wanted:
-            totals.add_buffer(result.chunk)
-        else:
-            result.chunk.close()
+            self._file.append(result.user_id, result.records, result.completeness)
+            return result.records.delivered
+        error = error_as_dict(result.error)
+        if self._allow_incomplete and result.records.count:
+            self._file.fail(result.user_id, error, result.records)
+            return result.records.delivered
+        self._file.fail(result.user_id, error, None)
+        result.records.close()
+        return None
 
     def close(
-        self,
-        totals: Totals,
-        error: ConnectorError | None,
-        *,
-        requested: int,
-        requests: int,
-        is_forgiven: bool,
-    ) -> Document:
-        # What a signal leaves is for the user to take, or to go on with; what fails as a whole must not take a whole file's place.
-        has_ended = (
-            error is None
-            or is_forgiven
-            or isinstance(error, PartialError)
-            or (isinstance(error, InterruptedRun) and totals.read)
-        )
-        path = self._file.finish(requested, requests) if has_ended else None
-        if path is None:
-            self._file.abandon()
-            if error and totals.read:
-                error.hint += f" {totals.read} users that were read are kept in {self._file.kept_in}: run again with resume."
-        return totals.document(
-            error,
-            requested=requested,
-            requests=requests,
-            output_file=path,
-            hands_on=error is None or is_forgiven,
+        self, totals: RunTotals, error: ConnectorError | None, *, is_forgiven: bool
+    ) -> Delivery:
+        if _has_ended(error) or is_forgiven:
+            path = self._file.finish(totals.requested, totals.requests)
+            return _listed(totals, output_file=path)
+        self._file.abandon()
+        if not totals.read:
+            return _listed(None)
+        return _listed(
+            None,
+            hint=f" {totals.read} users that were read are kept in {self._file.location}:"
+            " run again with resume.",
         )
 
     def abandon(self) -> None:
         self._file.abandon()
 
 
-class _OnStream:
-    """Writes each user to standard output as he is whole."""
+class _StreamSink:
+    """Writes each user to standard output; formats that cannot be streamed, at the end."""
+
+    is_durable = False
 
     def __init__(
-        self, inputs: Inputs, redactor: Redactor, write: Callable[[bytes], None], *, has_tally: bool
+        self,
+        inputs: Inputs,
+        redactor: Redactor,
+        write: Callable[[bytes], object],
+        *,
+        has_tally: bool,
     ) -> None:
-        from connector.formats import FORMATS  # noqa: PLC0415 - the document needs none
-
-        self._format = FORMATS[inputs.format]()
-        self._lines: BinaryIO | None = None
-        if inputs.format == "parquet":
-            with _told():
-                self._lines = tempfile.TemporaryFile()  # noqa: SIM115 - closed by abandon
-        self._clean = redactor.clean_document
+        self._format = make_format(inputs.format)
+        self._redactor = redactor
         self._allow_incomplete = inputs.allow_incomplete
-        self._write = self._lines.write if self._lines else write
         self._write_out = write
+        self._write = write
         self._has_tally = has_tally
         self._has_begun = False
         self._has_rows = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if not self._format.is_streamed:
+            with _translated():
+                self._folder = tempfile.TemporaryDirectory()
+                self._growing = Path(self._folder.name, "growing").open("wb")  # noqa: SIM115 - see abandon
+            self._write = self._growing.write
 
-    def prepare(self) -> Iterable[dict[str, Any]]:
+    def prepare(self) -> Iterable[Entry]:
         return ()
 
-    def has(self, user_id: str) -> bool:  # noqa: ARG002 - what was written is gone
+    def has(self, user_id: str) -> bool:  # noqa: ARG002 - nothing written can be seen again
         return False
 
-    def collect(self) -> Collected:
-        return RecordBuffer(self._format, self._clean, None, has_tally=self._has_tally)
+    def new_records(self) -> RecordBuffer:
+        return RecordBuffer(self._format, self._redactor, None, has_tally=self._has_tally)
 
-    def take(self, place: int, result: UserResult, totals: Totals) -> None:  # noqa: ARG002
-        chunk = result.chunk
-        if chunk is None:
-            raise TypeError("a reading for a stream is collected in a chunk")
-        if chunk.count and (result.error is None or self._allow_incomplete):
-            with _told():
+    def take(self, place: int, result: UserResult[RecordBuffer]) -> Delivered | None:  # noqa: ARG002 - in the order of finishing
+        records = result.records
+        delivered = None
+        if records.count and (result.error is None or self._allow_incomplete):
+            with _translated():
                 self._begin()
                 self._write((self._format.between if self._has_rows else "").encode())
                 self._has_rows = True
-                for piece in chunk.pieces():
+                for piece in records.pieces():
                     self._write(piece)
-            totals.add_buffer(chunk)
-        chunk.close()
+            delivered = records.delivered
+        records.close()
+        return delivered
+
+    def close(
+        self,
+        totals: RunTotals,
+        error: ConnectorError | None,
+        *,
+        is_forgiven: bool,
+    ) -> Delivery:
+        is_delivered = error is None or is_forgiven
+        if is_delivered or totals.delivered:
+            with _translated():
+                self._begin()
+                self._write(self._format.end.encode())
+                if self._folder:
+                    self._growing.close()
+                    self._copy_finished(Path(self._folder.name))
+        self.abandon()
+        return _listed(totals if is_delivered or isinstance(error, PartialError) else None)
+
+    def abandon(self) -> None:
+        if self._folder:
+            # On a full disk, closing fails to write what is buffered.
+            with contextlib.suppress(OSError):
+                self._growing.close()
+            self._folder.cleanup()
+            self._folder = None
 
     def _begin(self) -> None:
         if not self._has_begun:
             self._has_begun = True
             self._write(self._format.begin.encode())
 
-    def close(
-        self,
-        totals: Totals,
-        error: ConnectorError | None,
-        *,
-        requested: int,
-        requests: int,
-        is_forgiven: bool,
-    ) -> Document:
-        if error is None or is_forgiven or totals.count:
-            with _told():
-                self._begin()
-                self._write(self._format.end.encode())
-                if self._lines:
-                    self._copy_parquet(self._lines)
-        self.abandon()
-        return totals.document(
-            error,
-            requested=requested,
-            requests=requests,
-            output_file=None,
-            hands_on=error is None or is_forgiven,
-        )
+    def _copy_finished(self, folder: Path) -> None:
+        scratch = folder / "finished"
+        finished = self._format.finish(folder / "growing", scratch, "standard output")
+        with finished.open("rb") as file:
+            while piece := file.read(COPY_BYTES):
+                self._write_out(piece)
 
-    def _copy_parquet(self, lines: BinaryIO) -> None:
-        from connector.formats.parquet import write_parquet  # noqa: PLC0415 - pyarrow, which only this format wants
 
-        lines.seek(0)
-        handle, name = tempfile.mkstemp(suffix=".parquet")
-        os.close(handle)
-        path = Path(name)
-        try:
-            write_parquet(lines, path)
-            with path.open("rb") as file:
-                while piece := file.read(1024 * 1024):
-                    self._write_out(piece)
-        finally:
-            path.unlink()
+def _has_ended(error: ConnectorError | None) -> bool:
+    """Return whether every user was asked for."""
+    return error is None or isinstance(error, PartialError)
 
-    def abandon(self) -> None:
-        if self._lines:
-            # What its buffer still has would be refused as well.
-            with contextlib.suppress(OSError):
-                self._lines.close()
+
+def _listed(totals: RunTotals | None, output_file: str | None = None, hint: str = "") -> Delivery:
+    """Return the delivery of what *totals* count; of nothing without them."""
+    if totals is None:
+        return Delivery([], [], 0, None, hint=hint)
+    return Delivery(
+        totals.enrollment_ids,
+        totals.resource_grade_ids,
+        totals.delivered,
+        totals.latest_date_enrolled,
+        output_file=output_file,
+        hint=hint,
+    )
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Tell what the folder for temporary files refuses in the words of an OutputError; nobody reading is no error of it."""
+def _translated() -> Iterator[None]:
+    """Turn what the folder for temporary files refuses into an OutputError."""
     try:
         yield
     except BrokenPipeError:
+        # The reader of standard output closed it, as `| head` does.
         raise
     except OSError as error:
         raise OutputError(
-            f"Records on their way to standard output cannot be kept in a temporary file: {error.strerror or error}.",
+            "Records on their way to standard output cannot be kept in a temporary file:"
+            f" {error.strerror or error}.",
             hint="Make room for them, or name an output_file.",
         ) from error

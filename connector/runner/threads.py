@@ -1,4 +1,4 @@
-"""Several things at once, results as they finish. Knows nothing of what the things are."""
+"""Run a function over items in threads; results as they finish."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# A wait without an end could not be interrupted on Windows.
-_LONGEST_WAIT_SECONDS = 0.5
+# A wait without an end cannot be interrupted on Windows.
+_MAX_WAIT_SECONDS = 0.5
 
 
 class _Ended(NamedTuple):
@@ -22,36 +22,37 @@ class _Ended(NamedTuple):
     error: BaseException | None
 
 
-class _Crew(Generic[Item, Result]):
-    """The threads, what they take from, and where they hand over."""
+class _Workers(Generic[Item, Result]):
+    """The threads, the items that they take, and the queue of their results."""
 
     def __init__(
         self, work: Callable[[Item], Result], items: Iterable[Item], concurrency: int
     ) -> None:
         self._work = work
-        self._waiting = enumerate(items)
-        self._taking = threading.Lock()
-        self.finished: queue.Queue[tuple[int, Result] | _Ended] = queue.Queue(maxsize=concurrency)
+        self._items = enumerate(items)
+        self._lock = threading.Lock()
+        # Bounded: threads wait while the caller is behind.
+        self.results: queue.Queue[tuple[int, Result] | _Ended] = queue.Queue(maxsize=concurrency)
         self.stopped = threading.Event()
 
-    def serve(self) -> None:
-        """Work until nothing is left, or nothing more is wanted."""
+    def run(self) -> None:
+        """Work until no item is left, or no more results are wanted."""
         try:
-            while not self.stopped.is_set() and (taken := self._take()):
-                self._hand_over((taken[0], self._work(taken[1])))
-        except BaseException as error:  # noqa: BLE001 - not caught but handed over to the thread that asks for the results
-            self._hand_over(_Ended(error))
+            while not self.stopped.is_set() and (item := self._next_item()):
+                self._put((item[0], self._work(item[1])))
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that takes the results
+            self._put(_Ended(error))
         else:
-            self._hand_over(_Ended(None))
+            self._put(_Ended(None))
 
-    def _take(self) -> tuple[int, Item] | None:
-        with self._taking:
-            return next(self._waiting, None)
+    def _next_item(self) -> tuple[int, Item] | None:
+        with self._lock:
+            return next(self._items, None)
 
-    def _hand_over(self, what: tuple[int, Result] | _Ended) -> None:
+    def _put(self, result: tuple[int, Result] | _Ended) -> None:
         while not self.stopped.is_set():
             with contextlib.suppress(queue.Full):
-                self.finished.put(what, timeout=_LONGEST_WAIT_SECONDS)
+                self.results.put(result, timeout=_MAX_WAIT_SECONDS)
                 return
 
 
@@ -63,32 +64,31 @@ def as_finished(
     is_last: Callable[[Result], bool] = lambda _: False,
     idle: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[int, Result]]:
-    """Yield the place of each of *items* with what *work* makes of it, as they finish, *concurrency* of them at once.
+    """Yield the place of each of *items* with the result of *work* on it, as they finish.
 
-    *items* are asked for one at a time, when a thread is free, and threads that have
-    finished wait while the caller is behind. What *work* or *items* raise is raised
-    here. Behind a result that *is_last*, or where the caller stops asking, nothing
-    more is begun. While there is nothing to yield, *idle* is called now and then. The
-    threads are daemons: a signal that ends the caller's wait ends the process.
+    *concurrency* threads take one item at a time. What *work* or *items* raise is raised here.
+    After a result that *is_last*, or when the caller stops, no further item is taken. *idle* is
+    called now and then while no result is ready. The threads are daemons: they do not keep the
+    process from ending.
     """
-    crew = _Crew(work, items, concurrency)
+    workers = _Workers(work, items, concurrency)
     for _ in range(concurrency):
-        threading.Thread(target=crew.serve, daemon=True).start()
-    serving = concurrency
+        threading.Thread(target=workers.run, daemon=True).start()
+    running = concurrency
     try:
-        while serving:
+        while running:
             try:
-                one = crew.finished.get(timeout=_LONGEST_WAIT_SECONDS)
+                result = workers.results.get(timeout=_MAX_WAIT_SECONDS)
             except queue.Empty:
                 idle()
                 continue
-            if not isinstance(one, _Ended):
-                yield one
-                if is_last(one[1]):
+            if not isinstance(result, _Ended):
+                yield result
+                if is_last(result[1]):
                     return
-            elif one.error:
-                raise one.error
+            elif result.error:
+                raise result.error
             else:
-                serving -= 1
+                running -= 1
     finally:
-        crew.stopped.set()
+        workers.stopped.set()

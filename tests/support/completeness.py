@@ -1,3 +1,3 @@
 """The values of ``completeness.status``, in one place."""
 
-VERIFIED, CONSISTENT, INCOMPLETE, INCONSISTENT = "proved", "consistent", "incomplete", "violated"
+VERIFIED, CONSISTENT, INCOMPLETE, INCONSISTENT = "verified", "consistent", "incomplete", "inconsistent"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.redact import Redactor
 from connector.runner import Outcome, execute
-from connector.settings import load_inputs
-from connector.settings.sources import Environment, credential_names, variable
+from connector.settings import load_given
 from tests.support.clock import VirtualClock
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ def run_inputs(values: Mapping[str, Any], clock: Clock | None = None) -> Ran:
     These tests call the settings and the runner nowhere else.
     """
     virtual, redactor = VirtualClock(), Redactor()
-    given = {variable(name): values[name] for name in credential_names() if name in values}
-    flags = {name: value for name, value in values.items() if variable(name) not in given}
-    inputs, credentials = load_inputs(flags, Environment(given), redactor, secrets_dir=None)
+    inputs, credentials = load_given(values, redactor)
     outcome = execute(inputs, credentials, redactor, clock=clock or virtual, stdin=io.StringIO())
     return Ran(outcome, virtual.slept)

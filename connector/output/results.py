@@ -1,0 +1,197 @@
+"""What was read of each user, and the totals of a run, added up as users finish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from connector.alm.completeness import Completeness, Status
+from connector.clock import parse_moment
+from connector.errors import error_as_dict
+from connector.text import MAX_SUMMARY_RECORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from connector.alm.records import Enrollment
+    from connector.errors import ConnectorError
+
+#: Ids that a document lists if an output file has the records.
+MAX_LISTED_IDS = 2_000
+# Nobody reads the reasons of a million users.
+_MAX_REASONS = 1_000
+_by_place = itemgetter(0)
+
+
+class Records(Protocol):
+    """What one reading of one user collects its records in."""
+
+    @property
+    def count(self) -> int:
+        """How many records were added."""
+
+    def add(self, enrollments: Sequence[Enrollment]) -> None:
+        """Add the records of one page."""
+
+    def close(self) -> None:
+        """Release the memory, or the temporary file."""
+
+
+Collected = TypeVar("Collected", bound=Records)
+
+
+@dataclass(frozen=True, slots=True)
+class UserResult(Generic[Collected]):
+    """What was read of one user: everything, or with *error* the part before it."""
+
+    user_id: str
+    records: Collected
+    completeness: Completeness
+    error: ConnectorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a file or standard output received of one user.
+
+    The ids are ``None`` if there are more than a document lists. *counts* (by type and state) and
+    the *first* records are for a step summary.
+    """
+
+    count: int
+    latest_date_enrolled: str | None
+    enrollment_ids: Sequence[str] | None
+    resource_grade_ids: Sequence[str] | None
+    counts: Mapping[tuple[str | None, str | None], int] = field(default_factory=dict)
+    first: Sequence[dict[str, Any]] = ()
+
+
+class RunTotals:
+    """The totals of a run. Holds none of its records; only the methods below change it."""
+
+    def __init__(self, *, is_of_many: bool) -> None:
+        self._is_of_many = is_of_many
+        # With the user's place among those asked for; users finish in any order.
+        self._reasons: list[tuple[int, str]] = []
+        self._failed: list[tuple[int, dict[str, Any]]] = []
+        self._unlisted_reasons = 0
+        self.status = Status.VERIFIED
+        self.pages = 0
+        #: Users asked for and page requests sent, known when the run has ended.
+        self.requested = 0
+        self.requests = 0
+        #: Users who were read, in this run or an earlier one, and those of them that a file kept.
+        self.read = 0
+        self.kept = 0
+        #: Users that the output file has from an earlier run, whether asked for by now or not.
+        self.in_file = 0
+        #: Records received in this run.
+        self.records = 0
+        self.delivered = 0
+        self.enrollment_ids: list[str] | None = []
+        self.resource_grade_ids: list[str] | None = []
+        self.latest_date_enrolled: str | None = None
+        self.counts: Counter[tuple[str | None, str | None]] = Counter()
+        self.first: list[dict[str, Any]] = []
+
+    @property
+    def finished(self) -> int:
+        """How many users were read, or failed."""
+        return self.read + len(self._failed)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The users who could not be read, in the order asked for, each with the error."""
+        return [failed for _, failed in sorted(self._failed, key=_by_place)]
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons of the users' verdicts and of the run, up to a limit."""
+        reasons = [reason for _, reason in sorted(self._reasons, key=_by_place)]
+        if self._unlisted_reasons:
+            reasons.append(f"and {self._unlisted_reasons} more reasons")
+        return reasons
+
+    def add_result(self, place: int, result: UserResult[Any], delivered: Delivered | None) -> None:
+        """Add the result of the user at *place* among those asked for.
+
+        *delivered* is what a file or standard output received of it.
+        """
+        self.records += result.records.count
+        self._add_verdict(place, result.user_id, result.completeness)
+        if delivered:
+            self._add_delivered(delivered)
+        if result.error:
+            self.add_failure(place, result.user_id, error_as_dict(result.error))
+        else:
+            self.read += 1
+
+    def add_failure(self, place: int, user_id: str, error: Mapping[str, Any]) -> None:
+        """Add a user who could not be read; *error* is as in the document."""
+        self._failed.append((place, {"user_id": user_id, "error": error}))
+
+    def add_from_journal(self, entry: Mapping[str, Any]) -> None:
+        """Add what a journal says of a user that the file has; ``add_kept`` counts the user."""
+        self.in_file += 1
+        verdict = Completeness(Status(entry["status"]), tuple(entry["reasons"]), entry["pages"])
+        self._add_verdict(-1, entry["user_id"], verdict)
+        delivered = Delivered(
+            entry["enrollments"],
+            entry["latest_date_enrolled"],
+            entry.get("enrollment_ids"),
+            entry.get("resource_grade_ids"),
+        )
+        self._add_delivered(delivered)
+
+    def add_kept(self) -> None:
+        """Count as read a user that the file has from an earlier run."""
+        self.kept += 1
+        self.read += 1
+
+    def end(self, *, requested: int, requests: int) -> None:
+        """Set how many users were asked for, and how many page requests were sent."""
+        self.requested, self.requests = requested, requests
+        missing = requested - self.finished
+        if self.finished and missing:
+            self.add_reason(requested, f"{missing} of {requested} users were not reached")
+
+    def add_reason(self, place: int, reason: str) -> None:
+        """Add a reason; they are listed by *place*."""
+        if len(self._reasons) < _MAX_REASONS:
+            self._reasons.append((place, reason))
+        else:
+            self._unlisted_reasons += 1
+
+    def _add_verdict(self, place: int, user_id: str, completeness: Completeness) -> None:
+        self.status = max(self.status, completeness.status, key=list(Status).index)
+        self.pages += completeness.pages
+        for reason in completeness.reasons:
+            prefix = f"user {user_id}: " if self._is_of_many else ""
+            self.add_reason(place, prefix + reason)
+
+    def _add_delivered(self, delivered: Delivered) -> None:
+        self.delivered += delivered.count
+        self.enrollment_ids = _joined(self.enrollment_ids, delivered.enrollment_ids)
+        self.resource_grade_ids = _joined(self.resource_grade_ids, delivered.resource_grade_ids)
+        dates = (self.latest_date_enrolled, delivered.latest_date_enrolled)
+        self.latest_date_enrolled = latest_date(dates)
+        self.counts.update(delivered.counts)
+        self.first += delivered.first[: MAX_SUMMARY_RECORDS - len(self.first)]
+
+
+def latest_date(dates: Sequence[str | None]) -> str | None:
+    """Return the latest of *dates* as it is written; unreadable ones do not count."""
+    latest, latest_text = None, None
+    for text in dates:
+        moment = text and parse_moment(text)
+        if moment and (latest is None or moment > latest):
+            latest, latest_text = moment, text
+    return latest_text
+
+
+def _joined(listed: list[str] | None, more: Sequence[str] | None) -> list[str] | None:
+    if listed is None or more is None or len(listed) + len(more) > MAX_LISTED_IDS:
+        return None
+    return [*listed, *more]

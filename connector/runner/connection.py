@@ -1,0 +1,67 @@
+"""From credentials, or the embedded sandbox, to the client of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from connector.alm.auth import TokenSource
+from connector.alm.client import Client
+from connector.alm.protocol import Query, first_request
+from connector.alm.rate_limit import RateLimiter
+from connector.clock import Deadline
+from connector.settings import SANDBOX, Credentials
+
+if TYPE_CHECKING:
+    from connector.alm.protocol import PageRequest
+    from connector.clock import Clock
+    from connector.redact import Redactor
+    from connector.settings import Inputs
+
+# A name that never resolves (RFC 6761): should the sandbox not answer, nothing else does.
+_SANDBOX_URL = "https://sandbox.invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The token and the rate limiter of one credential, shared by every run that uses it."""
+
+    tokens: TokenSource
+    rate_limiter: RateLimiter
+
+
+def open_client(
+    inputs: Inputs,
+    credentials: Credentials,
+    redactor: Redactor,
+    clock: Clock,
+    account: Account | None = None,
+) -> Client:
+    """Return the client for ``base_url``: ALM, or the sandbox with its own credentials.
+
+    Without an *account* the run has a token and a rate limiter of its own.
+    """
+    deadline = Deadline(clock, inputs.deadline)
+    if inputs.base_url == SANDBOX:
+        return _sandbox_client(redactor, deadline, inputs.quota_share)
+    if account is None:
+        account = Account(TokenSource(credentials, redactor), RateLimiter(inputs.quota_share))
+    return Client(inputs.base_url, account.tokens, account.rate_limiter, deadline)
+
+
+def request_for(user_id: str, inputs: Inputs) -> PageRequest:
+    """Return the request for the first page of *user_id*."""
+    base_url = _SANDBOX_URL if inputs.base_url == SANDBOX else inputs.base_url
+    query = Query(inputs.lo_types, inputs.sort, inputs.state, inputs.include, inputs.page_limit)
+    return first_request(base_url, user_id, query)
+
+
+def _sandbox_client(redactor: Redactor, deadline: Deadline, quota_share: float) -> Client:
+    from connector.sandbox import ACCESS_TOKEN, Sandbox, Settings  # noqa: PLC0415 - seldom used
+    from connector.sandbox.adapter import SandboxAdapter  # noqa: PLC0415
+
+    tokens = TokenSource(Credentials(SecretStr(ACCESS_TOKEN)), redactor)
+    adapter = SandboxAdapter(Sandbox(Settings(), deadline.clock))
+    return Client(_SANDBOX_URL, tokens, RateLimiter(quota_share), deadline, adapter=adapter)

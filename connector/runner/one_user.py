@@ -1,0 +1,149 @@
+"""One user: pages to records to a verdict, reading again what contradicts itself."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from connector.alm.completeness import CompletenessTracker, Status
+from connector.alm.pagination import read_pages
+from connector.alm.records import read_enrollments
+from connector.clock import parse_moment
+from connector.errors import ConnectorError, ProtocolError
+from connector.output.results import Collected, UserResult
+from connector.runner.connection import request_for
+from connector.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from connector.alm.client import Client
+    from connector.alm.records import Enrollment
+    from connector.output.sinks import Sink
+    from connector.settings import Inputs
+
+MAX_READINGS = 3
+_id_and_type = attrgetter("id", "lo_type")
+_log = logging.getLogger(__name__)
+
+
+def read_user(
+    user_id: str, inputs: Inputs, client: Client, sink: Sink[Collected]
+) -> UserResult[Collected]:
+    """Return what was read of *user_id*, with the error that ended it early if there was one."""
+    for reading in range(1, MAX_READINGS + 1):
+        result = _read_once(user_id, inputs, client, sink)
+        completeness = result.completeness
+        if completeness.status is not Status.INCONSISTENT:
+            return result
+        reasons = "; ".join(completeness.reasons)
+        _log.warning("reading %d of user %s contradicts itself: %s", reading, user_id, reasons)
+        if reading < MAX_READINGS:
+            result.records.close()
+    error = ProtocolError(
+        f"ALM's pages for user {user_id} contradict themselves, {MAX_READINGS} readings over:"
+        f" {completeness.reasons[0]}.",
+        hint="Enrollments that come or go during the run do this; run again, or take what there is"
+        " with allow_incomplete.",
+    )
+    return replace(result, error=client.redacted(error))
+
+
+def _read_once(
+    user_id: str, inputs: Inputs, client: Client, sink: Sink[Collected]
+) -> UserResult[Collected]:
+    tracker = CompletenessTracker()
+    selection = Selection(inputs)
+    undecoded = _UndecodedIds()
+    records = sink.new_records()
+    stopped, failed = None, None
+    try:
+        for page, following in read_pages(client, request_for(user_id, inputs)):
+            served = read_enrollments(page, inputs.include)
+            cursor = following.cursor if following else None
+            are_new = tracker.add_page(map(_id_and_type, served), cursor)
+            undecoded.add(served)
+            if not all(are_new):
+                pairs = zip(served, are_new, strict=True)
+                served = [enrollment for enrollment, is_new in pairs if is_new]
+            records.add(selection.take(served))
+            stopped = selection.reason_to_stop(has_next=following is not None)
+            if stopped or tracker.is_inconsistent:
+                break
+    except ConnectorError as error:
+        failed = client.redacted(error)
+        stopped = failed.message
+    completeness = tracker.result(stopped, remarks=undecoded.remarks)
+    return UserResult(user_id, records, completeness, failed)
+
+
+class Selection:
+    """What ``since``, ``max_enrollments`` and the order make of one reading of one user."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._since = inputs.since
+        self._max = inputs.max_enrollments
+        self._is_descending = inputs.sort == "-dateEnrolled"
+        self._last: datetime | None = None
+        self._has_passed_since = False
+        self._is_cut = False
+        self._count = 0
+
+    def take(self, enrollments: Sequence[Enrollment]) -> Sequence[Enrollment]:
+        """Return the wanted enrollments of one page, in the order served."""
+        wanted = enrollments
+        if self._since is not None:
+            wanted = [
+                enrollment for enrollment in enrollments if self._is_wanted(enrollment, self._since)
+            ]
+        if self._max is not None and self._count + len(wanted) > self._max:
+            self._is_cut = True
+            wanted = wanted[: self._max - self._count]
+        self._count += len(wanted)
+        return wanted
+
+    def reason_to_stop(self, *, has_next: bool) -> str | None:
+        """Return why no further page is needed, or why records were left out; else ``None``."""
+        if self._max is not None and self._count >= self._max and (has_next or self._is_cut):
+            return f"stopped after {self._max} enrollments, as max_enrollments asks"
+        # Only if the dates really descend are all that follow an older one older, too.
+        if self._has_passed_since and self._is_descending and has_next:
+            return "stopped at the first enrollment older than since"
+        return None
+
+    def _is_wanted(self, enrollment: Enrollment, since: datetime) -> bool:
+        moment = parse_moment(enrollment.date_enrolled or "")
+        if moment is None:
+            # An enrollment without a readable date may be newer: leaving it out could lose it.
+            self._is_descending = False
+            return True
+        if self._last is not None and moment > self._last:
+            self._is_descending = False
+        self._last = moment
+        if moment < since:
+            self._has_passed_since = True
+        return moment >= since
+
+
+class _UndecodedIds:
+    """Counts the ids of another shape than ALM documents."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def add(self, enrollments: Iterable[Enrollment]) -> None:
+        for enrollment in enrollments:
+            if not enrollment.is_decoded:
+                self._first = self._first or enrollment.id
+                self._count += 1
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        if not self._count:
+            return ()
+        first = quoted(self._first)
+        return (f"{self._count} ids of another shape were handed on undecoded, the first: {first}",)
