@@ -146,7 +146,7 @@ def written_by_run(server: FaultServer, credentials: dict[str, str]) -> str:
     with logged() as records:
         ran = run(server, credentials, include="learningObject", deadline=120)
     targets = [request.target for request in server.requests]
-    return "\n".join([*records, traceback_of(ran.outcome.error), *targets])
+    return "\n".join([*records, traceback_of(ran.outcome.error), repr(ran), *targets])
 
 
 def written_by_command(server: FaultServer, command: Command) -> str:
