@@ -176,9 +176,9 @@ def test_secret__is_not_kept_by_the_engine(
 def test_action__writes_the_files_of_github(tmp_path: Path) -> None:
     """As root, which GitHub's container actions need, `action` writes the runner's files."""
     for folder in ("commands", "workspace"):
-        (tmp_path / folder).mkdir(mode=0o755)
+        (tmp_path / folder).mkdir()
     for name in ("output", "summary"):
-        (tmp_path / "commands" / name).touch(mode=0o644)
+        (tmp_path / "commands" / name).touch()
     options = (
         f"--volume={tmp_path}/commands:/github/commands",
         f"--volume={tmp_path}/workspace:/github/workspace",
@@ -195,8 +195,7 @@ def test_action__writes_the_files_of_github(tmp_path: Path) -> None:
     )
 
     outputs = parse_outputs((tmp_path / "commands/output").read_bytes())
-    assert finished.exit_code == 0
-    assert json.loads(outputs["enrollment_ids"]) == DOCUMENTED_IDS
+    assert (finished.exit_code, json.loads(outputs["enrollment_ids"])) == (0, DOCUMENTED_IDS)
     assert "3 enrollments" in (tmp_path / "commands/summary").read_text(encoding="utf-8")
     assert len(json.loads((tmp_path / "workspace/records.json").read_text())) == 3
 
