@@ -199,9 +199,6 @@ REFUSED = {
         'merge is given "nowhere.ndjson", which has no journal beside it'
         " (allowed: an output file with its nowhere.ndjson.users)"
     ),
-    "out.ndjson --format csv 1.ndjson 2.ndjson": (
-        "format is not for merge (allowed: the file to write, then each shard's output file)"
-    ),
 }
 
 

@@ -21,7 +21,12 @@ SOURCES = [
     for path in (CHECKOUT / "connector").rglob("*.py")
     if not {"sandbox", "server"} & {*path.parts}
 ]
-TEXTS = [path.read_text(encoding="utf-8") for path in (*SOURCES, CHECKOUT / "action.yml")]
+# Texts as the program has them, not as lines of source: a text may continue on the next line.
+TEXTS = [(CHECKOUT / "action.yml").read_text(encoding="utf-8")]
+for source in SOURCES:
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            TEXTS.append(node.value)
 CLASSES = {
     name
     for name, value in vars(errors).items()
