@@ -24,9 +24,10 @@ SOURCES = [
 # Texts as the program has them, not as lines of source: a text may continue on the next line.
 TEXTS = [(CHECKOUT / "action.yml").read_text(encoding="utf-8")]
 for source in SOURCES:
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            TEXTS.append(node.value)
+    constants = [
+        node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Constant)
+    ]
+    TEXTS += [node.value for node in constants if isinstance(node.value, str)]
 CLASSES = {
     name
     for name, value in vars(errors).items()

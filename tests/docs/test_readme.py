@@ -25,7 +25,10 @@ TEXT = README.read_text(encoding="utf-8")
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
 # What a background command listens on, and how long to wait for it.
 PORT = "8484"
-UNTIL_IT_LISTENS = "until (: > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.05; done"
+# A server listens before it says so.
+UNTIL_IT_LISTENS = (
+    "until (: > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.05; done; sleep 1"
+)
 
 
 def blocks(language: str, *pages: Path) -> list[str]:
