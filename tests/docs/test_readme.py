@@ -23,12 +23,11 @@ __all__ = ["command"]
 
 TEXT = README.read_text(encoding="utf-8")
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
-# What a background command listens on, and how long to wait for it.
+# What a command in the background listens on; its output is shown when it does.
 PORT = "8484"
-# A server listens before it says so.
-UNTIL_IT_LISTENS = (
-    "until (: > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.05; done; sleep 1"
-)
+IN_BACKGROUND = """{command} > started &
+until [ -s started ] && (: > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.05; done
+cat started"""
 
 
 def blocks(language: str, *pages: Path) -> list[str]:
@@ -59,8 +58,11 @@ def test_console__shows_what_happens(block: str, command: Command) -> None:
         if line == shown:
             expected.append(re.escape(line).replace("…", ".*"))
             continue
-        script += [f"echo '$ {len(script)}'", shown]
-        script += [UNTIL_IT_LISTENS.format(port=port)] * shown.endswith("&")
+        script.append(f"echo '$ {len(script)}'")
+        command_line = shown.removesuffix("&")
+        if command_line != shown:
+            shown = IN_BACKGROUND.format(command=command_line, port=port)
+        script.append(shown)
         expected.append(r"\$ \d+")
 
     finished = command.shell("\n".join(script))

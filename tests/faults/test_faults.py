@@ -30,6 +30,7 @@ from tests.support.pages import (
     next_link,
     page,
     page_body,
+    respond,
 )
 from tests.support.secrets import TOKEN, leaks, logged, traceback_of
 from tests.support.server import Actions, Hang, OnConnect, Pause, Request, healthy, only_for
@@ -266,7 +267,7 @@ def test_connection__late_response_is_not_the_next_users(status: int, play: Play
 def test_connection__bytes_after_the_body_are_not_a_response(play: Play) -> None:
     """Bytes after the end that Content-Length names are never taken for the next page."""
     stray = answer(200, body_of(page(())))
-    server = play(lambda request: (*healthy(request), stray))
+    server = play(lambda request: (respond("GET", USER, request.cursor) + stray,))
 
     ran = run(server)
 
