@@ -54,7 +54,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], *, out: TextIO) -> int
         out.write(f"alm-enrollments serves {url}; end it with Ctrl-C.\n")
         out.flush()
 
-    run(flags.host, flags.port or "", flags.threads, on_ready)
+    run(flags.host, int(flags.port or environ.get("PORT") or environ.get("FUNCTIONS_CUSTOMHANDLER_PORT") or 8080), flags.threads, on_ready)
     return 0
 
 
