@@ -58,7 +58,7 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
     def announce(url: str) -> None:
         write_text(f"{PROGRAM} serves {url}; end it with Ctrl-C.\n")
 
-    run(host, str(port), threads, announce)
+    run(host, port, threads, announce)
     return 0
 
 

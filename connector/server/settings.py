@@ -1,11 +1,10 @@
-"""The settings of the server: flags, and the environment."""
+"""The settings of the server, from the environment."""
 
 from __future__ import annotations
 
 import difflib
 import io
 import os
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from pydantic import SecretStr
 from connector.errors import Problem, UsageError
 from connector.redact import Redactor
 from connector.schemas import explain, load_schema
-from connector.server import PORT, PORT_VARIABLES
 from connector.settings import PREFIX, SANDBOX, allowed, load_given, read_value, variable
 from connector.settings.sources import read_sources
 from connector.settings.users import read_user_ids
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-_MIN_THREADS, _MAX_THREADS = 8, 512
-_MAX_PORT = 65_535
 # Other inputs in the environment are for other commands.
 _OWN_INPUTS = ("base_url", "concurrency", "quota_share")
 # A less similar variable is no misspelled setting: Kubernetes sets ALM_SERVE_SERVICE_HOST and
@@ -118,24 +114,3 @@ def _own_problems(settings: ServerSettings, redactor: Redactor) -> Iterator[Prob
         load_given({"user_id": "1", **inputs, **(credentials or token)}, redactor)
     except UsageError as error:
         yield from error.problems
-
-
-def parse_flags(port: str, threads: int) -> int:
-    """Return the port of the flag *port*, else of the environment, else the default.
-
-    Raises UsageError with all problems at once.
-    """
-    sources = {"--port": port, **{name: os.environ.get(name, "") for name in PORT_VARIABLES}}
-    name, text = next(
-        ((name, text.strip()) for name, text in sources.items() if text.strip()), ("", str(PORT))
-    )
-    problems = []
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _MAX_PORT:
-        problems.append(Problem(name, "no port", f"a whole number from 0 to {_MAX_PORT}"))
-    if not _MIN_THREADS <= threads <= _MAX_THREADS:
-        rule = f"a whole number from {_MIN_THREADS} to {_MAX_THREADS}"
-        problems.append(Problem("--threads", str(threads), rule))
-    if problems:
-        hint = "Nothing was started; alm-enrollments serve --help tells every flag."
-        raise UsageError.of(problems, hint=hint)
-    return int(text)

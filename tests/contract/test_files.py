@@ -216,7 +216,7 @@ def test_incomplete_user__is_read_again_by_resume(
 def test_signal__keeps_the_finished_users(
     number: signal.Signals, exit_code: int, command: Command, start_sandbox: StartSandbox
 ) -> None:
-    """A signal leaves the output file as it was, and keeps the finished users for resume."""
+    """A signal leaves no file but the finished users next to it, and resume completes it."""
     server = start_sandbox("user=33:stall")
     line = f"--user-id 31,32,33 {TO_NDJSON} --resume"
     process = command.start(line, **reaching(server))
@@ -225,15 +225,16 @@ def test_signal__keeps_the_finished_users(
 
     process.send_signal(number)
     document = json.loads(process.communicate(timeout=PATIENCE_SECONDS)[0])
-    kept = list(content(command.folder))
+    kept = (list(content(command.folder)), users_of(command.folder / "out.part"))
     server.requests.clear()
     resumed = command(line, **reaching(server))
 
-    hint = "2 users that were read are kept in out.part: run again with resume."
     assert (process.returncode, document["output_file"]) == (exit_code, None)
-    assert document["error"]["hint"].endswith(hint)
-    assert document["completeness"]["reasons"] == ["1 of 3 users were not reached"]
-    assert kept == ["out.part", "out.users"]
+    assert document["error"]["hint"] == (
+        "Nothing was half-written; run it again. 2 users that were read are kept in out.part:"
+        " run again with resume."
+    )
+    assert kept == (["out.part", "out.users"], ["31", "32"])
     assert (resumed.exit_code, requested_users(server)) == (0, ["33"])
     assert users_of(command.folder / "out") == ["31", "32", "33"]
 

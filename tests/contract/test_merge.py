@@ -199,7 +199,6 @@ REFUSED = {
         'merge is given "nowhere.ndjson", which has no journal beside it'
         " (allowed: an output file with its nowhere.ndjson.users)"
     ),
-    "out.ndjson --format csv 1.ndjson 2.ndjson": "--format is no flag",
 }
 
 

@@ -17,7 +17,6 @@ import pytest
 import connector.server
 from connector.sandbox import ACCESS_TOKEN
 from connector.server.app import ARRIVED_AT, Application
-from tests.support.sandbox import TRIPLE
 from tests.unit.server.conftest import KEY, get, message
 
 if TYPE_CHECKING:
@@ -95,21 +94,6 @@ def test_headers__of_every_response(make_client: MakeClient) -> None:
         others = {name: value for name, value in response.headers if name not in names}
         assert re.fullmatch("[0-9a-f]{16}", others.pop("X-Request-Id"))
         assert others == {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-def test_enrollments__of_query_and_body(make_client: MakeClient) -> None:
-    """A query and a body with the same inputs get the same document."""
-    client = make_client()
-
-    by_query = get(client, user_id="20941371", lo_types="course,jobAid")
-    by_body = client.post(
-        "/v1/enrollments",
-        json={"user_id": [20941371], "lo_types": ["course", "jobAid"], "state": None},
-        headers={"X-API-Key": KEY},
-    )
-
-    assert by_query.get_json()["complete"] is True
-    assert (by_body.status, by_body.get_data()) == ("200 OK", by_query.get_data())
 
 
 BODY = b'{"user_id":"20941371"}'
@@ -225,15 +209,6 @@ def test_log__without_standard_error(
     monkeypatch.setattr(sys, "stderr", None)
 
     assert make_client().get("/healthz").status_code == 200
-
-
-def test_tokens__are_refreshed_once(make_client: MakeClient, start_sandbox: StartSandbox) -> None:
-    """Later requests on the same credentials use the token that the first one refreshed."""
-    alm = start_sandbox()
-    client = make_client(alm, **{"ALM_ACCESS_TOKEN": "", **TRIPLE})
-
-    assert [get(client, user_id="20941371").status_code for _ in range(3)] == [200] * 3
-    assert [request["method"] for request in alm.requests].count("POST") == 1
 
 
 def test_quota__closes_for_every_request(

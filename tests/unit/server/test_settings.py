@@ -9,7 +9,7 @@ import pytest
 
 import connector.server
 from connector.errors import UsageError
-from connector.server.settings import load_settings, parse_flags
+from connector.server.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,48 +162,13 @@ def test_settings__of_kubernetes(set_variables: SetVariables) -> None:
     assert load_settings(None).deadline == 25
 
 
-@pytest.mark.parametrize(
-    ("flag", "variables", "port"),
-    [
-        ("", {}, 8080),
-        ("", {"FUNCTIONS_CUSTOMHANDLER_PORT": "7071"}, 7071),
-        ("", {"PORT": "5000", "FUNCTIONS_CUSTOMHANDLER_PORT": "7071"}, 5000),
-        ("0", {"PORT": "5000"}, 0),
-        ("65535", {}, 65_535),
-    ],
-)
-def test_flags__port(
-    flag: str, variables: dict[str, str], port: int, set_variables: SetVariables
-) -> None:
-    """The port is that of the flag, else of the platform, else 8080."""
-    set_variables(**variables)
-
-    assert parse_flags(flag, 64) == port
-
-
-@pytest.mark.parametrize("text", ["65536", "-1", "+1", "1.0", "x", "٣"])
-def test_flags__all_problems_at_once(text: str, set_variables: SetVariables) -> None:
-    """Both flags are validated; a port's problem names its source."""
-    set_variables(PORT=text)
-
-    with pytest.raises(UsageError) as caught:
-        parse_flags("", 7)
-
-    assert caught.value.message == (
-        "2 inputs are not valid: PORT is no port (allowed: a whole number from 0 to 65535);"
-        " --threads is 7 (allowed: a whole number from 8 to 512)."
-    )
-    with pytest.raises(UsageError, match="--port is no port"):
-        parse_flags(text, 64)
-
-
 @pytest.mark.parametrize("library", ["waitress", "flask"])
 def test_run__without_the_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the libraries of the extra, the error says what to install."""
     monkeypatch.setitem(sys.modules, library, None)
 
     with pytest.raises(UsageError) as caught:
-        connector.server.run("127.0.0.1", "0", 64, print)
+        connector.server.run("127.0.0.1", 0, 64, print)
 
     assert str(caught.value) == (
         f"serve wants {library}, which is not installed."
