@@ -115,8 +115,9 @@ def test_packages__are_those_that_are_imported() -> None:
     """Each platform installs the distributions of the modules that the code imports."""
     name = "alm-enrollments-connector"
 
-    assert example("aws-lambda/requirements.txt").split() == [name, "apig-wsgi"]
-    assert example("azure-functions/requirements.txt").split() == [name, "azure-functions"]
+    serve = f"{name}[serve]"
+    assert example("aws-lambda/requirements.txt").split() == [serve, "apig-wsgi"]
+    assert example("azure-functions/requirements.txt").split() == [serve, "azure-functions"]
     assert f"# requirements:\n# {name}\n# wmill\n\n" in example("windmill/enrollments.py")
     comment = f"# pipedream add-package {name}\nimport connector\n"
     assert comment in example("pipedream/enrollments.py")
