@@ -1,3 +1,6 @@
 """The values of ``completeness.status``, in one place."""
 
-VERIFIED, CONSISTENT, INCOMPLETE, INCONSISTENT = "verified", "consistent", "incomplete", "inconsistent"
+VERIFIED = "verified"
+CONSISTENT = "consistent"
+INCOMPLETE = "incomplete"
+INCONSISTENT = "inconsistent"
