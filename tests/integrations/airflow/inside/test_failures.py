@@ -55,21 +55,23 @@ def test_permanent__is_not_retried(
     result = run_dag(read(**inputs), retries=3)
 
     error = result.xcom()["error"]
+    ((kind, message),) = result.errors
     assert (result.states, result.tries) == ({"read": "failed"}, {"read": 1})
-    assert result.errors == [("AirflowFailException", f"{error['message']} {error['hint']}")]
+    assert kind == "AirflowFailException"
+    assert message.startswith(f"{error['message']} {error['hint']}")
     assert error["code"] == code
     assert len(server.requests) == requests
 
 
 def test_temporary__is_deferred(run_dag: RunDag, start_server: StartServer) -> None:
     """The task is deferred until the moment that ALM named, fails then, and is retried."""
-    server = start_server("request=1:429/1.5")
+    server = start_server("request=1:429/3.2")
     documents: list[dict[str, Any]] = []
 
     def record_document(context: Any) -> None:
         documents.append(context["ti"].xcom_pull(task_ids="read", key="return_value"))
 
-    result = run_dag(read(deadline=1, on_retry_callback=record_document), retries=1)
+    result = run_dag(read(deadline=3, on_retry_callback=record_document), retries=1)
 
     assert (result.states, result.tries) == ({"read": "success"}, {"read": 2})
     (document,) = documents
@@ -82,7 +84,7 @@ def test_temporary__without_a_retry_left(run_dag: RunDag, start_server: StartSer
     """The last try fails at once, without waiting, and its document has the moment."""
     start_server("*:429/30x*")
 
-    result = run_dag(read(deadline=1))
+    result = run_dag(read(deadline=10))
 
     assert (result.states, result.tries) == ({"read": "failed"}, {"read": 1})
     assert [name for name, _ in result.errors] == ["AirflowException"]
@@ -92,7 +94,7 @@ def test_temporary__without_a_retry_left(run_dag: RunDag, start_server: StartSer
 @pytest.mark.usefixtures("server")
 def test_unreachable__is_retried(run_dag: RunDag) -> None:
     """If the host cannot be reached, the task uses all its tries."""
-    result = run_dag(read(base_url="http://127.0.0.1:1", deadline=0.2), retries=1)
+    result = run_dag(read(base_url="http://127.0.0.1:1", deadline=1), retries=1)
 
     assert (result.states, result.tries) == ({"read": "failed"}, {"read": 2})
     assert {name for name, _ in result.errors} == {"AirflowException"}
@@ -119,16 +121,15 @@ def test_partial__retry_reads_only_failed_users(
     run_dag: RunDag, start_server: StartServer, tmp_path: Path
 ) -> None:
     """If a failed learner may succeed next time, the retry reads only those who failed."""
-    server = start_server("user=32:429/1.2x2", enrollments_per_user=2)
+    server = start_server("user=32:429/3.2", enrollments_per_user=2)
     file = tmp_path / "out.ndjson"
-    inputs = {"user_id": "31,32,4041", "lo_types": "all", "deadline": 1, "resume": True}
+    inputs = {"user_id": "31,32,4041", "lo_types": "all", "deadline": 3, "resume": True}
 
     result = run_dag(read(**inputs, output_file=str(file), format="ndjson"), retries=6)
 
     assert result.states == {"read": "failed"}
-    kinds = [name for name, _ in result.errors]
-    assert kinds == ["AirflowException", "AirflowException", "AirflowFailException"]
-    assert [server.users.count(user) for user in ("31", "32", "4041")] == [1, 3, 3]
+    assert [name for name, _ in result.errors] == ["AirflowException", "AirflowFailException"]
+    assert [server.users.count(user) for user in ("31", "32", "4041")] == [1, 2, 2]
     assert {json.loads(line)["user_id"] for line in file.read_text().splitlines()} == {"31", "32"}
     users = result.xcom()["users"]
     assert (users["read"], [user["user_id"] for user in users["failed"]]) == (2, ["4041"])

@@ -30,7 +30,7 @@ BUSY = json.dumps(failed_with(75))
 
 def test_policy__replaces_deferral(run_dag: RunDag, start_server: StartServer) -> None:
     """A task with a retry policy fails at once, and is retried when the policy says."""
-    server = start_server("request=1:429/2")
+    server = start_server("request=1:429/3.2")
     failures: list[tuple[datetime, dict[str, Any]]] = []
 
     def record_failure(context: Any) -> None:
@@ -38,7 +38,7 @@ def test_policy__replaces_deferral(run_dag: RunDag, start_server: StartServer) -
         failures.append((datetime.now(UTC), document))
 
     def build() -> None:
-        settings: dict[str, Any] = {"deadline": 1, "on_retry_callback": record_failure}
+        settings: dict[str, Any] = {"deadline": 3, "on_retry_callback": record_failure}
         AlmEnrollmentsOperator(
             task_id="read", user_id="20941371", retry_policy=AlmRetryPolicy(), **settings
         )
@@ -54,7 +54,7 @@ class Pod(BaseOperator):  # type: ignore[misc,unused-ignore] # without Airflow, 
     """Pushes *document* and fails with an exception that has none, as KubernetesPodOperator."""
 
     def __init__(self, *, document: Any, **settings: Any) -> None:
-        super().__init__(retry_policy=AlmRetryPolicy(), **settings)
+        super().__init__(**settings)
         self.document = document
 
     def execute(self, context: Any) -> None:
@@ -78,9 +78,9 @@ def test_policy__by_the_xcom_of_a_pod(run_dag: RunDag) -> None:
 
     def build() -> None:
         for task_id, (document, _) in documents.items():
-            Pod(task_id=task_id, document=document)
-        mapped = [{"document": failed_with(75)}, {"document": failed_with(77)}]
-        Pod.partial(task_id="mapped").expand_kwargs(mapped)
+            Pod(task_id=task_id, document=document, retry_policy=AlmRetryPolicy())
+        mapped = Pod.partial(task_id="mapped", retry_policy=AlmRetryPolicy())
+        mapped.expand_kwargs([{"document": failed_with(75)}, {"document": failed_with(77)}])
 
     result = run_dag(build, retries=2)
 
