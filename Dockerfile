@@ -26,8 +26,8 @@ RUN cp -R schemas connector/ \
         'License-Expression: Apache-2.0' 'License-File: LICENSE' > "metadata/alm_enrollments_connector-$VERSION.dist-info/METADATA" \
     && cp -R connector metadata/* /opt/alm-enrollments/lib/python3*/site-packages/
 # The base has none of its library's bytecode, and at run time nobody may write any. Here it is for every module that the
-# connector imports; as nothing changes any more, no source is compared with it.
-RUN /opt/alm-enrollments/bin/python3 -I -B -c "import connector, pkgutil, sys; \
+# connector imports, the two validators only when it needs them; as nothing changes any more, no source is compared with it.
+RUN /opt/alm-enrollments/bin/python3 -I -B -c "import connector, jsonschema, jsonschema_rs, pkgutil, sys; \
         [__import__(module.name) for module in pkgutil.walk_packages(connector.__path__, 'connector.') if module.name[-7:] != 'parquet']; \
         print(*sorted({getattr(module, '__file__', None) or '' for module in sys.modules.values()}), sep='\n')" > imported \
     && /opt/alm-enrollments/bin/python3 -B -X pycache_prefix=/opt/alm-enrollments/bytecode \

@@ -1,6 +1,6 @@
-"""Prints what the GitHub Action costs: the first use of a job, and what each later one costs beyond the bare command.
+"""Measure the GitHub Action: its first use in a job, and each later use beyond the bare command.
 
-The script is action.yml's own, run by bash as a runner does, against the sandbox over HTTP.
+Bash runs the script of action.yml, as a runner does, against the sandbox over HTTP.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     ):
         script = Path(root, "step.sh")
         script.write_text(step["run"], encoding="utf-8")
-        told = {
+        inputs = {
             "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
             "ALM_BASE_URL": server.url,
             "ALM_USER_ID": "20941371",
@@ -44,16 +44,17 @@ def main() -> None:
             "RUNNER_TOOL_CACHE": f"{root}/tools",
         }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environ = {**os.environ, **told, **runner, "PATH": path}
+        environ = {**os.environ, **inputs, **runner, "PATH": path}
         action = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script))
         print("| what | measured | promised |\n|---|---|---|")
-        # The first job of a runner fetches the wheels; those that follow find them.
+        # The first job of a runner downloads the wheels and is not counted.
         first = [
             seconds_to_output(action, {**environ, "RUNNER_TEMP": tempfile.mkdtemp(dir=root)})
             for _ in range(RUNS + 1)
         ][1:]
         print(
-            f"| the action's first use in a job, wheels kept | {statistics.median(first):.2f} s | at most 3 s |",
+            "| the action's first use in a job, wheels kept"
+            f" | {statistics.median(first):.2f} s | at most 3 s |",
             flush=True,
         )
         later = {**environ, "RUNNER_TEMP": tempfile.mkdtemp(dir=root)}
@@ -62,15 +63,19 @@ def main() -> None:
             (seconds_to_output(action, later), seconds_to_output(COMMAND, environ))
             for _ in range(RUNS)
         ]
-        more = statistics.median(one - other for one, other in pairs)
+        extra = statistics.median(ours - bare for ours, bare in pairs)
         ours, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
         print(
-            f"| a later use, beyond the bare command | {more:.2f} s ({ours:.2f} s to {bare:.2f} s) | at most 0.3 s |"
+            "| a later use, beyond the bare command"
+            f" | {extra:.2f} s ({ours:.2f} s to {bare:.2f} s) | at most 0.3 s |"
         )
 
 
 def seconds_to_output(command: tuple[str, ...], environ: dict[str, str]) -> float:
-    """Return the seconds from the start of *command* to the first of its document. Raises CalledProcessError where it fails."""
+    """Return the seconds from the start of *command* to the first byte of its document.
+
+    Raises CalledProcessError if it fails.
+    """
     reading, writing = os.pipe()
     began = time.perf_counter()
     with subprocess.Popen(

@@ -52,7 +52,7 @@ requests.get(sys.argv[1], headers=headers).raise_for_status()
 
 def main() -> None:
     """Print the table."""
-    # An installed package has its byte code beside it; a fresh checkout would be measured compiling.
+    # An installed package has its byte code; a fresh checkout would be measured while it compiles.
     compileall.compile_dir(str(CHECKOUT / "connector"), quiet=2)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     print(f"{platform.python_implementation()} {platform.python_version()}, {machine}\n")
@@ -62,29 +62,33 @@ def main() -> None:
 
 
 def cold_start() -> None:
-    """Compare whole processes: the command, and importing its libraries plus one GET."""
+    """Compare processes: the command, and an import of its libraries followed by one GET."""
     with SandboxServer(Settings(rate_per_minute=0)) as server:
         environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        told = {"ALM_USER_ID": USER, "ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": ACCESS_TOKEN}
+        inputs = {
+            "ALM_USER_ID": USER,
+            "ALM_BASE_URL": server.url,
+            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
+        }
         url = f"{server.url}/primeapi/v2/users/{USER}/enrollments?page%5Blimit%5D=10"
-        ours = wall_of([sys.executable, "-m", "connector"], {**environ, **told})
+        ours = wall_of([sys.executable, "-m", "connector"], {**environ, **inputs})
         floor = wall_of([sys.executable, "-c", FLOOR, url, ACCESS_TOKEN], environ)
         row("cold run of the whole process, one page", "ms", 1.10, *pairs(ours, floor))
 
 
 def wall_of(command: list[str], environ: dict[str, str]) -> Callable[[], float]:
-    """Return what measures *command*'s wall time, in milliseconds."""
+    """Return a function that measures the wall time of *command*, in milliseconds."""
 
     def measure() -> float:
         began = time.perf_counter()
-        subprocess.run(command, env=environ, cwd=CHECKOUT, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - this project's own command
+        subprocess.run(command, env=environ, cwd=CHECKOUT, stdout=subprocess.DEVNULL, check=True)
         return (time.perf_counter() - began) * 1000
 
     return measure
 
 
 class Replay:
-    """A client that returns recorded pages, parsed anew, in order."""
+    """A client that parses and returns recorded pages, in order."""
 
     def __init__(self, bodies: list[bytes]) -> None:
         self._bodies = iter(bodies)
@@ -130,7 +134,7 @@ def recorded_pages() -> list[bytes]:
 
 
 def document_of(bodies: list[bytes]) -> str:
-    """Return the printed document of *bodies*, through everything but HTTP."""
+    """Return the printed document of *bodies*, made by everything except HTTP."""
     inputs, totals = inputs_of(), RunTotals(is_of_many=False)
     sink = open_sink(inputs, Redactor(), None)
     result = read_user("77", inputs, Replay(bodies), sink)  # type: ignore[arg-type]
@@ -140,7 +144,7 @@ def document_of(bodies: list[bytes]) -> str:
 
 
 def cpu_of(work: Callable[[], object]) -> Callable[[], float]:
-    """Return what measures the CPU time of *work*, in microseconds a record."""
+    """Return a function that measures the CPU time of *work*, in microseconds per record."""
 
     def measure() -> float:
         began = time.process_time()
@@ -151,14 +155,14 @@ def cpu_of(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def pairs(ours: Callable[[], float], floor: Callable[[], float]) -> tuple[float, float, float]:
-    """Return the medians of *ours* and *floor*, and of the ratios of their pairs, after a warm-up of each."""
+    """Warm both up, then return the medians of *ours*, of *floor* and of their pairs' ratios."""
     ours()
     floor()
     measured = [(ours(), floor()) for _ in range(RUNS)]
     return (
-        statistics.median(one for one, _ in measured),
-        statistics.median(other for _, other in measured),
-        statistics.median(one / other for one, other in measured),
+        statistics.median(our_time for our_time, _ in measured),
+        statistics.median(floor_time for _, floor_time in measured),
+        statistics.median(our_time / floor_time for our_time, floor_time in measured),
     )
 
 

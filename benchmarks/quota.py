@@ -1,4 +1,4 @@
-"""Prints how well runs use ALM's quota: against the sandbox's limiter, as whole processes. Takes four minutes."""
+"""Measure how well runs use ALM's quota, as processes against the sandbox: four minutes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def main() -> None:
 
 
 def row(what: str, *, runs: int, share: float, promised: str) -> None:
-    """Measure *runs* at once and print their line. Raises CalledProcessError where one of them fails."""
+    """Measure *runs* at once and print their line. Raises CalledProcessError if one fails."""
     with SandboxServer(
         Settings(rate_per_minute=PER_MINUTE, burst=BURST, enrollments_per_user=10 * PAGES)
     ) as server:
-        told = {
+        inputs = {
             "ALM_BASE_URL": server.url,
             "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
             "ALM_LO_TYPES": "all",
             "ALM_QUOTA_SHARE": str(share),
         }
-        environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), **told}
+        environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), **inputs}
         began = time.monotonic()
-        processes = [started(environ, first=1_000_000 * (run + 1)) for run in range(runs)]
+        processes = [start_run(environ, first_user=1_000_000 * (run + 1)) for run in range(runs)]
         codes = [process.wait() for process in processes]
         seconds = time.monotonic() - began
         statuses = [request["status"] for request in server.requests]
@@ -51,14 +51,15 @@ def row(what: str, *, runs: int, share: float, promised: str) -> None:
     bound = (runs * USERS * PAGES - BURST) / (PER_MINUTE / 60 * share)
     refused = statuses.count(429)
     print(
-        f"| {what} | {bound / seconds:.0%} | {refused} of {len(statuses)} ({refused / len(statuses):.1%}) | {promised} |",
+        f"| {what} | {bound / seconds:.0%}"
+        f" | {refused} of {len(statuses)} ({refused / len(statuses):.1%}) | {promised} |",
         flush=True,
     )
 
 
-def started(environ: dict[str, str], *, first: int) -> subprocess.Popen[bytes]:
-    """Return a run that has begun, over users of its own from *first* on."""
-    users = ",".join(str(user) for user in range(first, first + USERS))
+def start_run(environ: dict[str, str], *, first_user: int) -> subprocess.Popen[bytes]:
+    """Start a run over its own users, from *first_user* on."""
+    users = ",".join(str(user) for user in range(first_user, first_user + USERS))
     return subprocess.Popen(
         [sys.executable, "-m", "connector"],
         env={**environ, "ALM_USER_ID": users},

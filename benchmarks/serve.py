@@ -1,4 +1,4 @@
-"""Prints how the HTTP API does under load: 50 clients for half a minute, behind them a limiter."""
+"""Measure the HTTP API under load: 50 clients for half a minute, and a limiter behind it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[1]
 CLIENTS, SECONDS, SETTLED_SECONDS = 50, 30.0, 8.0
-# By the end of the ramp the burst is used up: what follows is the limiter's pace.
+# The ramp uses the burst up: after it, requests go at the limiter's pace.
 RAMP_SECONDS = 5.0
 PER_MINUTE, BURST, LATENCY_SECONDS = 1_200, 20, 0.05
 THREADS = 64

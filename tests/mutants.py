@@ -1,6 +1,6 @@
-"""Runs the mutation tester over what safety rests on, and fails below the promised part of mutants noticed: ``make mutants``.
+"""Run the mutation tester over the modules that safety depends on (``make mutants``).
 
-What survives must be explained in docs/MUTANTS.md, by the function that it is in.
+docs/MUTANTS.md must explain every function in which a mutant survives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LEAST_PERCENT = 95
 
 
 def main() -> int:
-    """Run it and return the exit code: 0 where enough mutants are noticed, and every survivor's function is explained."""
+    """Return the exit code: 0 if tests notice enough mutants and every survivor is explained."""
     shutil.rmtree(CHECKOUT / "mutants", ignore_errors=True)
     run = subprocess.run(
         [sys.executable, "-m", "mutmut", "run"],
@@ -30,25 +30,24 @@ def main() -> int:
         print(run.stdout[-5_000:], run.stderr[-5_000:])
         return run.returncode
     states = parse_results(mutmut("results", "--all", "true"))
-    killed = sum(state in ("killed", "timeout") for state in states.values())
-    left = {name: state for name, state in states.items() if state not in ("killed", "timeout")}
+    survivors = [name for name, state in states.items() if state not in ("killed", "timeout")]
+    killed = len(states) - len(survivors)
     percent = 100 * killed / max(len(states), 1)
     print(
         f"{killed} of {len(states)} mutants noticed, {percent:.1f} % (at least {LEAST_PERCENT} %)"
     )
-    for function, count in sorted(Counter(map(function_of, left)).items()):
+    functions = sorted(Counter(map(function_of, survivors)).items())
+    for function, count in functions:
         print(f"  {count:3} left in {function}")
     explained = (CHECKOUT / "docs" / "MUTANTS.md").read_text(encoding="utf-8")
-    unexplained = sorted(
-        {function_of(name) for name in left if f"`{function_of(name)}`" not in explained}
-    )
+    unexplained = [function for function, _ in functions if f"`{function}`" not in explained]
     if unexplained:
         print(f"not explained in docs/MUTANTS.md: {', '.join(unexplained)}")
     return int(percent < LEAST_PERCENT or bool(unexplained))
 
 
 def mutmut(*argv: str) -> str:
-    """Return what mutmut prints."""
+    """Return the output of mutmut."""
     return subprocess.run(
         [sys.executable, "-m", "mutmut", *argv],
         cwd=CHECKOUT,
@@ -59,12 +58,12 @@ def mutmut(*argv: str) -> str:
 
 
 def parse_results(text: str) -> dict[str, str]:
-    """Return each mutant's name with what became of it."""
+    """Return each mutant's name with its state."""
     return dict(re.findall(r"^\s*(\S+__mutmut_\d+): (.+)$", text, flags=re.MULTILINE))
 
 
 def function_of(name: str) -> str:
-    """Return the function that a mutant's *name* is of: ``connector.alm.rate_limit.RateLimiter.learn``."""
+    """Return the mutated function, such as ``connector.alm.rate_limit.RateLimiter.update``."""
     module, _, rest = re.sub(r"__mutmut_\d+$", "", name).rpartition(".")
     return f"{module}.{rest.removeprefix('x').removeprefix('_').replace('ǁ', '.').strip('.')}"
 

@@ -1,7 +1,8 @@
-"""Every learner's enrollments by the image, in shards, to one file: for Airflow with apache-airflow-providers-docker alone.
+"""Read every learner's enrollments with the image, in shards, and join them in one file.
 
-On Docker's host lies FOLDER, with learners.csv, which user 65532 may write to, and SECRETS, whose file alm_access_token
-he may read. The pool alm has AT_ONCE slots: ``airflow pools set alm 4 'What asks ALM with one set of credentials'``.
+Airflow needs only apache-airflow-providers-docker. On Docker's host, user 65532 must be able to
+write to FOLDER, which contains learners.csv, and to read alm_access_token in SECRETS. Create the
+pool alm with AT_ONCE slots: ``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ NETWORK = "bridge"
 FOLDER = "/srv/enrollments"
 SECRETS = "/srv/alm-secrets"
 BASE_URL = "https://learningmanager.adobe.com"
-# Airflow maps at most 1,024 tasks: shards are batches of learners, however many there are.
+# One mapped task per shard: Airflow maps at most 1,024.
 SHARDS = 8
 AT_ONCE = 4
 
@@ -29,7 +30,7 @@ with DAG(
     container = {
         "image": IMAGE,
         "network_mode": NETWORK,
-        # The token is a file of the container: neither Airflow nor `docker inspect` sees it.
+        # The token is a file in the container: neither Airflow nor `docker inspect` shows it.
         "mounts": [
             Mount("/data", FOLDER, type="bind"),
             Mount("/run/secrets", SECRETS, type="bind", read_only=True),
@@ -40,8 +41,9 @@ with DAG(
 
     read = DockerOperator.partial(
         task_id="read",
-        # Learners who are in the file are not asked for again: a retry reads those who failed.
-        command="--user-ids-file /data/learners.csv --lo-types all --format ndjson --resume --deadline 3600",
+        # With resume, a retry reads only the learners who failed.
+        command="--user-ids-file /data/learners.csv --lo-types all --format ndjson"
+        " --resume --deadline 3600",
         pool="alm",
         **container,
     ).expand(
@@ -63,7 +65,7 @@ with DAG(
             "/data/{{ run_id }}.ndjson",
             *(f"/data/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1)),
         ],
-        # A shard that lacks a learner whom ALM does not know is joined all the same; merge then names him, and is red.
+        # merge also joins shards in which learners failed; then it names them and fails.
         trigger_rule="all_done",
         **container,
     )

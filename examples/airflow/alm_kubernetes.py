@@ -1,8 +1,9 @@
-"""Every learner's enrollments by pods, in shards, to one file: for Airflow with apache-airflow-providers-cncf-kubernetes alone.
+"""Read every learner's enrollments with pods, in shards, and join them in one file.
 
-In the namespace lie the claim enrollments (ReadWriteMany where pods run on several nodes), with learners.csv, and the
-secret alm with the key access-token: ``kubectl create secret generic alm --from-file=access-token``. The pool alm has AT_ONCE slots:
-``airflow pools set alm 4 'What asks ALM with one set of credentials'``.
+Airflow needs only apache-airflow-providers-cncf-kubernetes. Create in the namespace the claim
+enrollments, which contains learners.csv (ReadWriteMany if pods run on several nodes), and a secret:
+``kubectl create secret generic alm --from-file=access-token``. Create the pool alm with AT_ONCE
+slots: ``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from kubernetes.client import models as k8s
 IMAGE = "ghcr.io/OWNER/REPO:0.1.0"
 NAMESPACE = "airflow"
 BASE_URL = "https://learningmanager.adobe.com"
-# Airflow maps at most 1,024 tasks: shards are batches of learners, however many there are.
+# One mapped task per shard: Airflow maps at most 1,024.
 SHARDS = 8
 AT_ONCE = 4
 
@@ -29,7 +30,7 @@ with DAG(
     pod = {
         "image": IMAGE,
         "namespace": NAMESPACE,
-        # A reference: the value is in no template, no log and no database of Airflow.
+        # By reference: Airflow never writes the value to a template, a log or its database.
         "secrets": [Secret("env", "ALM_ACCESS_TOKEN", "alm", "access-token")],
         "volumes": [
             k8s.V1Volume(
@@ -40,7 +41,7 @@ with DAG(
             ),
         ],
         "volume_mounts": [k8s.V1VolumeMount(name="data", mount_path="/data")],
-        # By number for the pod: the sidecar that hands XCom on has a root user of its own.
+        # Set for the pod: the image of Airflow's XCom sidecar would run as root.
         "security_context": k8s.V1PodSecurityContext(
             run_as_non_root=True, run_as_user=65532, run_as_group=65532, fs_group=65532
         ),
@@ -58,7 +59,7 @@ with DAG(
 
     read = KubernetesPodOperator.partial(
         task_id="read",
-        # Learners who are in the file are not asked for again: a retry reads those who failed.
+        # With resume, a retry reads only the learners who failed.
         arguments=[
             "--user-ids-file=/data/learners.csv",
             "--lo-types=all",
@@ -87,7 +88,7 @@ with DAG(
             "/data/{{ run_id }}.ndjson",
             *(f"/data/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1)),
         ],
-        # A shard that lacks a learner whom ALM does not know is joined all the same; merge then names him, and is red.
+        # merge also joins shards in which learners failed; then it names them and fails.
         trigger_rule="all_done",
         **pod,
     )

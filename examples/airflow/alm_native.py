@@ -1,7 +1,8 @@
-"""Every learner's enrollments by the native operator, in shards, to one file: for Airflow with alm-enrollments-connector[airflow].
+"""Read every learner's enrollments with the native operator, in shards, and join them in one file.
 
-Needs the connection alm_default (type Adobe Learning Manager), and the pool alm with AT_ONCE slots:
-``airflow pools set alm 4 'What asks ALM with one set of credentials'``.
+Airflow needs alm-enrollments-connector[airflow]. Create the connection alm_default (type Adobe
+Learning Manager) and the pool alm with AT_ONCE slots:
+``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,11 @@ from airflow.providers.common.compat.sdk import DAG
 
 from connector.airflow.operators import AlmEnrollmentsOperator, AlmMergeOperator
 
-# A path that every worker has, or object storage: s3://aws_default@bucket/enrollments
+# A path that every worker can reach, or object storage: s3://aws_default@bucket/enrollments
 FOLDER = "/data/enrollments"
 # A list of ids, or ALM's own export of users.
 LEARNERS = "/data/learners.csv"
-# Airflow maps at most 1,024 tasks: shards are batches of learners, however many there are.
+# One mapped task per shard: Airflow maps at most 1,024.
 SHARDS = 8
 AT_ONCE = 4
 
@@ -30,7 +31,7 @@ with DAG(
         user_ids_file=LEARNERS,
         lo_types="all",
         format="ndjson",
-        # Learners who are in the file are not asked for again: a retry reads those who failed.
+        # With resume, a retry reads only the learners who failed.
         resume=True,
         deadline=3600,
         quota_share=1 / AT_ONCE,
@@ -46,7 +47,7 @@ with DAG(
         task_id="merge",
         output_file=f"{FOLDER}/{{{{ run_id }}}}.ndjson",
         files=[f"{FOLDER}/{{{{ run_id }}}}-{n}.ndjson" for n in range(1, SHARDS + 1)],
-        # A shard that lacks a learner whom ALM does not know is joined all the same; merge then names him, and is red.
+        # merge also joins shards in which learners failed; then it names them and fails.
         trigger_rule="all_done",
     )
 

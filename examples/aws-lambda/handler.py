@@ -1,4 +1,4 @@
-"""Answers direct invocations with the document of a run, and requests to the function's URL as the HTTP door does."""
+"""Return the document of a run to invocations, and serve the HTTP API at the function's URL."""
 
 import json
 import os
@@ -17,9 +17,9 @@ answer_request = make_lambda_handler(connector.server.application)
 
 
 def handler(event, context):
-    """Return an HTTP answer where *event* is a request, else the document; what it raises fails the invocation."""
+    """Return an HTTP response if *event* is a request, else the document of a run."""
     if "requestContext" in event:
         return answer_request(event, context)
-    # The rest of the time is for handing the document on.
+    # The remaining time is for returning the document.
     seconds = context.get_remaining_time_in_millis() / 1000 * 0.9
     return connector.run(deadline=seconds, **{name: event.get(name) for name in INPUTS})

@@ -1,4 +1,4 @@
-"""What every unit test may ask for: a clock that jumps in place of waiting, and hypothesis without chance or a database."""
+"""Fixtures of all unit tests, and hypothesis without randomness or a database."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ settings.load_profile("unit")
 
 @pytest.fixture
 def clock() -> VirtualClock:
-    """Return a clock that jumps."""
+    """Return a clock that jumps ahead instead of waiting."""
     return VirtualClock()

@@ -1,4 +1,4 @@
-"""Airflow 2 and 3 with our wheel installed in them, and for each test an Airflow of its own: a home, and a migrated database."""
+"""Airflow 2 and 3 with our wheel installed; each test gets its own home and migrated database."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.conftest import Finished, start_sandbox
+from tests.support.process import CHECKOUT, Finished
+from tests.support.sandbox import start_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["start_sandbox"]
 
-CHECKOUT = Path(__file__).parents[3]
-BUILT = CHECKOUT / "build/airflow"
+VENVS = CHECKOUT / "build/airflow"
 VERSIONS = ("2", "3")
-# Run by Airflow's own Python, as a test of this folder.
+# Airflow's own Python runs this folder, as one test.
 collect_ignore = ["inside"]
 
-_NEEDED = (
+_PASSED_ON = (
     "PATH",
     "LANG",
     "SSL_CERT_FILE",
@@ -38,7 +38,7 @@ _NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class Airflow:
-    """One Airflow: *version* is "2" or "3", *venv* has it and our wheel, *home* its database, DAGs and logs."""
+    """Version "2" or "3", with the connector in *venv*; *home* has its database, DAGs and logs."""
 
     version: str
     venv: Path
@@ -46,20 +46,15 @@ class Airflow:
 
     @property
     def dags(self) -> Path:
-        """Where its DAG files are."""
+        """The folder of its DAG files."""
         return self.home / "dags"
 
-    @property
-    def python(self) -> str:
-        """The interpreter that has it installed."""
-        return str(self.venv / "bin/python")
-
     def environ(self, **variables: str) -> dict[str, str]:
-        """Return what its processes need, and none of the user's own; *variables* beside it."""
-        kept = {name: os.environ[name] for name in _NEEDED if name in os.environ}
+        """Return the environment of its processes: nothing of the user's own, and *variables*."""
+        inherited = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         return {
-            **kept,
-            "PATH": f"{self.venv / 'bin'}:{kept.get('PATH', os.defpath)}",
+            **inherited,
+            "PATH": f"{self.venv / 'bin'}:{inherited.get('PATH', os.defpath)}",
             "HOME": str(self.home),
             "TZ": "UTC",
             "AIRFLOW_HOME": str(self.home),
@@ -73,32 +68,36 @@ class Airflow:
             **variables,
         }
 
-    def run(self, *argv: str, timeout: float = 120, **variables: str) -> Finished:
-        """Run a program of its environment, such as ``airflow``, ``pytest`` or ``python``, to its end."""
+    def run(self, *argv: str, **variables: str) -> Finished:
+        """Run a program of its environment, such as ``airflow`` or ``python``, to its end."""
         finished = subprocess.run(
             [self.venv / "bin" / argv[0], *argv[1:]],
             env=self.environ(**variables),
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=300,
             check=False,
         )
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 
+    def test_dag(self, dag: str, **variables: str) -> Finished:
+        """Run *dag* once, without a scheduler."""
+        return self.run("airflow", "dags", "test", dag, "2026-01-01", **variables)
+
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Airflow]]:
-    """Return an Airflow of each version that nothing has run in yet; other sessions wait until this one has ended."""
-    BUILT.mkdir(parents=True, exist_ok=True)
-    with (BUILT / "lock").open("w") as lock:
+    """Return an unused Airflow of each version; only one session installs at a time."""
+    VENVS.mkdir(parents=True, exist_ok=True)
+    with (VENVS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run([CHECKOUT / "tests/integrations/airflow/install"], check=True)
-        # Whoever uses what is there may do so beside us; whoever installs anew waits.
+        # Other sessions may use the environments now, but not reinstall them.
         fcntl.flock(lock, fcntl.LOCK_SH)
         airflows = {
             version: Airflow(
-                version, BUILT / version, tmp_path_factory.mktemp(f"airflow-{version}-")
+                version, VENVS / version, tmp_path_factory.mktemp(f"airflow-{version}-")
             )
             for version in VERSIONS
         }
@@ -113,11 +112,11 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
 def airflow(
     request: pytest.FixtureRequest, migrated: Mapping[str, Airflow], tmp_path: Path
 ) -> Airflow:
-    """Return an Airflow of the test's own; every test that asks for it runs under each version."""
-    return fresh(migrated[request.param], tmp_path / "airflow")
+    """Return the test's own Airflow, of each version."""
+    return copy_of(migrated[request.param], tmp_path / "airflow")
 
 
-def fresh(migrated: Airflow, home: Path) -> Airflow:
-    """Return a copy of *migrated* in *home*, so that its database need not be made again."""
+def copy_of(migrated: Airflow, home: Path) -> Airflow:
+    """Return a copy of *migrated* in *home*: a copy is faster than another migration."""
     shutil.copytree(migrated.home, home, ignore=shutil.ignore_patterns("airflow.cfg", "logs"))
     return Airflow(migrated.version, migrated.venv, home)

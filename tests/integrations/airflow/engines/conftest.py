@@ -1,38 +1,31 @@
-"""What the examples need of a host: Docker's API, as podman serves it, a folder for the data, and the token in a file."""
+"""The host that the container examples need: Docker's API, a folder, and a file with the token."""
 
 from __future__ import annotations
 
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from connector.sandbox import ACCESS_TOKEN
-from tests.integrations.airflow.engines.book import USERS
+from tests.integrations.airflow.examples import USERS, list_learners
 from tests.integrations.container import engine
+from tests.support.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_START_SECONDS = 20
-
 
 @pytest.fixture(scope="session")
 def docker_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return where podman serves Docker's API."""
+    """Serve Docker's API with podman, and return its address."""
     socket = tmp_path_factory.mktemp("podman") / "podman.sock"
-    with subprocess.Popen(
-        engine.command("system", "service", "--time=0", f"unix://{socket}"), env=engine.environ()
-    ) as process:
+    command = engine.command("system", "service", "--time=0", f"unix://{socket}")
+    with subprocess.Popen(command, env=engine.environ()) as process:
         try:
-            deadline = time.monotonic() + _START_SECONDS
-            while not socket.exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            # Where podman needs sudo, Airflow has none.
+            wait_until(lambda: process.poll() is not None or socket.exists())
+            # podman may need sudo; Airflow runs without it.
             subprocess.run(engine.as_root("chmod", "666", str(socket)), check=True)
             yield f"unix://{socket}"
         finally:
@@ -41,7 +34,7 @@ def docker_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Return a folder of the engine's host, with the learners, into which the container's user may write."""
+    """Return a folder with the learners, to which the container's user may write."""
     folder = tmp_path / "data"
     folder.mkdir()
     folder.chmod(0o777)
@@ -51,13 +44,8 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """Return a folder of the engine's host that has the access token."""
+    """Return a folder with the access token in a file."""
     folder = tmp_path / "secrets"
     folder.mkdir()
     (folder / "alm_access_token").write_text(ACCESS_TOKEN, encoding="ascii")
     return folder
-
-
-def list_learners(folder: Path, *users: str) -> None:
-    """Name *users* in the file that the examples read."""
-    (folder / "learners.csv").write_text("\n".join(["user_id", *users, ""]), encoding="ascii")

@@ -1,7 +1,7 @@
-"""A stand-in for the API of Kubernetes, as far as KubernetesPodOperator asks it: its pods are containers of podman's.
+"""A mock of the part of Kubernetes' API that KubernetesPodOperator uses; pods run in podman.
 
-A pod has one container that runs, and perhaps Airflow's sidecar for XCom, whose image no registry here has:
-what would be asked of its shell is done in the same volume.
+A pod has one container that runs, and perhaps Airflow's sidecar for XCom. The sidecar's image is
+not available here: its commands run on this machine, in the same volume.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Resource = dict[str, Any]
 
 SIDECAR = "airflow-xcom-sidecar"
-# What a termination message may have at most (Kubernetes, "Determine the Reason for Pod Failure").
-_MOST_MESSAGE_BYTES = 4096
+# Kubernetes, "Determine the Reason for Pod Failure".
+_MAX_MESSAGE_BYTES = 4096
 # RFC 6455, 1.3.
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CLOSE = 2, 8
@@ -38,17 +38,17 @@ _STDIN, _STDOUT, _STATUS = b"\x00", b"\x01", b"\x03"
 
 
 def now() -> str:
-    """Return the moment as the API writes it."""
+    """Return the current time as the API writes it."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 class RefusedPodError(Exception):
-    """The cluster does not run such a pod."""
+    """The cluster cannot run such a pod."""
 
 
 @dataclass(eq=False)
 class Pod:
-    """A pod: what was asked for, its *folder* on the host, and how far its containers are."""
+    """A pod: its manifest, its *folder* on the host, and the state of its containers."""
 
     manifest: Resource
     folder: Path
@@ -61,57 +61,60 @@ class Pod:
 
     @property
     def base(self) -> Resource:
-        """Its container that runs."""
-        (container,) = (
-            one for one in self.manifest["spec"]["containers"] if one["name"] != SIDECAR
+        """The container that runs."""
+        containers: list[Resource] = self.manifest["spec"]["containers"]
+        (base,) = (container for container in containers if container["name"] != SIDECAR)
+        return base
+
+    @property
+    def sidecar(self) -> Resource | None:
+        """Airflow's sidecar, if the pod has one."""
+        containers: list[Resource] = self.manifest["spec"]["containers"]
+        return next((container for container in containers if container["name"] == SIDECAR), None)
+
+    def is_selected(self, terms: list[tuple[str, str, str]]) -> bool:
+        """Return whether its labels fit every ``name=value`` and ``name!=value`` of *terms*."""
+        labels = self.manifest["metadata"]["labels"]
+        return all(
+            (labels.get(name) == value) == (operator == "=") for name, operator, value in terms
         )
-        return dict(container)
 
     def volume(self, name: str) -> Path:
-        """Return where its empty volume *name* is on the host."""
+        """Return the host's folder of the empty volume *name*."""
         return self.folder / name
 
     def document(self) -> Resource:
-        """Return the pod as the API tells of it."""
-        has_sidecar = any(one["name"] == SIDECAR for one in self.manifest["spec"]["containers"])
-        is_over = self.finished.is_set() and (self.sidecar_ended.is_set() or not has_sidecar)
-        statuses = [_status(self.base, self._state())]
-        if has_sidecar:
-            running = {"running": {"startedAt": self.created_at}}
-            ended = {
-                "terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": self.finished_at}
-            }
-            (sidecar,) = (
-                one for one in self.manifest["spec"]["containers"] if one["name"] == SIDECAR
-            )
-            statuses.append(_status(sidecar, ended if self.sidecar_ended.is_set() else running))
-        phase = ("Failed" if self.exit_code else "Succeeded") if is_over else "Running"
-        return {
-            **self.manifest,
-            "status": {"phase": phase, "startTime": self.created_at, "containerStatuses": statuses},
-        }
+        """Return the pod as the API describes it."""
+        states = [self._state(self.base, self.finished, self.exit_code)]
+        if sidecar := self.sidecar:
+            states.append(self._state(sidecar, self.sidecar_ended, 0))
+        phase = "Failed" if self.exit_code else "Succeeded"
+        if any(container["ready"] for container in states):
+            phase = "Running"
+        status = {"phase": phase, "startTime": self.created_at, "containerStatuses": states}
+        return {**self.manifest, "status": status}
 
-    def _state(self) -> Resource:
-        if not self.finished.is_set():
-            return {"running": {"startedAt": self.created_at}}
-        message = (self.folder / "termination-log").read_bytes()[:_MOST_MESSAGE_BYTES].decode()
-        reason = "Error" if self.exit_code else "Completed"
-        told = {"message": message} if message else {}
-        return {
-            "terminated": {
-                "exitCode": self.exit_code,
-                "reason": reason,
-                "finishedAt": self.finished_at,
-                **told,
-            }
-        }
+    def _state(
+        self, container: Resource, ended: threading.Event, exit_code: int | None
+    ) -> Resource:
+        state: Resource = {"running": {"startedAt": self.created_at}}
+        if ended.is_set():
+            reason = "Error" if exit_code else "Completed"
+            end = {"exitCode": exit_code, "reason": reason, "finishedAt": self.finished_at}
+            message = (self.folder / "termination-log").read_bytes()[:_MAX_MESSAGE_BYTES]
+            if container["name"] != SIDECAR and message:
+                end["message"] = message.decode()
+            state = {"terminated": end}
+        image = {"image": container["image"], "imageID": container["image"], "restartCount": 0}
+        name, is_running = container["name"], not ended.is_set()
+        return {"name": name, **image, "ready": is_running, "state": state}
 
 
 class Cluster:
-    """A cluster of this machine alone, with these *secrets* and *claims* in every namespace. A context manager, which serves the API.
+    """A context manager that serves the API; every namespace has *secrets* and *claims*.
 
-    ``created`` are the pods' manifests as they were sent, ``unknown`` what was asked
-    that the stand-in has no answer to.
+    ``created`` has the manifests of the pods as they were sent, ``unknown`` the requests that the
+    mock does not support.
     """
 
     def __init__(
@@ -127,51 +130,41 @@ class Cluster:
         self._server.daemon_threads = True
 
     def __enter__(self) -> Self:
-        """Begin to serve."""
+        """Start serving."""
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop serving, and remove the pods that nobody has deleted."""
+        """Stop serving, and remove the remaining pods."""
         self._server.shutdown()
         self._server.server_close()
         for name in list(self.pods):
             self.delete(name)
 
     def write_config(self, file: Path) -> Path:
-        """Write to *file* what a client needs to reach the cluster, and return it."""
-        cluster = {
-            "name": "here",
-            "cluster": {"server": f"http://127.0.0.1:{self._server.server_address[1]}"},
-        }
-        context = {"name": "here", "context": {"cluster": "here", "user": "nobody"}}
-        users = [{"name": "nobody", "user": {}}]
+        """Write a client's configuration for the cluster to *file*, and return that."""
+        url = f"http://127.0.0.1:{self._server.server_address[1]}"
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [cluster],
-            "contexts": [context],
-            "users": users,
+            "clusters": [{"name": "here", "cluster": {"server": url}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "current-context": "here",
         }
-        file.write_text(json.dumps({**config, "current-context": "here"}), encoding="utf-8")
+        file.write_text(json.dumps(config), encoding="utf-8")
         return file
 
     def create(self, manifest: Resource) -> Pod:
-        """Run the pod that *manifest* asks for; it runs when this returns. Raises RefusedPodError."""
+        """Start the pod of *manifest*. Raises RefusedPodError."""
         self.created.append(json.loads(json.dumps(manifest)))
         metadata = manifest["metadata"]
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now(), "resourceVersion": "1"}
         pod = Pod(manifest, self._folder / metadata["name"], metadata["name"])
         pod.folder.mkdir()
         container = f"pod-{metadata['uid']}"
-        engine.podman(
-            "create",
-            "--name",
-            container,
-            *self._options(pod),
-            pod.base["image"],
-            *pod.base.get("args", []),
-        )
+        command = [pod.base["image"], *pod.base.get("args", [])]
+        engine.podman("create", "--name", container, *self._options(pod), *command)
         self.pods[pod.name] = pod
         engine.podman("start", container)
         threading.Thread(target=self._wait, args=(pod, container), daemon=True).start()
@@ -189,16 +182,14 @@ class Cluster:
         pod.finished.set()
 
     def _options(self, pod: Pod) -> list[str]:
-        """Return what makes podman's container the pod's. Raises RefusedPodError for what podman would not see to."""
+        """Return podman's options for the pod. Raises RefusedPodError for unsupported settings."""
         container, spec = pod.base, pod.manifest["spec"]
         if container.get("command") or container.get("envFrom") or spec.get("initContainers"):
-            raise RefusedPodError(
-                "the stand-in knows the image's own entry, and variables by their names"
-            )
+            raise RefusedPodError("the mock has no command, no envFrom and no initContainers")
         message = pod.folder / "termination-log"
         message.touch()
         message.chmod(0o666)
-        # A cluster has a network of its own; here the sandbox is on this machine's loopback.
+        # The sandbox is on this machine's loopback.
         options = [
             "--network=host",
             f"--volume={message}:/dev/termination-log",
@@ -208,12 +199,12 @@ class Cluster:
 
     def _variables(self, pod: Pod) -> Path:
         lines = []
-        for one in pod.base.get("env", []):
-            reference = one.get("valueFrom", {}).get("secretKeyRef")
-            value = (
-                self._secrets[reference["name"]][reference["key"]] if reference else one["value"]
-            )
-            lines.append(f"{one['name']}={value}\n")
+        for variable in pod.base.get("env", []):
+            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                value = self._secrets[reference["name"]][reference["key"]]
+            else:
+                value = variable["value"]
+            lines.append(f"{variable['name']}={value}\n")
         file = pod.folder / "variables"
         file.touch(mode=0o600)
         file.write_text("".join(lines), encoding="utf-8")
@@ -221,62 +212,44 @@ class Cluster:
 
     def _volume_options(self, pod: Pod) -> list[str]:
         group = pod.manifest["spec"].get("securityContext", {}).get("fsGroup")
-        places: dict[str, Path] = {}
+        folders: dict[str, Path] = {}
         for volume in pod.manifest["spec"].get("volumes", []):
             if "emptyDir" in volume:
-                places[volume["name"]] = pod.volume(volume["name"])
-                places[volume["name"]].mkdir()
-                places[volume["name"]].chmod(0o777)
+                folder = pod.volume(volume["name"])
+                folder.mkdir()
+                folder.chmod(0o777)
             elif "persistentVolumeClaim" in volume:
-                places[volume["name"]] = folder = self._claims[
-                    volume["persistentVolumeClaim"]["claimName"]
-                ]
+                folder = self._claims[volume["persistentVolumeClaim"]["claimName"]]
                 if group is not None:
                     # The kubelet gives a volume to the pod's group (PodSecurityContext, fsGroup).
                     subprocess.run(engine.as_root("chgrp", str(group), str(folder)), check=True)
                     subprocess.run(engine.as_root("chmod", "g+rwxs", str(folder)), check=True)
             else:
-                raise RefusedPodError(f"the stand-in has no such volume: {volume}")
-        mounts = [
-            f"--volume={places[mount['name']]}:{mount['mountPath']}"
-            for mount in pod.base.get("volumeMounts", [])
-        ]
-        return [*mounts, *([] if group is None else [f"--group-add={group}"])]
+                raise RefusedPodError(f"the mock has no such volume: {volume}")
+            folders[volume["name"]] = folder
+        mounts = pod.base.get("volumeMounts", [])
+        options = [f"--volume={folders[mount['name']]}:{mount['mountPath']}" for mount in mounts]
+        if group is not None:
+            options.append(f"--group-add={group}")
+        return options
 
 
 def _security_options(spec: Resource, container: Resource) -> list[str]:
     context = container.get("securityContext", {})
     pod = spec.get("securityContext", {})
-    given = [str(pod[name]) for name in ("runAsUser", "runAsGroup") if name in pod]
-    users = [
-        ":".join(given)
-        or engine.podman("image", "inspect", "--format={{.Config.User}}", container["image"])
-    ]
-    # The sidecar's image has root for its user.
-    users += [":".join(given) or "0"] if len(spec["containers"]) > 1 else []
-    for user in users if pod.get("runAsNonRoot") else ():
-        if not re.fullmatch(r"[1-9][0-9]*(:[0-9]+)?", user):
-            raise RefusedPodError(
-                f'container has runAsNonRoot and image has non-numeric user or root: "{user}"'
-            )
-    options = [f"--user={users[0]}"] if given else []
-    options += [f"--cap-drop={name}" for name in context.get("capabilities", {}).get("drop", [])]
+    user = ":".join(str(pod[name]) for name in ("runAsUser", "runAsGroup") if name in pod)
+    # Otherwise the sidecar, at least, has its image's user: root.
+    if pod.get("runAsNonRoot") and not re.fullmatch(r"[1-9][0-9]*(:[0-9]+)?", user):
+        raise RefusedPodError(f'runAsNonRoot needs a number of a user, not "{user}"')
+    options = [f"--cap-drop={name}" for name in context.get("capabilities", {}).get("drop", [])]
+    if user:
+        options.append(f"--user={user}")
     if context.get("readOnlyRootFilesystem"):
-        # podman's own writable folders are not there in a cluster.
+        # A cluster has no writable folders of podman's own.
         options += ["--read-only", "--read-only-tmpfs=false"]
     if context.get("allowPrivilegeEscalation") is False:
         options.append("--security-opt=no-new-privileges")
     return options
-
-
-def _status(container: Resource, state: Resource) -> Resource:
-    told = {
-        "name": container["name"],
-        "image": container["image"],
-        "imageID": container["image"],
-        "restartCount": 0,
-    }
-    return {**told, "ready": "running" in state, "state": state}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -292,13 +265,17 @@ class _Handler(BaseHTTPRequestHandler):
             r"/api/v1/namespaces/[^/]+/(pods|events)(?:/([^/]+))?(?:/(log|exec))?",
             unquote(parts.path),
         )
-        answer = _ANSWERS.get((self.command, match[1], bool(match[2]), match[3])) if match else None
-        if match is None or answer is None:
+        resource, name, action = match.groups() if match else (None, None, None)
+        respond = _ROUTES.get((self.command, resource, bool(name), action))
+        if respond is None:
             self.cluster.unknown.append(f"{self.command} {self.path}")
-            return self._refuse(404, f"no such path: {self.path}")
-        if match[2] and match[2] not in self.cluster.pods:
-            return self._refuse(404, f'pods "{match[2]}" not found')
-        return answer(self, *([self.cluster.pods[match[2]]] if match[2] else []))
+            self._refuse(404, f"no such path: {self.path}")
+        elif name is None:
+            respond(self)
+        elif name in self.cluster.pods:
+            respond(self, self.cluster.pods[name])
+        else:
+            self._refuse(404, f'pods "{name}" not found')
 
     do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
@@ -309,34 +286,18 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             pod = self.cluster.create(self.body)
         except RefusedPodError as error:
-            return self._refuse(422, str(error))
-        return self._send(pod.document(), 201)
+            self._refuse(422, str(error))
+        else:
+            self._send(pod.document(), 201)
 
     def list_pods(self) -> None:
-        (selector,) = self.query.get("labelSelector", [""])
-        found = [
-            pod.document()
-            for pod in self.cluster.pods.values()
-            if _is_selected(pod.manifest["metadata"]["labels"], selector)
-        ]
-        self._send(
-            {
-                "kind": "PodList",
-                "apiVersion": "v1",
-                "metadata": {"resourceVersion": "1"},
-                "items": found,
-            }
-        )
+        (selector,) = self.query["labelSelector"]
+        terms = re.findall(r"([^!=,]+)(!?=)([^,]*)", selector)
+        pods = [pod for pod in self.cluster.pods.values() if pod.is_selected(terms)]
+        self._send_list("PodList", [pod.document() for pod in pods])
 
     def list_events(self) -> None:
-        self._send(
-            {
-                "kind": "EventList",
-                "apiVersion": "v1",
-                "metadata": {"resourceVersion": "1"},
-                "items": [],
-            }
-        )
+        self._send_list("EventList", [])
 
     def read(self, pod: Pod) -> None:
         self._send(pod.document())
@@ -365,19 +326,19 @@ class _Handler(BaseHTTPRequestHandler):
             for line in process.stdout or ():
                 self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
         if follow:
-            # Whose log has ended has ended himself.
+            # After the end of the log, Airflow expects that the pod has ended.
             pod.finished.wait()
         self.wfile.write(b"0\r\n\r\n")
 
     def exec(self, pod: Pod) -> None:
         assert self.query["container"] == [SIDECAR]
-        accept = base64.b64encode(
-            hashlib.sha1(f"{self.headers['sec-websocket-key']}{_WEBSOCKET_GUID}".encode()).digest()
-        ).decode()
+        key = f"{self.headers['sec-websocket-key']}{_WEBSOCKET_GUID}".encode()
+        digest = hashlib.sha1(key, usedforsecurity=False).digest()
         self.send_response(101)
-        headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": accept}
-        for name, value in {**headers, "sec-websocket-protocol": "v4.channel.k8s.io"}.items():
-            self.send_header(name, value)
+        self.send_header("upgrade", "websocket")
+        self.send_header("connection", "Upgrade")
+        self.send_header("sec-websocket-accept", base64.b64encode(digest).decode())
+        self.send_header("sec-websocket-protocol", "v4.channel.k8s.io")
         self.end_headers()
         self.close_connection = True
         shell, *argv = self.query["command"]
@@ -386,33 +347,31 @@ class _Handler(BaseHTTPRequestHandler):
             (flag, script) = argv
             assert flag == "-c"
             script = script.replace("/airflow/xcom", str(pod.volume("xcom")))
-            said = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout
-            self._send_frame(_BINARY, _STDOUT + said)
+            output = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout
+            self._send_frame(_BINARY, _STDOUT + output)
         else:
-            typed = self._read_frame()
-            assert typed.startswith(_STDIN + b"kill -2 "), typed
+            line = self._read_frame()
+            assert line.startswith(_STDIN + b"kill -2 "), line
             pod.sidecar_ended.set()
         self._send_frame(_BINARY, _STATUS + b'{"metadata":{},"status":"Success"}')
         self._send_frame(_CLOSE, b"")
 
     def _send_frame(self, kind: int, payload: bytes) -> None:
         length = len(payload)
-        size = (
-            bytes([length])
-            if length < 126
-            else b"\x7e" + length.to_bytes(2)
-            if length < 1 << 16
-            else b"\x7f" + length.to_bytes(8)
-        )
+        if length < 126:
+            size = bytes([length])
+        elif length < 1 << 16:
+            size = b"\x7e" + length.to_bytes(2)
+        else:
+            size = b"\x7f" + length.to_bytes(8)
         self.wfile.write(bytes([0x80 | kind]) + size + payload)
 
     def _read_frame(self) -> bytes:
-        """Return what a frame of a client's has, which is short and masked."""
+        """Return the payload of a client's frame, which is masked and shorter than 126 bytes."""
         _, size = self.rfile.read(2)
-        size &= 0x7F
-        length = int.from_bytes(self.rfile.read(2)) if size == 126 else size
         mask = self.rfile.read(4)
-        return bytes(byte ^ mask[n % 4] for n, byte in enumerate(self.rfile.read(length)))
+        payload = self.rfile.read(size & 0x7F)
+        return bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
     def _send(self, document: Resource, status: int = 200) -> None:
         body = json.dumps(document).encode()
@@ -422,33 +381,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _send_list(self, kind: str, items: list[Resource]) -> None:
+        metadata = {"resourceVersion": "1"}
+        self._send({"kind": kind, "apiVersion": "v1", "metadata": metadata, "items": items})
+
     def _refuse(self, status: int, message: str) -> None:
-        self._send(
-            {
-                "kind": "Status",
-                "apiVersion": "v1",
-                "status": "Failure",
-                "message": message,
-                "code": status,
-            },
-            status,
-        )
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+        self._send({**body, "message": message, "code": status}, status)
 
 
-def _is_selected(labels: Mapping[str, str], selector: str) -> bool:
-    for term in filter(None, selector.split(",")):
-        name, operator, value = re.fullmatch(r"!?([^!=]+)(!?=)?(.*)", term).groups()  # type: ignore[union-attr] # matches every term
-        has = labels.get(name)
-        if (
-            (operator == "=" and has != value)
-            or (operator == "!=" and has == value)
-            or (operator is None and (has is None) != (term[0] == "!"))
-        ):
-            return False
-    return True
-
-
-_ANSWERS: dict[tuple[str, str, bool, str | None], Callable[..., None]] = {
+_ROUTES: dict[tuple[str, str | None, bool, str | None], Callable[..., None]] = {
     ("POST", "pods", False, None): _Handler.create,
     ("GET", "pods", False, None): _Handler.list_pods,
     ("GET", "events", False, None): _Handler.list_events,

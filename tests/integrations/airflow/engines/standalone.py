@@ -1,4 +1,4 @@
-"""An Airflow 3 with all its parts: scheduler, triggerer and LocalExecutor, spoken to by its REST API."""
+"""Airflow 3 with all its parts: scheduler, triggerer and workers, used through its REST API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,30 +17,32 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from tests.integrations.airflow.conftest import Airflow
 
 _T = TypeVar("_T")
-_START_SECONDS = 120
-_RUN_SECONDS = 120
+# Ten times what anything here takes on an idle machine.
+_PATIENCE_SECONDS = 300
 _END_SECONDS = 5
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A try of a task, as Airflow tells of it."""
+    """One try of a task."""
 
     state: str
-    try_number: int
     start: datetime
     end: datetime
 
 
+Tries = dict[tuple[str, int], list[Task]]
+
+
 class Standalone:
-    """A context manager that runs ``airflow standalone`` for *airflow*, with *variables* beside what it needs."""
+    """A context manager that runs ``airflow standalone`` with *variables* in its environment."""
 
     def __init__(self, airflow: Airflow, variables: Mapping[str, str]) -> None:
         api, worker_logs, trigger_logs = (str(port) for port in _free_ports(3))
@@ -51,7 +53,7 @@ class Standalone:
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=api,
             AIRFLOW__API__WORKERS="1",
-            # Several processes start at once, each of which would make up its own.
+            # Otherwise each of its processes generates its own.
             AIRFLOW__API__SECRET_KEY=secrets.token_hex(16),
             AIRFLOW__API_AUTH__JWT_SECRET=secrets.token_hex(32),
             AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
@@ -68,7 +70,7 @@ class Standalone:
         self._session.trust_env = False
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until its API responds."""
         with (self._airflow.home / "standalone.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [self._airflow.venv / "bin/airflow", "standalone"],
@@ -80,7 +82,7 @@ class Standalone:
                 start_new_session=True,
             )
         try:
-            token = wait_for(self._token, _START_SECONDS)
+            token = wait_for(self._token)
         except BaseException:
             self.__exit__()
             raise
@@ -88,101 +90,95 @@ class Standalone:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all its processes."""
+        """End all its processes: workers do not leave its session."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
-        for pid in self._processes():
+        for pid in _pids():
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                if os.getsid(pid) == self._process.pid:
+                    os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def make_pool(self, name: str, slots: int) -> None:
-        """Make the pool *name*."""
-        self._ask("POST", "pools", {"name": name, "slots": slots})
+        """Create the pool *name*."""
+        self._send("POST", "pools", {"name": name, "slots": slots})
 
-    def wait_for_dags(self, dags: Iterable[str]) -> None:
-        """Wait until Airflow has found *dags*."""
-        wait_for(
-            lambda: set(dags) <= {dag["dag_id"] for dag in self._ask("GET", "dags")["dags"]},
-            _START_SECONDS,
-        )
+    def dags(self) -> set[str]:
+        """Return the DAGs that Airflow has found."""
+        return {dag["dag_id"] for dag in self._send("GET", "dags")["dags"]}
 
     def start(self, dag: str) -> str:
         """Start a run of *dag*, and return its path."""
-        run = self._ask("POST", f"dags/{dag}/dagRuns", {"logical_date": None})
+        run = self._send("POST", f"dags/{dag}/dagRuns", {"logical_date": None})
         return f"dags/{dag}/dagRuns/{run['dag_run_id']}"
 
     def wait(self, run: str) -> str:
         """Wait until *run* has ended, and return its state."""
 
-        def state() -> str | None:
-            told: str = self._ask("GET", run)["state"]
-            return told if told in ("success", "failed") else None
+        def final_state() -> str | None:
+            state: str = self._send("GET", run)["state"]
+            return state if state in ("success", "failed") else None
 
-        return wait_for(state, _RUN_SECONDS)
+        return wait_for(final_state)
 
-    def state_of(self, run: str, task: str, index: int) -> str | None:
+    def state_of(self, run: str, task_id: str, index: int) -> str | None:
         """Return the state that a task is in."""
-        state: str | None
-        (state,) = (
-            one["state"]
-            for one in self._tasks(run)
-            if (one["task_id"], one["map_index"]) == (task, index)
-        )
+        tasks = {(task["task_id"], task["map_index"]): task for task in self._tasks(run)}
+        state: str | None = tasks[task_id, index]["state"]
         return state
 
-    def tries(self, run: str) -> dict[tuple[str, int], list[Task]]:
-        """Return every try of each task of *run*, by the task's name and index."""
-        found: dict[tuple[str, int], list[Task]] = {}
-        for one in self._tasks(run):
-            index = "" if one["map_index"] < 0 else f"/{one['map_index']}"
-            tries = self._ask("GET", f"{run}/taskInstances/{one['task_id']}{index}/tries")[
-                "task_instances"
-            ]
-            found[one["task_id"], one["map_index"]] = sorted(
-                map(_read_task, tries), key=lambda task: task.try_number
-            )
-        return found
+    def tries(self, run: str) -> Tries:
+        """Return every try of each task of *run* in order, by the task's name and index."""
+        tasks = self._tasks(run)
+        return {(task["task_id"], task["map_index"]): self._tries_of(run, task) for task in tasks}
 
-    def xcom(self, run: str, task: str, index: int) -> Any:
-        """Return what a task has handed on."""
-        entry = self._ask(
-            "GET",
-            f"{run}/taskInstances/{task}/xcomEntries/return_value?map_index={index}&deserialize=true",
-        )
-        return entry["value"]
+    def xcom(self, run: str, task_id: str, index: int) -> Any:
+        """Return the value that a task returned."""
+        path = f"{run}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self._send("GET", f"{path}?map_index={index}&deserialize=true")["value"]
 
     def _tasks(self, run: str) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = self._ask("GET", f"{run}/taskInstances")["task_instances"]
+        tasks: list[dict[str, Any]] = self._send("GET", f"{run}/taskInstances")["task_instances"]
         return tasks
 
-    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        answer = self._session.request(method, f"{self._url}/api/v2/{path}", json=body, timeout=30)
-        assert answer.ok, answer.text
-        document: dict[str, Any] = answer.json()
+    def _tries_of(self, run: str, task: Mapping[str, Any]) -> list[Task]:
+        path = f"{run}/taskInstances/{task['task_id']}"
+        if task["map_index"] >= 0:
+            path += f"/{task['map_index']}"
+        tries = self._send("GET", f"{path}/tries")["task_instances"]
+        return [
+            Task(
+                entry["state"],
+                datetime.fromisoformat(entry["start_date"]),
+                datetime.fromisoformat(entry["end_date"]),
+            )
+            for entry in sorted(tries, key=lambda entry: int(entry["try_number"]))
+        ]
+
+    def _send(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        url = f"{self._url}/api/v2/{path}"
+        response = self._session.request(method, url, json=body, timeout=_PATIENCE_SECONDS)
+        assert response.ok, response.text
+        document: dict[str, Any] = response.json()
         return document
 
     def _token(self) -> str | None:
         assert self._process.poll() is None
         try:
-            answer = self._session.get(f"{self._url}/auth/token", timeout=5)
+            response = self._session.get(f"{self._url}/auth/token", timeout=5)
         except requests.RequestException:
             return None
-        return str(answer.json()["access_token"]) if answer.ok else None
-
-    def _processes(self) -> list[int]:
-        """Return all of its session, which no worker leaves."""
-        return [pid for pid in _pids() if _session_of(pid) == self._process.pid]
+        return str(response.json()["access_token"]) if response.ok else None
 
 
-def wait_for(look: Callable[[], _T | None], seconds: float) -> _T:
-    """Return what *look* finds, looked for again and again for so many *seconds*."""
-    deadline = time.monotonic() + seconds
+def wait_for(look: Callable[[], _T | None]) -> _T:
+    """Call *look* until it returns a true value, and return that."""
+    ends_at = time.monotonic() + _PATIENCE_SECONDS
     while not (found := look()):
-        assert time.monotonic() < deadline, f"nothing after {seconds} s"
-        time.sleep(_LOOK_SECONDS)
+        assert time.monotonic() < ends_at, "nothing was found"
+        time.sleep(_POLL_SECONDS)
     return found
 
 
@@ -192,33 +188,21 @@ def processes_with(file: Path) -> list[int]:
 
 
 def _open_files(pid: int) -> set[str]:
-    found = set()
+    files = set()
     with suppress(OSError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
-                found.add(str(link.readlink()))
-    return found
+                files.add(str(link.readlink()))
+    return files
 
 
 def _pids() -> list[int]:
     return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
 
 
-def _session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
-
-
-def _read_task(told: Mapping[str, Any]) -> Task:
-    start, end = (datetime.fromisoformat(told[name]) for name in ("start_date", "end_date"))
-    return Task(told["state"], told["try_number"], start, end)
-
-
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [listener.getsockname()[1] for listener in sockets]

@@ -1,28 +1,25 @@
-"""The example for DockerOperator, under Airflow 2 and 3, in containers of the real image."""
+"""The example for DockerOperator, in containers of the real image."""
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from connector.sandbox import ACCESS_TOKEN
-from tests.integrations.airflow.engines.book import (
+from tests.integrations.airflow.examples import (
     ONE_RETRY,
     UNKNOWN_USER,
-    UNTHROTTLED,
     USERS,
-    Left,
-    asked,
+    DagRun,
     example,
-    judged,
+    list_learners,
     read_records,
+    reads_of_users,
     records_of,
 )
-from tests.integrations.airflow.engines.conftest import list_learners
 from tests.integrations.container import engine
 
 if TYPE_CHECKING:
@@ -30,155 +27,109 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connector.sandbox.server import SandboxServer
-    from tests.contract.conftest import StartSandbox
     from tests.integrations.airflow.conftest import Airflow
+    from tests.support.sandbox import StartSandbox
 
+IMPORT = "from docker.types import Mount\n"
 POLICY = {
-    "from docker.types import Mount\n": "from docker.types import Mount\n\nfrom connector.airflow.retries import AlmRetryPolicy\n",
+    IMPORT: f"{IMPORT}from connector.airflow.retries import AlmRetryPolicy\n",
     '"mount_tmp_dir": False,': '"mount_tmp_dir": False, "retry_policy": AlmRetryPolicy(),',
     "--deadline 3600": "--deadline 5",
 }
-PATIENCE_SECONDS = 12
-NOTHING: Mapping[str, str] = {}
+RETRY_SECONDS = 12
 
 
-class RunDag(Protocol):
-    """Runs the example against *server*, with each text of *changes* replaced."""
+class RunDag:
+    """Run the example with two shards in *airflow*."""
 
-    def __call__(self, server: SandboxServer, changes: Mapping[str, str] = NOTHING) -> Left:
-        """Run it to its end."""
-        ...
+    def __init__(self, airflow: Airflow, docker_host: str, data: Path, secrets: Path) -> None:
+        self._airflow, self._docker_host = airflow, docker_host
+        self._folders = {"FOLDER": str(data), "SECRETS": str(secrets)}
+
+    def __call__(self, server: SandboxServer, changes: Mapping[str, str]) -> DagRun:
+        """Run it against *server*, with each text of *changes* replaced."""
+        constants = {"IMAGE": engine.image(), "NETWORK": "host", "BASE_URL": server.url}
+        constants |= self._folders
+        text = example("alm_docker", {**constants, "SHARDS": 2}, {**ONE_RETRY, **changes})
+        (self._airflow.dags / "alm_docker.py").write_text(text, encoding="utf-8")
+        variables = {"DOCKER_HOST": self._docker_host}
+        finished = self._airflow.test_dag("alm_enrollments_docker", **variables)
+        return DagRun(self._airflow, finished)
 
 
 @pytest.fixture
 def run_dag(airflow: Airflow, docker_host: str, data: Path, secrets: Path) -> RunDag:
-    """Return what runs the example, with two shards."""
-
-    def run(server: SandboxServer, changes: Mapping[str, str] = NOTHING) -> Left:
-        constants = {
-            "IMAGE": engine.image(),
-            "NETWORK": "host",
-            "FOLDER": str(data),
-            "SECRETS": str(secrets),
-            "BASE_URL": server.url,
-        }
-        text = example("alm_docker", {**constants, "SHARDS": 2}, {**ONE_RETRY, **changes})
-        (airflow.dags / "alm_docker.py").write_text(text, encoding="utf-8")
-        return Left(
-            airflow,
-            airflow.run(
-                "airflow",
-                "dags",
-                "test",
-                "alm_enrollments_docker",
-                "2026-01-01",
-                DOCKER_HOST=docker_host,
-            ),
-        )
-
-    return run
+    """Return a function that runs the example."""
+    return RunDag(airflow, docker_host, data, secrets)
 
 
 def containers_of(folder: Path) -> list[str]:
-    """Return the containers, running or not, that have *folder*."""
-    return engine.podman(
-        "ps", "--all", "--quiet", "--no-trunc", f"--filter=volume={folder}"
-    ).split()
+    """Return the containers, running or not, that mount *folder*."""
+    options = ("--all", "--quiet", "--no-trunc", f"--filter=volume={folder}")
+    return engine.podman("ps", *options).split()
 
 
-def test_docker__reads_in_shards_and_joins(
+@pytest.mark.parametrize("airflow", ["3"], indirect=True)
+def test_docker__reads_in_shards_and_merges(
     run_dag: RunDag, start_sandbox: StartSandbox, data: Path
 ) -> None:
-    """The joined file is the sandbox's data, each task's XCom its document, and the token is where only the container finds it."""
-    server = start_sandbox(**UNTHROTTLED)
+    """The merged file has all records, XCom the documents, and only the container the token."""
+    server = start_sandbox()
 
-    left = run_dag(server, {'"auto_remove": "force"': '"auto_remove": "never"'})
+    run = run_dag(server, {'"auto_remove": "force"': '"auto_remove": "never"'})
 
     containers = containers_of(data)
     try:
         inspected = engine.podman("inspect", *containers)
     finally:
         engine.podman("rm", "--force", *containers)
-    assert left.tasks == {
-        ("read", 0): ("success", 1),
-        ("read", 1): ("success", 1),
-        ("merge", -1): ("success", 1),
-    }
-    assert left.finished.exit_code == 0
-    documents = {task: judged(json.loads(text)) for task, text in left.xcoms.items()}
-    assert sorted(documents) == [("merge", -1), ("read", 0), ("read", 1)]
-    merged = data / documents["merge", -1]["output_file"].removeprefix("/data/")
-    assert read_records(merged) == records_of(USERS)
-    assert [documents["read", n]["output_file"] for n in (0, 1)] == [
-        f"/data/{merged.stem}-{n}.ndjson" for n in (1, 2)
-    ]
-    assert (
-        sum(documents["read", n]["enrollment_count"] for n in (0, 1))
-        == documents["merge", -1]["enrollment_count"]
-        == len(records_of(USERS))
-    )
-    assert asked(server) == dict.fromkeys(sorted(USERS), 1)
-    left.assert_no_secret()
+    tasks = [("merge", -1), ("read", 0), ("read", 1)]
+    assert run.tasks == dict.fromkeys(tasks, ("success", 1)), run.output
+    assert sorted(run.documents) == tasks
+    output_file = run.documents["merge", -1]["output_file"]
+    assert read_records(data / output_file.removeprefix("/data/")) == records_of(USERS)
+    assert reads_of_users(server) == dict.fromkeys(USERS, 1)
+    run.assert_no_token()
     assert len(containers) == 3
     assert "ALM_SHARD=2/2" in inspected
     assert ACCESS_TOKEN not in inspected
 
 
-def test_docker__an_unknown_user(run_dag: RunDag, start_sandbox: StartSandbox, data: Path) -> None:
-    """His shard is red and names him, a retry asks for him alone, and the others are joined all the same."""
-    server = start_sandbox(**UNTHROTTLED)
+@pytest.mark.parametrize("airflow", ["2"], indirect=True)
+def test_docker__unknown_user(run_dag: RunDag, start_sandbox: StartSandbox, data: Path) -> None:
+    """The user's shard fails and names them, a retry reads only them, the others are merged."""
+    server = start_sandbox()
     list_learners(data, *USERS, UNKNOWN_USER)
 
-    left = run_dag(server)
+    run = run_dag(server, {})
 
-    assert left.finished.exit_code == 1
-    assert left.tasks == {
+    assert run.tasks == {
         ("read", 0): ("success", 1),
         ("read", 1): ("failed", 2),
         ("merge", -1): ("failed", 2),
     }
-    assert asked(server) == {**dict.fromkeys(sorted(USERS), 1), UNKNOWN_USER: 2}
+    assert list(run.documents) == [("read", 0)]
+    assert reads_of_users(server) == {**dict.fromkeys(USERS, 1), UNKNOWN_USER: 2}
     (merged,) = data.glob("*0.ndjson")
     assert read_records(merged) == records_of(USERS)
-    assert "1 of 5 users could not be read: 4041 (exit code 67)." in left.output
+    assert "1 of 5 users could not be read: 4041 (exit code 67)." in run.output
     assert containers_of(data) == []
-    left.assert_no_secret()
+    run.assert_no_token()
 
 
 @pytest.mark.parametrize("airflow", ["3"], indirect=True)
-def test_docker__a_retry_policy(run_dag: RunDag, start_sandbox: StartSandbox) -> None:
-    """With the policy, a refused token is not tried again, and a quota that is used up from the moment on that ALM named."""
-    server = start_sandbox(f"user=1000:429/{PATIENCE_SECONDS},user=1003:401x*", **UNTHROTTLED)
+def test_docker__retry_policy(run_dag: RunDag, start_sandbox: StartSandbox) -> None:
+    """With the policy, a refused token is not retried, and an exhausted quota when ALM says."""
+    server = start_sandbox(f"user=1000:429/{RETRY_SECONDS},user=1003:401x*")
 
-    left = run_dag(server, POLICY)
+    run = run_dag(server, POLICY)
 
-    assert left.tasks == {
+    assert run.tasks == {
         ("read", 0): ("failed", 1),
         ("read", 1): ("success", 2),
         ("merge", -1): ("failed", 1),
     }
-    # Of each learner who waits for the same quota, in whole seconds: the last is that of the run.
-    retry_at = max(re.findall(r'"retry_at":"([^"]+)"', left.output))
-    assert datetime.fromisoformat(retry_at) <= left.started("read", 1)
-    left.assert_no_secret()
-
-
-@pytest.mark.parametrize("airflow", ["2"], indirect=True)
-def test_docker__a_refused_token(
-    run_dag: RunDag, start_sandbox: StartSandbox, data: Path, secrets: Path
-) -> None:
-    """Airflow alone cannot tell it from what passes, and tries again; nothing is written, and the token is shown nowhere."""
-    (secrets / "alm_access_token").write_text("refused-canary", encoding="ascii")
-    server = start_sandbox(**UNTHROTTLED)
-
-    left = run_dag(server)
-
-    assert left.finished.exit_code == 1
-    assert left.tasks == {
-        ("read", 0): ("failed", 2),
-        ("read", 1): ("failed", 2),
-        ("merge", -1): ("failed", 2),
-    }
-    assert {one["status"] for one in server.requests} == {401}
-    assert list(data.glob("*.ndjson")) == []
-    left.assert_no_secret("refused-canary")
+    # Each learner waits for the same quota, in full seconds; the last moment is the run's.
+    retry_at = max(re.findall(r'"retry_at":"([^"]+)"', run.output))
+    assert datetime.fromisoformat(retry_at) <= run.started_at("read", 1)
+    run.assert_no_token()

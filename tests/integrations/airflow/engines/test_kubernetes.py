@@ -1,4 +1,4 @@
-"""The example for KubernetesPodOperator, under Airflow 2 and 3, in pods of the real image."""
+"""The example for KubernetesPodOperator, in pods of the real image."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from connector.sandbox import ACCESS_TOKEN
-from tests.integrations.airflow.engines.book import (
+from tests.integrations.airflow.engines.pods import Cluster
+from tests.integrations.airflow.examples import (
     ONE_RETRY,
     UNKNOWN_USER,
-    UNTHROTTLED,
     USERS,
-    Left,
-    asked,
+    DagRun,
     example,
-    judged,
+    list_learners,
     read_records,
+    reads_of_users,
     records_of,
 )
-from tests.integrations.airflow.engines.conftest import list_learners
-from tests.integrations.airflow.engines.pods import Cluster
 from tests.integrations.container import engine
 
 if TYPE_CHECKING:
@@ -29,21 +27,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connector.sandbox.server import SandboxServer
-    from tests.contract.conftest import StartSandbox
     from tests.integrations.airflow.conftest import Airflow
+    from tests.support.sandbox import StartSandbox
 
-NOTHING: Mapping[str, str] = {}
-# From Airflow 3.3 on.
+IMPORT = "from kubernetes.client import models as k8s\n"
 POLICY = {
-    "from kubernetes.client import models as k8s\n": "from kubernetes.client import models as k8s\n\n"
-    "from connector.airflow.retries import AlmRetryPolicy\n",
+    IMPORT: f"{IMPORT}from connector.airflow.retries import AlmRetryPolicy\n",
     '"do_xcom_push": True,': '"do_xcom_push": True, "retry_policy": AlmRetryPolicy(),',
 }
 
 
 @pytest.fixture
 def claim(tmp_path: Path) -> Path:
-    """Return a volume with the learners, into which its owner alone may write."""
+    """Return a volume with the learners, to which only its owner may write."""
     folder = tmp_path / "claim"
     folder.mkdir(mode=0o755)
     list_learners(folder, *USERS)
@@ -55,80 +51,65 @@ def cluster(tmp_path: Path, claim: Path) -> Iterator[Cluster]:
     """Return a cluster that has the example's secret and claim."""
     folder = tmp_path / "cluster"
     folder.mkdir()
-    with Cluster(
-        folder, {"alm": {"access-token": ACCESS_TOKEN}}, {"enrollments": claim}
-    ) as cluster:
+    secrets = {"alm": {"access-token": ACCESS_TOKEN}}
+    with Cluster(folder, secrets, {"enrollments": claim}) as cluster:
         yield cluster
 
 
 def run_dag(
-    airflow: Airflow, cluster: Cluster, server: SandboxServer, changes: Mapping[str, str] = NOTHING
-) -> Left:
-    """Run the example against *server*, with two shards and each text of *changes* replaced."""
-    text = example(
-        "alm_kubernetes",
-        {"IMAGE": engine.image(), "BASE_URL": server.url, "SHARDS": 2},
-        {**ONE_RETRY, **changes},
-    )
+    airflow: Airflow, cluster: Cluster, server: SandboxServer, changes: Mapping[str, str]
+) -> DagRun:
+    """Run the example with two shards against *server*, with each text of *changes* replaced."""
+    constants = {"IMAGE": engine.image(), "BASE_URL": server.url, "SHARDS": 2}
+    text = example("alm_kubernetes", constants, {**ONE_RETRY, **changes})
     (airflow.dags / "alm_kubernetes.py").write_text(text, encoding="utf-8")
     config = str(cluster.write_config(airflow.home / "kube.json"))
     connection = json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": config}})
-    argv = ("airflow", "dags", "test", "alm_enrollments_kubernetes", "2026-01-01")
-    return Left(airflow, airflow.run(*argv, AIRFLOW_CONN_KUBERNETES_DEFAULT=connection))
+    variables = {"AIRFLOW_CONN_KUBERNETES_DEFAULT": connection}
+    return DagRun(airflow, airflow.test_dag("alm_enrollments_kubernetes", **variables))
 
 
-def test_kubernetes__reads_in_shards_and_joins(
+@pytest.mark.parametrize("airflow", ["3"], indirect=True)
+def test_kubernetes__reads_in_shards_and_merges(
     airflow: Airflow, cluster: Cluster, start_sandbox: StartSandbox, claim: Path
 ) -> None:
-    """The joined file is the sandbox's data, each pod's XCom its document, and the token no more than a reference."""
-    server = start_sandbox(**UNTHROTTLED)
+    """The merged file has all records, XCom the documents, and pods refer to the token."""
+    server = start_sandbox()
 
-    left = run_dag(airflow, cluster, server)
+    run = run_dag(airflow, cluster, server, {})
 
-    assert left.tasks == {
-        ("read", 0): ("success", 1),
-        ("read", 1): ("success", 1),
-        ("merge", -1): ("success", 1),
-    }
-    assert left.finished.exit_code == 0
-    documents = {task: judged(document) for task, document in left.xcoms.items()}
-    assert sorted(documents) == [("merge", -1), ("read", 0), ("read", 1)]
-    assert read_records(
-        claim / documents["merge", -1]["output_file"].removeprefix("/data/")
-    ) == records_of(USERS)
-    assert sorted(documents["merge", -1]["enrollment_ids"]) == [
-        record["id"] for record in records_of(USERS)
-    ]
-    assert asked(server) == dict.fromkeys(sorted(USERS), 1)
+    tasks = [("merge", -1), ("read", 0), ("read", 1)]
+    assert run.tasks == dict.fromkeys(tasks, ("success", 1)), run.output
+    assert sorted(run.documents) == tasks
+    output_file = run.documents["merge", -1]["output_file"]
+    assert read_records(claim / output_file.removeprefix("/data/")) == records_of(USERS)
+    assert reads_of_users(server) == dict.fromkeys(USERS, 1)
     assert (len(cluster.created), cluster.pods, cluster.unknown) == (3, {}, [])
     assert ACCESS_TOKEN not in json.dumps(cluster.created)
-    left.assert_no_secret()
+    run.assert_no_token()
 
 
-def test_kubernetes__an_unknown_user(
+def test_kubernetes__unknown_user(
     airflow: Airflow, cluster: Cluster, start_sandbox: StartSandbox, claim: Path
 ) -> None:
-    """His pods tell of him in XCom and in the exception, the others are joined; blindly tried again, or by the policy not at all."""
-    server = start_sandbox(**UNTHROTTLED)
+    """XCom and exception name the user; a retry reads only them, with the policy nobody."""
+    server = start_sandbox()
     list_learners(claim, *USERS, UNKNOWN_USER)
     changes, tries = {"2": ({}, 2), "3": (POLICY, 1)}[airflow.version]
 
-    left = run_dag(airflow, cluster, server, changes)
+    run = run_dag(airflow, cluster, server, changes)
 
-    assert left.finished.exit_code == 1
-    assert left.tasks == {
+    assert run.tasks == {
         ("read", 0): ("success", 1),
         ("read", 1): ("failed", tries),
         ("merge", -1): ("failed", tries),
     }
-    documents = {task: judged(document) for task, document in left.xcoms.items()}
-    for task in (("read", 1), ("merge", -1)):
-        assert [one["user_id"] for one in documents[task]["users"]["failed"]] == [UNKNOWN_USER]
-        said = f"returned a failure.\n{documents[task]['error']['message']} {documents[task]['error']['hint']}\n"
-        assert said in left.output
-    assert read_records(
-        claim / documents["merge", -1]["output_file"].removeprefix("/data/")
-    ) == records_of(USERS)
-    assert asked(server) == {**dict.fromkeys(sorted(USERS), 1), UNKNOWN_USER: tries}
+    for document in (run.documents["read", 1], run.documents["merge", -1]):
+        assert [user["user_id"] for user in document["users"]["failed"]] == [UNKNOWN_USER]
+        error = document["error"]
+        assert f"returned a failure.\n{error['message']} {error['hint']}\n" in run.output
+    output_file = run.documents["merge", -1]["output_file"]
+    assert read_records(claim / output_file.removeprefix("/data/")) == records_of(USERS)
+    assert reads_of_users(server) == {**dict.fromkeys(USERS, 1), UNKNOWN_USER: tries}
     assert (len(cluster.created), cluster.pods, cluster.unknown) == (1 + 2 * tries, {}, [])
-    left.assert_no_secret()
+    run.assert_no_token()

@@ -1,4 +1,4 @@
-"""Every way of failing with a refused credential: what the credentials' search is made of."""
+"""Fail with a refused credential in every way, for the test that searches for credentials."""
 
 import os
 from datetime import UTC, datetime, timedelta

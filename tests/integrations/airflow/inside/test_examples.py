@@ -1,4 +1,4 @@
-"""The example DAGs, as Airflow's DAG processor takes them in."""
+"""The example DAGs, as Airflow's DAG processor loads them."""
 
 from __future__ import annotations
 
@@ -21,41 +21,42 @@ bags = importlib.import_module(
     if airflow.__version__.startswith("2.")
     else "airflow.dag_processing.dagbag"
 )
-reached: list[tuple[str, Any]] = []
+CONNECTING = {"socket.connect", "socket.getaddrinfo", "sqlite3.connect"}
+connections: list[tuple[str, Any]] = []
 
 
-def _watch(event: str, details: tuple[Any, ...]) -> None:
-    if event in {"socket.connect", "socket.getaddrinfo", "sqlite3.connect"}:
-        reached.append((event, details))
+def _record_connection(event: str, details: tuple[Any, ...]) -> None:
+    if event in CONNECTING:
+        connections.append((event, details))
 
 
 @pytest.fixture(scope="module")
 def bag() -> Any:
-    """Return Airflow's bag of all examples."""
-    sys.addaudithook(_watch)
+    """Return Airflow's bag of all examples, and the connections that it made to load them."""
+    sys.addaudithook(_record_connection)
     # Airflow itself reads its database when it loads for the first time.
     bags.DagBag(dag_folder=str(EXAMPLES / "alm_native.py"))
-    reached.clear()
-    found = bags.DagBag(dag_folder=str(EXAMPLES))
-    return found, list(reached)
+    connections.clear()
+    loaded = bags.DagBag(dag_folder=str(EXAMPLES))
+    return loaded, list(connections)
 
 
 def test_examples__load(bag: Any) -> None:
-    """Every example loads without an error, and reaches neither a network nor a database for it."""
-    found, reached_by_examples = bag
+    """Every example loads without an error, and without a network or a database."""
+    loaded, made_connections = bag
 
-    assert found.import_errors == {}
-    assert sorted(found.dags) == sorted(DAGS.values())
+    assert loaded.import_errors == {}
+    assert sorted(loaded.dags) == sorted(DAGS.values())
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(DAGS)
-    assert reached_by_examples == []
+    assert made_connections == []
 
 
 @pytest.mark.parametrize("dag_id", DAGS.values())
 def test_examples__map_few_tasks(dag_id: str, bag: Any) -> None:
-    """No example maps more tasks than Airflow's limit, and all tasks draw on the pool."""
+    """No example maps more tasks than Airflow's limit, and all mapped tasks use the pool."""
     read = bag[0].dags[dag_id].task_dict["read"]
-    over = read.expand_input.value
-    (mapped,) = over.values() if isinstance(over, dict) else [over]
+    shards = read.expand_input.value
+    (mapped,) = shards.values() if isinstance(shards, dict) else [shards]
 
     assert 1 < len(mapped) <= 1024
     assert read.pool == "alm"
