@@ -12,9 +12,16 @@ from pydantic import SecretStr
 
 from connector.alm.auth import read_refresh
 from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
-from connector.alm.retry import Attempt, GiveUp, decide, out_of_time
+from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import Transport
-from connector.errors import AuthenticationError, ConnectorError, ProtocolError
+from connector.errors import (
+    AuthenticationError,
+    ConnectorError,
+    DeadlineError,
+    ProtocolError,
+    UnreachableError,
+    UntrustedHostError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +56,7 @@ class Client:
         self._clock = deadline.clock
         self._jitter = jitter
         self._transport = Transport(base_url, deadline, self._redactor.clean, adapter)
+        self._outage = Outage()
         self._lock = threading.Lock()
         self.started_at = self._clock.monotonic()
         self.requests = 0
@@ -139,7 +147,7 @@ class Client:
         self._rate_limiter.update(response.headers, self._clock.monotonic())
         if response.status != HTTPStatus.OK:
             raise error_for(response, subject)
-        return read_page(request, response)
+        return read_page(request, response, received_at=self._clock.now())
 
     def _acquire(self) -> None:
         """Wait until the rate limiter allows a request; raise if that is after the deadline."""
@@ -171,6 +179,20 @@ class Client:
             self.waits += 1
         self._clock.sleep(seconds)
 
+    def _wait_out_outage(self) -> None:
+        """Wait while a host that has answered before cannot be reached."""
+        while (seconds := self._outage.seconds_to_wait(self._clock.monotonic())) > 0:
+            if seconds >= self._deadline.left():
+                moment = self._deadline.moment()
+                raise DeadlineError(
+                    "ALM's host has answered in this run and cannot be reached any more, and the"
+                    f" deadline of {self._deadline.seconds:g} s leaves no time to wait for it.",
+                    hint=f"Run again after {moment:%Y-%m-%d %H:%M:%S} UTC, or give it a longer"
+                    " deadline.",
+                    retry_at=moment,
+                )
+            self._clock.sleep(seconds)
+
     def _send_refresh(self, form: Mapping[str, SecretStr]) -> SecretStr:
         # A refresh does not count against the quota, but a blocked limiter blocks it too.
         while (seconds := self._rate_limiter.blocked_for(self._clock.monotonic())) > 0:
@@ -194,9 +216,23 @@ class Client:
         token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,
     ) -> Response:
-        """Send one request and log it."""
-        started_at = self._clock.monotonic()
-        response = self._transport.send(method, url, subject, token=token, form=form)
+        """Send one request, after an outage if there is one, and log it."""
+        while True:
+            self._wait_out_outage()
+            started_at = self._clock.monotonic()
+            try:
+                response = self._transport.send(method, url, subject, token=token, form=form)
+            except UnreachableError as error:
+                is_outage = self._outage.add_failure(self._clock.monotonic(), self._jitter())
+                if not is_outage or isinstance(error, UntrustedHostError):
+                    raise
+                _log.warning("waiting for the host to come back: %s", error.message)
+            except BaseException:
+                self._outage.release()
+                raise
+            else:
+                self._outage.end()
+                break
         _log.debug(
             "%s %s: %d in %.0f ms, request id %s",
             method,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from connector.alm.records import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from connector.alm.records import Enrollment
@@ -30,7 +30,7 @@ class Format(ABC):
     begin: ClassVar[str] = ""
     between: ClassVar[str] = ""
     end: ClassVar[str] = ""
-    #: Whether rows can leave for standard output one user at a time.
+    #: Whether the growing file becomes the finished one, and rows can leave user by user.
     is_streamed: ClassVar[bool] = True
 
     @abstractmethod
@@ -52,14 +52,23 @@ class Format(ABC):
         shutil.copyfile(path, growing)
         return end
 
-    def read_rows(self, path: Path, start: int, end: int) -> Iterator[bytes]:
-        """Yield the rows of the finished file *path*, as the growing file had them.
+    def read_users(
+        self, path: Path, start: int, entries: Iterable[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], Iterator[bytes]]]:
+        """Yield each of a journal's *entries* with the user's rows in the finished file *path*.
 
-        They stood between *start* and *end* there. Raises OSError.
+        The first rows begin at *start*. Consume a user's pieces before the next user. Raises
+        OSError.
         """
         with path.open("rb") as file:
             file.seek(start)
-            left = end - start
-            while left > 0 and (piece := file.read(min(left, COPY_BYTES))):
-                left -= len(piece)
-                yield piece
+            for entry in entries:
+                yield entry, read_pieces(file, entry["end"] - start)
+                start = entry["end"]
+
+
+def read_pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next *size* bytes of *file*, some at a time. Raises OSError."""
+    while size > 0 and (piece := file.read(min(size, COPY_BYTES))):
+        size -= len(piece)
+        yield piece

@@ -18,7 +18,7 @@ from connector.formats.lines import Ndjson
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _ROWS_AT_ONCE = 5_000
@@ -88,9 +88,16 @@ class Parquet(Ndjson):
             file.writelines(self._lines(path))
         return growing.stat().st_size
 
-    def read_rows(self, path: Path, start: int, end: int) -> Iterator[bytes]:  # noqa: ARG002 - all rows
-        """Yield every row of *path* as a line of NDJSON."""
-        return self._lines(path)
+    def read_users(
+        self,
+        path: Path,
+        start: int,  # noqa: ARG002 - rows have no place in this file
+        entries: Iterable[Mapping[str, Any]],
+    ) -> Iterator[tuple[Mapping[str, Any], Iterator[bytes]]]:
+        """Yield each of a journal's *entries* with the user's rows as lines of NDJSON."""
+        lines = self._lines(path)
+        for entry in entries:
+            yield entry, islice(lines, entry["enrollments"])
 
     def _lines(self, path: Path) -> Iterator[bytes]:
         with pq.ParquetFile(path) as file:

@@ -9,10 +9,12 @@ import importlib
 import os
 import sys
 import tempfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import OutputError, Problem, UsageError
 from connector.formats import make_format
+from connector.formats.interface import read_pieces
 from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
@@ -26,14 +28,17 @@ from connector.output.results import MAX_LISTED_IDS
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from connector.alm.completeness import Completeness
+    from connector.clock import Clock
     from connector.output.journal import Entry, JournalState
+    from connector.output.results import RunTotals, UserResult
     from connector.redact import Redactor
 
 _IDS = ("enrollment_ids", "resource_grade_ids")
+# What a loss of power may cost.
+_SYNC_SECONDS = 1.0
 
 
 class OutputFile:
@@ -45,7 +50,12 @@ class OutputFile:
     """
 
     def __init__(
-        self, path: Path, format_name: str, inputs: Mapping[str, Any], redactor: Redactor
+        self,
+        path: Path,
+        format_name: str,
+        inputs: Mapping[str, Any],
+        redactor: Redactor,
+        clock: Clock,
     ) -> None:
         self.path = path
         self.part = path.parent / f"{path.name}.part"
@@ -54,10 +64,13 @@ class OutputFile:
         self._journal = Journal(journal_of(path), redactor)
         self._inputs = {"format": format_name, **inputs}
         self._redactor = redactor
+        self._clock = clock
         self._compress = compressor_for(path)
         self._state: JournalState | None = None
         self._handle = -1
         self._end = 0
+        self._checksum = 0
+        self._synced_at = clock.monotonic()
         self._has_rows = False
         self._listed_ids = dict.fromkeys(_IDS, 0)
         self._failed: list[Entry] = []
@@ -74,17 +87,12 @@ class OutputFile:
             tempfile.TemporaryFile(dir=self.path.parent).close()
             if self._journal.path.is_file():
                 self._journal.lock()
-            state = read_state(self._journal.path) if resume else None
-        try:
-            if state is None or not self._has_records_of(state):
-                return
-            self._check_inputs(state)
-        except UsageError:
-            self.abandon()
-            raise
+            state = self._resumable_state() if resume else None
+        if state is None:
+            return
         self._state = state
-        for entry, _ in read_entries(self._journal.path):
-            if "enrollments" in entry:
+        for entry, place in read_entries(self._journal.path):
+            if "enrollments" in entry and place <= state.length:
                 for name in _IDS:
                     ids = entry.get(name)
                     self._listed_ids[name] += MAX_LISTED_IDS + 1 if ids is None else len(ids)
@@ -103,9 +111,9 @@ class OutputFile:
         """Return a buffer for one user's records."""
         return RecordBuffer(self._format, self._redactor, self.path.parent, has_tally=has_tally)
 
-    def append(self, user_id: str, buffer: RecordBuffer, completeness: Completeness) -> None:
+    def append(self, result: UserResult[RecordBuffer]) -> None:
         """Append all records of a user. Raises OutputError."""
-        delivered = buffer.delivered
+        delivered, completeness = result.records.delivered, result.completeness
         listed = {
             "enrollment_ids": delivered.enrollment_ids or (),
             "resource_grade_ids": delivered.resource_grade_ids or (),
@@ -114,43 +122,51 @@ class OutputFile:
             self._listed_ids[name] += len(ids)
         with self._translated():
             self._open()
-            self._copy(buffer)
+            self._checksum = 0
+            self._copy(result.records)
             entry = {
-                "user_id": user_id,
+                "user_id": result.user_id,
                 "enrollments": delivered.count,
                 "end": self._end,
-                "latest_date_enrolled": delivered.latest_date_enrolled,
+                "crc32": self._checksum,
+                "answered_at": result.answered_at and result.answered_at.isoformat(),
                 "status": completeness.status,
                 "reasons": completeness.reasons,
                 "pages": completeness.pages,
+                "counts": [[*kind, count] for kind, count in delivered.counts.items()],
             }
             # No more ids than a document lists; the records have all of them.
             entry |= {n: ids for n, ids in listed.items() if self._listed_ids[n] <= MAX_LISTED_IDS}
             self._journal.write(entry)
+            self._sync_now_and_then()
 
-    def join(self, path: Path, state: JournalState, entries: Iterator[Entry]) -> None:
+    def join(self, path: Path, state: JournalState, entries: Iterable[Entry]) -> None:
         """Append the complete users of another file of the same format. Raises OutputError.
 
         *state* and *entries* are what that file's journal says.
         """
         with self._translated():
             self._open()
-            if state.records:
-                self._write(self._format.between if self._has_rows else "")
-                for piece in self._format.read_rows(path, state.inputs["end"], state.end):
+            is_first = True
+            for entry, pieces in self._format.read_users(path, state.inputs["end"], entries):
+                self._checksum = 0
+                if entry["enrollments"]:
+                    # Between the users of one file the separator is part of the rows.
+                    self._write(self._format.between if self._has_rows and is_first else "")
+                    is_first, self._has_rows = False, True
+                for piece in pieces:
                     self._write_bytes(piece)
-                self._has_rows = True
-            moved = self._end - state.end
-            for entry in entries:
-                self._journal.write({**entry, "end": entry["end"] + moved})
+                self._journal.write({**entry, "end": self._end, "crc32": self._checksum})
 
-    def fail(self, user_id: str, error: Mapping[str, Any], buffer: RecordBuffer | None) -> None:
-        """Note a user who failed; the records in *buffer* come behind all complete users."""
+    def add_failure(self, user_id: str, error: Mapping[str, Any]) -> None:
+        """Enter a user who failed in the journal, when the run ends."""
         self._failed.append({"user_id": user_id, "error": error})
-        if buffer:
-            self._partial.append(buffer)
 
-    def finish(self, requested: int, requests: int) -> str:
+    def add_partial(self, buffer: RecordBuffer) -> None:
+        """Append the records of a user who was not read completely, behind all complete users."""
+        self._partial.append(buffer)
+
+    def finish(self, totals: RunTotals) -> str:
         """Give the file its name and return it. Raises OutputError."""
         if self._is_unchanged():
             self.abandon()
@@ -161,18 +177,23 @@ class OutputFile:
             for buffer in self._partial:
                 self._copy(buffer)
             self._write(self._format.end)
+            if not self._end:
+                # Without a record, a compressed file is not empty.
+                self._write_bytes(self._compress(b""))
             os.fsync(self._handle)
             for failed in self._failed:
                 self._journal.write(failed)
             with self._scratch_file():
                 finished = self._format.finish(self.part, self._scratch, str(self.path))
+                _sync(finished)
             size = finished.stat().st_size
-            self._journal.write(
-                {"end": end, "size": size, "requested": requested, "requests": requests}
-            )
+            entry = {"end": end, "size": size, "requested": totals.requested}
+            self._journal.write({**entry, "missing": totals.missing, "requests": totals.requests})
+            self._journal.sync()
             # Windows does not rename an open file.
             self._close_part()
             finished.replace(self.path)
+            _sync(self.path.absolute().parent)
             self.part.unlink(missing_ok=True)
             self._scratch.unlink(missing_ok=True)
             self.abandon()
@@ -221,32 +242,40 @@ class OutputFile:
             if end != state.end:
                 # The finished file counts until the growing one has its name.
                 self._journal.cut(state.length)
-                entry = {"end": end, "size": state.size}
-                entry |= {"requested": state.requested, "requests": state.requests}
-                self._journal.write(entry)
+                entry = {"end": end, "size": state.size, "requested": state.requested}
+                self._journal.write({**entry, "missing": state.missing, "requests": state.requests})
                 state.end, state.length = end, self._journal.path.stat().st_size
             self._scratch.replace(self.part)
 
-    def _has_records_of(self, state: JournalState) -> bool:
-        if self.part.is_file():
-            # Behind the journal's end there may be a user that was being written.
-            self._check_unchanged(self.part, is_as_left=self.part.stat().st_size >= state.end)
-            return True
-        if state.size is None or not self.path.is_file():
-            return False
-        self._check_unchanged(self.path, is_as_left=self.path.stat().st_size == state.size)
-        return True
+    def _resumable_state(self) -> JournalState | None:
+        """Return what an earlier run has left; ``None`` if there is nothing to resume.
 
-    def _check_unchanged(self, path: Path, *, is_as_left: bool) -> None:
-        if not is_as_left:
-            problem = Problem(
-                "output_file",
-                f'"{path}", which was changed since its journal was written',
-                "the file as the earlier run left it",
-            )
-            raise UsageError.of(
-                [problem], hint="Nothing was sent. Without resume it is written anew."
-            )
+        Raises UsageError if it had other inputs, or if its file was changed since.
+        """
+        state = read_state(self._journal.path)
+        if state is None:
+            return None
+        try:
+            self._check_inputs(state)
+            if self.part.is_file():
+                # After a loss of power the journal may know users whose rows were not kept.
+                length = intact_length(self.part, state)
+                return state if length == state.length else read_state(state.path, length)
+            if state.size is None or not self.path.is_file():
+                return None
+            if not is_intact(self.path, state):
+                problem = Problem(
+                    "output_file",
+                    f'"{self.path}", which was changed since its journal was written',
+                    "the file as the earlier run left it",
+                )
+                raise UsageError.of(
+                    [problem], hint="Nothing was sent. Without resume it is written anew."
+                )
+        except UsageError:
+            self.abandon()
+            raise
+        return state
 
     def _check_inputs(self, state: JournalState) -> None:
         changed = [
@@ -290,6 +319,15 @@ class OutputFile:
     def _write_bytes(self, data: bytes) -> None:
         write_all(self._handle, data)
         self._end += len(data)
+        self._checksum = zlib.crc32(data, self._checksum)
+
+    def _sync_now_and_then(self) -> None:
+        """Write the users so far to the disk, at most once a second: each takes milliseconds."""
+        now = self._clock.monotonic()
+        if now - self._synced_at >= _SYNC_SECONDS:
+            self._synced_at = now
+            os.fsync(self._handle)
+            self._journal.sync()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -310,6 +348,50 @@ class OutputFile:
                 f"The output file {self.path} cannot be written: {error.strerror or error}.",
                 hint=hint,
             ) from error
+
+
+def intact_length(path: Path, state: JournalState) -> int:
+    """Return up to which place in its journal the rows in *path* are those that were written.
+
+    Raises OSError.
+    """
+    length = state.begin
+    entries = ((e, place) for e, place in read_entries(state.path) if place <= state.length)
+    start = state.inputs["end"]
+    with path.open("rb") as file:
+        file.seek(start)
+        for entry, place in entries:
+            if "crc32" in entry:
+                checksum = 0
+                for piece in read_pieces(file, entry["end"] - start):
+                    checksum = zlib.crc32(piece, checksum)
+                if checksum != entry["crc32"]:
+                    break
+                start = entry["end"]
+            length = place
+    return length
+
+
+def is_intact(path: Path, state: JournalState) -> bool:
+    """Return whether the finished file *path* is as its run left it. Raises OSError."""
+    if path.stat().st_size != state.size:
+        return False
+    if not make_format(state.inputs["format"]).is_streamed:
+        return True
+    return intact_length(path, state) == state.length
+
+
+def _sync(path: Path) -> None:
+    """Have the disk keep the file, or the folder's names, through a loss of power."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        # Windows opens no folder.
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def compressor_for(path: Path) -> Callable[[bytes], bytes]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 Entry = dict[str, Any]
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -31,16 +31,20 @@ class JournalState:
     """What a journal says of its output file.
 
     Up to *end*, the growing file has complete users only; up to *length*, the journal itself has
-    complete lines. *size* is the output file's when the run had ended, ``None`` before.
+    complete lines, the first of which ends at *begin*. *size* is the output file's when the run
+    had ended, ``None`` before; *missing* users were not reached then.
     """
 
+    path: Path
     inputs: Entry
+    begin: int
     finished: UserIds = field(default_factory=UserIds)
     end: int = 0
     records: int = 0
     length: int = 0
     size: int | None = None
     requested: int = 0
+    missing: int = 0
     requests: int = 0
 
 
@@ -74,6 +78,10 @@ class Journal:
         line = to_json(self._redactor.clean_value(entry))
         write_all(self._handle, f"{line}\n".encode())
 
+    def sync(self) -> None:
+        """Have the disk keep what was written through a loss of power. Raises OSError."""
+        os.fsync(self._handle)
+
     def close(self) -> None:
         """Close the file and give up the lock."""
         if self._handle >= 0:
@@ -101,18 +109,24 @@ def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:
             yield entry, place
 
 
-def read_state(path: Path) -> JournalState | None:
-    """Return what the journal *path* says; ``None`` if it is not one. Raises OSError."""
+def read_state(path: Path, length: int | None = None) -> JournalState | None:
+    """Return what the journal *path* says, up to *length*; ``None`` if it is not one.
+
+    Raises OSError.
+    """
     entries = read_entries(path) if path.is_file() else iter(())
-    first, length = next(entries, ({}, 0))
+    first, begin = next(entries, ({}, 0))
     if first.get("alm_enrollments") != _VERSION:
         return None
-    state = JournalState(first, end=first["end"], length=length)
+    state = JournalState(path, first, begin, end=first["end"], length=begin)
     for entry, place in entries:
+        if length is not None and place > length:
+            break
         if "end" in entry:
             state.end = entry["end"]
             state.size = entry.get("size")
             state.requested, state.requests = entry.get("requested", 0), entry.get("requests", 0)
+            state.missing = entry.get("missing", 0)
         if "enrollments" in entry:
             state.finished.add(entry["user_id"])
             state.records += entry["enrollments"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from connector.clock import SystemClock
 from connector.compact_set import UserIds
 from connector.errors import OutputError, Problem, UsageError
 from connector.output.document import Delivery, build_document, failures_of, partial_error
-from connector.output.file import OutputFile, compression_of
+from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
 from connector.output.results import RunTotals
 
@@ -39,11 +40,6 @@ class _Part:
         for entry, _ in read_entries(journal_of(path)):
             if "error" in entry and entry["user_id"] not in state.finished:
                 self.failed[entry["user_id"]] = entry["error"]
-
-    @property
-    def missing(self) -> int:
-        """How many users its last run was asked for and did not reach."""
-        return max(0, self.state.requested - len(self.state.finished) - len(self.failed))
 
     def users(self) -> Iterator[dict[str, Any]]:
         """Yield the journal's entry of each complete user."""
@@ -92,18 +88,17 @@ def _read_part(path: Path, target: Path) -> _Part:
             f'given "{path}", which has no journal beside it',
             f"an output file with its {journal.name}",
         )
-    if not path.is_file() or path.stat().st_size != state.size:
+    if not path.is_file() or not is_intact(path, state):
         raise _refused(
             f'given "{path}", which no run has finished as it is',
             "files of finished runs; resume finishes one",
         )
-    part = _Part(path, state)
-    if part.missing:
+    if state.missing:
         raise _refused(
-            f'given "{path}", which lacks {part.missing} of its {state.requested} users',
+            f'given "{path}", which lacks {state.missing} of its {state.requested} users',
             "files of runs that reached their end; resume finishes one",
         )
-    return part
+    return _Part(path, state)
 
 
 def _check_inputs(parts: Sequence[_Part]) -> None:
@@ -153,7 +148,7 @@ def _join(
     target: Path, parts: Sequence[_Part], redactor: Redactor
 ) -> tuple[Document, ConnectorError | None]:
     inputs = {**parts[0].inputs, "shard": None}
-    file = OutputFile(target, inputs["format"], inputs, redactor)
+    file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
     totals = RunTotals(is_of_many=True)
@@ -168,7 +163,7 @@ def _join(
     for place, (user_id, failure) in enumerate(failed.items()):
         # A user who failed in one file may have been read later, into another one.
         if not any(user_id in part.state.finished for part in parts):
-            file.fail(user_id, failure, None)
+            file.add_failure(user_id, failure)
             totals.add_failure(place, user_id, failure)
             totals.add_reason(place, f"user {user_id}: {failure['message']}")
     totals.end(requested=totals.finished, requests=sum(part.state.requests for part in parts))
@@ -176,12 +171,11 @@ def _join(
     if totals.failed:
         listed = failures_of(totals.failed)
         error = partial_error(listed, len(listed), totals.requested, None)
-    path = file.finish(totals.requested, totals.requests)
+    path = file.finish(totals)
     delivery = Delivery(
         totals.enrollment_ids,
         totals.resource_grade_ids,
         totals.delivered,
-        totals.latest_date_enrolled,
         output_file=path,
     )
     return redactor.clean_value(build_document(totals, delivery, error)), error

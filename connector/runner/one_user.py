@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from connector.alm.completeness import CompletenessTracker, Status
 from connector.alm.pagination import read_pages
-from connector.alm.records import read_enrollments
+from connector.alm.records import find_missing, read_enrollments
 from connector.clock import parse_moment
 from connector.errors import ConnectorError, ProtocolError
 from connector.output.results import Collected, UserResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from connector.alm.client import Client
+    from connector.alm.protocol import Page
     from connector.alm.records import Enrollment
     from connector.output.sinks import Sink
     from connector.settings import Inputs
@@ -57,12 +59,14 @@ def _read_once(
 ) -> UserResult[Collected]:
     tracker = CompletenessTracker()
     selection = Selection(inputs)
-    undecoded = _UndecodedIds()
+    undecoded, missing = _UndecodedIds(), _MissingResources()
     records = sink.new_records()
-    stopped, failed = None, None
+    stopped, failed, answered_at = None, None, None
     try:
         for page, following in read_pages(client, request_for(user_id, inputs)):
+            answered_at = answered_at or page.answered_at
             served = read_enrollments(page, inputs.include)
+            missing.add(page, inputs.include)
             cursor = following.cursor if following else None
             are_new = tracker.add_page(map(_id_and_type, served), cursor)
             undecoded.add(served)
@@ -76,8 +80,8 @@ def _read_once(
     except ConnectorError as error:
         failed = client.redacted(error)
         stopped = failed.message
-    completeness = tracker.result(stopped, remarks=undecoded.remarks)
-    return UserResult(user_id, records, completeness, failed)
+    completeness = tracker.result(stopped, doubts=missing.reasons, remarks=undecoded.remarks)
+    return UserResult(user_id, records, completeness, failed, answered_at)
 
 
 class Selection:
@@ -124,6 +128,27 @@ class Selection:
         if moment < since:
             self._has_passed_since = True
         return moment >= since
+
+
+class _MissingResources:
+    """Counts the resources that ``include`` asked for and ALM left out, by path."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, page: Page, include: Iterable[str]) -> None:
+        for path, resource_id in find_missing(page, include):
+            self._counts[path] += 1
+            self._first.setdefault(path, resource_id)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [
+            f"ALM left out {count} of the resources that include asked for as {path},"
+            f" the first: {quoted(self._first[path])}"
+            for path, count in self._counts.items()
+        ]
 
 
 class _UndecodedIds:
