@@ -199,14 +199,16 @@ def _traces(forms: set[str]) -> frozenset[str] | None:
 
 
 def _forms(secret: str) -> Iterator[str]:
+    # The environment may hold bytes that are not UTF-8; Python reads them as lone surrogates.
+    encoded = secret.encode(errors="surrogatepass")
     yield secret
-    yield quote(secret, safe="")
-    yield quote(secret)
-    yield quote_plus(secret)
+    yield quote(encoded, safe="")
+    yield quote(encoded)
+    yield quote_plus(encoded)
     # JSON's escapes of non-ASCII characters; the pattern covers those of quotes and backslashes.
     yield json.dumps(secret)[1:-1]
     for shift in range(3):
-        piece = _base64_piece(secret.encode(), shift)
+        piece = _base64_piece(encoded, shift)
         if len(piece) >= _MIN_BASE64:
             yield piece
             yield piece.replace("+", "-").replace("/", "_")

@@ -1,44 +1,40 @@
-"""What the run is told: gathered, judged by the inputs schema, frozen. Knows nothing of ALM's answers."""
+"""Inputs and credentials: read from their sources, validated by the inputs schema, frozen.
+
+Importing this package needs no library; ``load`` and ``load_given`` import pydantic.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
-
 from connector.clock import parse_moment
 from connector.errors import UsageError
+from connector.schemas import allowed as allowed
 from connector.schemas import load_schema
-from connector.settings.problems import find_problems, parse_shard
-from connector.settings.sources import PREFIX, SECRETS_DIR, gather
+from connector.settings.values import parse_shard
+from connector.settings.values import read_boolean as read_boolean
+from connector.settings.values import read_value as read_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from pydantic import SecretStr
+
     from connector.errors import Problem
     from connector.redact import Redactor
+    from connector.settings.sources import RawSettings
 
-_TRUTHS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+PREFIX = "ALM_"
+SECRETS_DIR = Path("/run/secrets")
+SANDBOX = "sandbox"
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One run's inputs as the schema knows them, defaults filled in. ``since`` has an offset; ``lo_types`` names no ``all``."""
+    """The inputs of one run, defaults included; *since* has an offset, *lo_types* no ``all``."""
 
     user_id: tuple[str, ...]
     user_ids_file: str | None
@@ -62,7 +58,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access token, or what makes one, or both. None of them prints."""
+    """An access token, or the three credentials that refresh one, or both; they do not print."""
 
     access_token: SecretStr | None = None
     client_id: SecretStr | None = None
@@ -70,131 +66,82 @@ class Credentials:
     refresh_token: SecretStr | None = None
 
 
-def load_inputs(
+def input_names() -> tuple[str, ...]:
+    """Return the names of the inputs, in the order of the schema."""
+    return tuple(load_schema("inputs")["properties"])
+
+
+def credential_names() -> tuple[str, ...]:
+    """Return the names of the credentials, in the order of the schema."""
+    return tuple(load_schema("inputs#credentials")["properties"])
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of an input or a credential."""
+    return PREFIX + name.upper()
+
+
+def load(
     flags: Mapping[str, Any],
-    environ: Mapping[str, str],
     redactor: Redactor,
     *,
     problems: Iterable[Problem] = (),
     secrets_dir: Path | None = SECRETS_DIR,
 ) -> tuple[Inputs, Credentials]:
-    """Return what the run is told by *flags*, *environ*, the env-file that *flags* name, and *secrets_dir*.
+    """Return the inputs and credentials of *flags*, environment, env-file and *secrets_dir*.
 
-    The *redactor* learns every secret first. Raises UsageError with every problem at
-    once, *problems* that were found before among them.
+    The first of them that has a value decides. The flag ``env_file`` names the env-file.
+    The *redactor* learns every credential first. Raises UsageError with all problems at once,
+    after the *problems* that the caller has found.
     """
-    given = gather(flags, environ, secrets_dir=secrets_dir)
-    for secret in given.credentials.values():
-        redactor.add(secret.get_secret_value().strip())
-    schema = load_schema("inputs")
-    values = {
-        name: read_value(value, schema["properties"].get(name, {}))
-        for name, value in given.inputs.items()
-    }
-    credentials = {
-        name: SecretStr(secret.get_secret_value().strip())
-        for name, secret in given.credentials.items()
-    }
-    found = [*problems, *given.problems, *find_problems(values, credentials, redactor)]
+    from connector.settings.sources import read_sources  # noqa: PLC0415 - pydantic
+
+    return _validated(read_sources(flags, secrets_dir), redactor, problems)
+
+
+def load_given(values: Mapping[str, Any], redactor: Redactor) -> tuple[Inputs, Credentials]:
+    """Return the inputs and credentials of *values*, both by name, from no other source.
+
+    Raises UsageError as ``load`` does.
+    """
+    from connector.settings.sources import read_given  # noqa: PLC0415 - pydantic
+
+    return _validated(read_given(values), redactor, ())
+
+
+def _validated(
+    raw: RawSettings, redactor: Redactor, problems: Iterable[Problem]
+) -> tuple[Inputs, Credentials]:
+    from connector.settings.problems import find_problems  # noqa: PLC0415 - difflib, for errors
+
+    for secret in raw.credentials.values():
+        redactor.add(secret.get_secret_value())
+    found = [*problems, *raw.problems, *find_problems(raw, redactor)]
     if found:
         raise UsageError.of(found, hint=_hint(found))
-    return _freeze(values, schema), Credentials(**credentials)
+    properties = load_schema("inputs")["properties"]
+    values = {name: raw.inputs.get(name, rule.get("default")) for name, rule in properties.items()}
+    return _inputs(values), Credentials(**raw.credentials)
 
 
 def _hint(problems: list[Problem]) -> str:
-    if any(
-        problem.name.startswith(PREFIX) and problem.given.startswith("missing")
-        for problem in problems
-    ):
-        return (
-            "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together, in the environment;"
-            " runs of forks and of Dependabot get no secrets. Nothing was sent."
-        )
+    for problem in problems:
+        if problem.name.startswith(PREFIX) and problem.given.startswith("missing"):
+            return (
+                "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN"
+                " together, in the environment; runs of forks and of Dependabot get no secrets."
+                " Nothing was sent."
+            )
     return "Nothing was sent; alm-enrollments --help tells every input."
 
 
-def read_value(value: Any, rule: Mapping[str, Any]) -> Any:  # noqa: ANN401 - anything may be given; the schema judges it
-    """Return *value* in the type that *rule* asks for where it can be read so, else as it is for the schema to refuse."""
-    if isinstance(value, str):
-        return _READERS.get(rule.get("type", ""), str.strip)(value)
-    if rule.get("type") == "array":
-        return _unique(
-            [_plain(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
-        )
-    if isinstance(value, float):
-        # No comparison holds for nan: the schema would let it pass. To JSON Schema 10.0 is an integer, to a query it is not.
-        return _whole(value) if math.isfinite(value) else str(value)
-    return str(value) if isinstance(value, Path) else _plain(value)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """Return *value* if JSON can say it, else an object that names its type, which no input takes."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return {"type": type(value).__name__}
-    return value
-
-
-def _whole(number: float) -> float:
-    return int(number) if number.is_integer() else number
-
-
-def _read_list(text: str) -> Any:  # noqa: ANN401
-    if text.lstrip().startswith("["):
-        try:
-            items = json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-        return _unique(items) if isinstance(items, list) else text
-    return _unique([item for item in re.split(r"[,\s]+", text) if item])
-
-
-def _unique(items: list[Any]) -> list[Any]:
-    read = [
-        str(item) if isinstance(item, int) and not isinstance(item, bool) else item
-        for item in items
-    ]
-    stripped = [item.strip() if isinstance(item, str) else item for item in read]
-    return (
-        list(dict.fromkeys(stripped))
-        if all(isinstance(item, str) for item in stripped)
-        else stripped
-    )
-
-
-def _read_number(text: str) -> Any:  # noqa: ANN401
-    if re.fullmatch(r"\s*[+-]?[0-9]{1,300}\s*", text):
-        return int(text)
-    plain = re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", text)
-    number = float(text) if plain else math.nan
-    return _whole(number) if math.isfinite(number) else text
-
-
-def read_truth(text: str) -> Any:  # noqa: ANN401
-    """Return whether *text* says true or false; itself where it says neither."""
-    return _TRUTHS.get(text.strip().lower(), text)
-
-
-_READERS = {
-    "array": _read_list,
-    "integer": _read_number,
-    "number": _read_number,
-    "boolean": read_truth,
-}
-
-
-def _freeze(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Inputs:
-    filled = {
-        name: values.get(name, rule.get("default")) for name, rule in schema["properties"].items()
-    }
-    all_types = [
-        choice for choice in schema["properties"]["lo_types"]["items"]["enum"] if choice != "all"
-    ]
-    filled["user_id"] = tuple(filled["user_id"] or ())
-    filled["lo_types"] = tuple(all_types if "all" in filled["lo_types"] else filled["lo_types"])
-    filled["include"] = tuple(filled["include"] or ())
-    filled["since"] = parse_moment(filled["since"]) if filled["since"] else None
-    filled["shard"] = parse_shard(filled["shard"]) if filled["shard"] else None
-    filled["base_url"] = filled["base_url"].rstrip("/").removesuffix("/primeapi/v2")
-    return Inputs(**filled)
+def _inputs(values: dict[str, Any]) -> Inputs:
+    if "all" in values["lo_types"]:
+        choices = load_schema("inputs")["properties"]["lo_types"]["items"]["enum"]
+        values["lo_types"] = [choice for choice in choices if choice != "all"]
+    for name in ("user_id", "lo_types", "include"):
+        values[name] = tuple(values[name] or ())
+    for name, parse in (("since", parse_moment), ("shard", parse_shard)):
+        values[name] = values[name] and parse(values[name])
+    values["base_url"] = values["base_url"].rstrip("/").removesuffix("/primeapi/v2")
+    return Inputs(**values)

@@ -1,168 +1,238 @@
-"""Gathers what was given: flags, then the environment, then the env-file, then ``/run/secrets``. Judges nothing."""
+"""Every input and credential with its type, and their sources in order. Refuses no value."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dotenv.parser import parse_stream
-from pydantic import SecretStr, create_model
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-)
+from pydantic import BeforeValidator, SecretStr, SkipValidation
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from connector.errors import Problem
 from connector.schemas import load_schema
+from connector.settings import PREFIX, credential_names, input_names, variable
+from connector.settings.values import read_boolean, read_list, read_number, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-PREFIX = "ALM_"
-SECRETS_DIR = Path("/run/secrets")
-# A variable that differs this little from an input's name is taken for a slip of the pen, not for another program's.
-_NEAR = 0.9
+    from pydantic.fields import FieldInfo
+    from pydantic_settings import PydanticBaseSettingsSource
+
+# A variable this similar to one of ours is a typing error; a less similar one is another program's.
+_MIN_SIMILARITY = 0.9
 
 
-class Environment(dict[str, str]):
-    """Environment variables that do not print: a traceback's locals would show the credentials among them."""
+def _read_secret(value: object) -> SecretStr:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return SecretStr(text.strip())
 
-    def __repr__(self) -> str:
-        """Tell how many there are, and none of them."""
-        return f"Environment({len(self)} variables)"
+
+Text = Annotated[str | None, SkipValidation, BeforeValidator(read_text)]
+TextList = Annotated[list[str] | None, SkipValidation, BeforeValidator(read_list)]
+Integer = Annotated[int | None, SkipValidation, BeforeValidator(read_number)]
+Number = Annotated[float | None, SkipValidation, BeforeValidator(read_number)]
+Boolean = Annotated[bool | None, SkipValidation, BeforeValidator(read_boolean)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
+
+
+class Settings(BaseSettings):
+    """The inputs and credentials that any source gives; the JSON Schema validates them later."""
+
+    model_config = SettingsConfigDict(
+        # Variables are upper case only; after `env_prefix` the fields' lower case would follow.
+        alias_generator=variable,
+        case_sensitive=True,
+        # The validators above read lists.
+        enable_decoding=False,
+        env_ignore_empty=True,
+        extra="ignore",
+    )
+
+    user_id: TextList = None
+    user_ids_file: Text = None
+    lo_types: TextList = None
+    sort: Text = None
+    state: Text = None
+    include: TextList = None
+    page_limit: Integer = None
+    max_enrollments: Integer = None
+    since: Text = None
+    base_url: Text = None
+    deadline: Number = None
+    allow_incomplete: Boolean = None
+    concurrency: Integer = None
+    quota_share: Number = None
+    shard: Text = None
+    format: Text = None
+    output_file: Text = None
+    resume: Boolean = None
+
+    access_token: Secret = None
+    client_id: Secret = None
+    client_secret: Secret = None
+    refresh_token: Secret = None
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override] # always called by keyword
+        cls, *_: object, init_settings: PydanticBaseSettingsSource, **_unused: object
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, highest first: flags, environment, env-file, ``/run/secrets``."""
+        files = init_settings()
+        return init_settings, Variables(), files["env_file"], files["secrets"]
+
+
+class GivenSettings(Settings):
+    """The inputs and credentials of an HTTP request or an Airflow task, their only source."""
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override] # as above
+        cls, *_: object, init_settings: PydanticBaseSettingsSource, **_unused: object
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the only source."""
+        return (init_settings,)
+
+
+class Variables(EnvSettingsSource):
+    """The environment's variables, or those of files, with the problems in reading them.
+
+    A variable of white space counts as not set. Of the inputs that exclude each other, those of
+    the highest source count.
+    """
+
+    def __init__(
+        self, variables: Mapping[str, str] | None = None, problems: Iterable[Problem] = ()
+    ) -> None:
+        super().__init__(Settings)
+        if variables is not None:
+            self.env_vars = variables
+        self.problems = tuple(problems)
+        options = load_schema("inputs")["oneOf"]
+        self._exclusive = {variable(name) for option in options for name in option["required"]}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the variable's text, or ``None``; its name; and that the text is not JSON."""
+        text, name, is_complex = super().get_field_value(field, field_name)
+        is_hidden = name in self._exclusive and not self._exclusive.isdisjoint(self.current_state)
+        if is_hidden or not self.has(name):
+            text = None
+        return text, name, is_complex
+
+    def has(self, name: str) -> bool:
+        """Return whether the variable *name* is set, to more than white space."""
+        return bool((self.env_vars.get(name) or "").strip())
+
+    def find_misspelled(self) -> Iterator[Problem]:
+        """Yield a problem for each variable that differs little from one of ours."""
+        known = [variable(name) for name in (*input_names(), *credential_names())]
+        for name in self.env_vars:
+            if name.upper().startswith(PREFIX) and name not in known and self.has(name):
+                for near in difflib.get_close_matches(name.upper(), known, 1, _MIN_SIMILARITY):
+                    yield Problem(name, "not an input", near=near)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What was given, each value from the first place that has one, and what could not be read at all."""
+class RawSettings:
+    """Inputs and credentials before validation; *inputs* has names that are no input, too.
+
+    *names* has the names of those that variables give, with the env-file's path.
+    """
 
     inputs: dict[str, Any]
     credentials: dict[str, SecretStr]
+    names: Mapping[str, str]
     problems: tuple[Problem, ...]
 
 
-class _Variables(EnvSettingsSource):
-    """Reads a mapping in place of the process's environment; an empty value is none."""
-
-    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str]) -> None:
-        self._variables = variables
-        super().__init__(settings_cls, case_sensitive=False, env_prefix=PREFIX)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return Environment(
-            {name.lower(): value for name, value in self._variables.items() if value.strip()}
-        )
-
-
-def input_names() -> tuple[str, ...]:
-    """Return the inputs' names, in the order of the schema."""
-    return tuple(load_schema("inputs")["properties"])
-
-
-def credential_names() -> tuple[str, ...]:
-    """Return the credentials' names, in the order of the schema."""
-    return tuple(load_schema("inputs")["$defs"]["credentials"]["properties"])
-
-
-def variable(name: str) -> str:
-    """Return the environment variable of an input or a credential."""
-    return PREFIX + name.upper()
+def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSettings:
+    """Return the settings of *flags*, environment, the flag ``env_file`` and *secrets_dir*."""
+    flags = _without_empty(flags)
+    path = flags.pop("env_file", None)
+    environment, env_file, secrets = Variables(), _read_env_file(path), _read_secrets(secrets_dir)
+    values = {variable(name): flags[name] for name in input_names() if name in flags}
+    values.update(env_file=env_file, secrets=secrets)
+    inputs, credentials = _split(Settings(**values))
+    problems = [
+        problem
+        for problem in (*env_file.problems, *secrets.problems)
+        if problem.name not in map(variable, credentials)
+    ]
+    problems += [*environment.find_misspelled(), *env_file.find_misspelled()]
+    names = {}
+    for name in inputs.keys() - flags:
+        names[name] = variable(name)
+        if not environment.has(names[name]):
+            names[name] += f' in "{path}"'
+    unknown = dict.fromkeys(name for name in flags if name not in input_names())
+    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems))
 
 
-def gather(
-    flags: Mapping[str, Any], environ: Mapping[str, str], *, secrets_dir: Path | None
-) -> Given:
-    """Return what *flags*, *environ*, the file that the flag ``env_file`` names, and *secrets_dir*, where there is one, give.
+def read_given(values: Mapping[str, Any]) -> RawSettings:
+    """Return the settings of *values*, inputs and credentials by name."""
+    values = _without_empty(values)
+    names = [name for name in (*input_names(), *credential_names()) if name in values]
+    inputs, credentials = _split(GivenSettings(**{variable(name): values[name] for name in names}))
+    unknown = dict.fromkeys(name for name in values if name not in names)
+    return RawSettings({**inputs, **unknown}, credentials, {}, ())
 
-    Nothing is read that was not asked for: a ``.env`` that happens to lie in a
-    repository could point the token at another host (CONTRACT.md, Inputs).
-    """
-    given_flags = {name: value for name, value in flags.items() if not _is_empty(value)}
-    file_variables, problems = _read_env_file(given_flags.pop("env_file", None))
-    secrets, unread = _read_secrets(secrets_dir) if secrets_dir else (Environment(), ())
-    settings = _settings(given_flags, (environ, file_variables, secrets))
-    found = {name: getattr(settings, name) for name in settings.model_fields_set}
-    # Flags are not matched with fields by pydantic-settings when they are none: those are judged as unknown inputs.
-    inputs = {
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         name: value
-        for name, value in {**found, **given_flags}.items()
-        if name not in credential_names() or name in given_flags
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, str) and not value.strip())
     }
-    credentials = {
-        name: cast("SecretStr", found[name]) for name in credential_names() if name in found
-    }
-    slips = (*_slips(environ), *_slips(file_variables))
-    return Given(inputs, credentials, (*problems, *unread, *slips))
 
 
-def _settings(flags: Mapping[str, Any], variables: Sequence[Mapping[str, str]]) -> BaseSettings:
-    class Sources(BaseSettings):
-        @classmethod
-        def settings_customise_sources(  # type: ignore[override] # only the class is asked for its sources here
-            cls, settings_cls: type[BaseSettings], **_: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            known = {name: value for name, value in flags.items() if name in input_names()}
-            return (
-                InitSettingsSource(settings_cls, known),
-                *(_Variables(settings_cls, each) for each in variables),
-            )
-
-    inputs: dict[str, Any] = dict.fromkeys(input_names(), (Any, None))
-    credentials: dict[str, Any] = dict.fromkeys(credential_names(), (SecretStr | None, None))
-    return create_model("Settings", __base__=Sources, **inputs, **credentials)()
+def _split(settings: Settings) -> tuple[dict[str, Any], dict[str, SecretStr]]:
+    inputs = settings.model_dump(exclude_unset=True, warnings=False)
+    credentials = {name: inputs.pop(name) for name in credential_names() if name in inputs}
+    return inputs, credentials
 
 
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _read_env_file(path: object) -> tuple[Environment, tuple[Problem, ...]]:
+def _read_env_file(path: object) -> Variables:
     if path is None:
-        return Environment(), ()
+        return Variables({})
     try:
-        with Path(str(path)).open(encoding="utf-8") as stream:
+        # Without "-sig", python-dotenv takes a byte order mark for a part of the first name.
+        with Path(str(path)).open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        return Environment(), (Problem("env_file", f'"{path}"', f"a readable file; {reason}"),)
-    # The line itself may hold a secret: only its number is told.
-    problems = tuple(
+        reason = getattr(error, "strerror", "it is not UTF-8 text")
+        return Variables({}, [Problem("env_file", f'"{path}"', f"a readable file; {reason}")])
+    # The line itself may hold a secret: a problem has only its number.
+    problems = [
         Problem("env_file", f"not to be understood in line {binding.original.line}", "NAME=value")
         for binding in bindings
         if binding.error
-    )
-    return Environment(
-        {binding.key: binding.value for binding in bindings if binding.key and binding.value}
-    ), problems
+    ]
+    pairs = ((binding.key, binding.value) for binding in bindings)
+    return Variables({name: value for name, value in pairs if name and value}, problems)
 
 
-def _read_secrets(folder: Path) -> tuple[Environment, tuple[Problem, ...]]:
-    """Return the credentials among the files of *folder*: nothing else belongs in ``/run/secrets``."""
-    found, problems = Environment(), []
-    for name in map(variable, credential_names()):
-        for path in (folder / name.lower(), folder / name):
-            try:
-                found.update(
-                    {name: path.read_text(encoding="utf-8").strip()} if path.is_file() else {}
-                )
-            except (OSError, ValueError):
-                problems.append(
-                    Problem(
-                        name,
-                        f"not to be read from {folder}",
-                        "a file of UTF-8 text that this user may read",
-                    )
-                )
-    return found, tuple(problems)
-
-
-def _slips(variables: Mapping[str, str]) -> Iterator[Problem]:
-    known = [variable(name) for name in (*input_names(), *credential_names())]
-    for name, value in variables.items():
-        if name.startswith(PREFIX) and name not in known and value.strip():
-            for near in difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
-                yield Problem(name, "not an input", near=near)
+def _read_secrets(folder: Path | None) -> Variables:
+    """Read the credentials, and only those: nothing else belongs in ``/run/secrets``."""
+    if folder is None:
+        return Variables({})
+    names = [variable(name) for name in credential_names()]
+    paths = [folder / spelling for name in names for spelling in (name.lower(), name)]
+    try:
+        files = [path for path in paths if path.is_file()]
+    except OSError:
+        # This user may not enter the folder: it belongs to another program.
+        files = []
+    texts, problems = {}, []
+    for path in files:
+        name = path.name.upper()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            rule = "a file of UTF-8 text that this user may read"
+            problems.append(Problem(name, f"not to be read from {folder}", rule))
+        else:
+            if text.strip():
+                texts[name] = text
+    return Variables(texts, problems)

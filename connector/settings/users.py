@@ -1,4 +1,4 @@
-"""Which users to read: those named, or those of a file, and of them the shard's. Reads ids alone."""
+"""Which users to read: the named ones or those of a file, and only the shard's."""
 
 from __future__ import annotations
 
@@ -22,183 +22,165 @@ if TYPE_CHECKING:
     from connector.settings import Inputs
 
 STANDARD_INPUT = "-"
-# ALM's own user report calls it internalUserID.
+# ALM's own user report calls the column internalUserID.
 _COLUMNS = ("user_id", "internaluserid")
-_SHOWN_LINES = 3
+_MAX_LISTED_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """The ids of the users to read, each once, in the order given, one at a time; *total* is ``None`` where only the end tells it."""
+    """The ids of the users to read, each once, in the order given, and their number.
+
+    *total* is ``None`` if it is known only at the end.
+    """
 
     ids: Iterator[str]
     total: int | None
 
 
-def read_user_ids(inputs: Inputs, stdin: TextIO) -> Users:
-    """Return the users to read. A file is judged as a whole first; a pipe can be read only once, and is judged line by line.
+def read_user_ids(inputs: Inputs, stdin: TextIO | None) -> Users:
+    """Return the users to read.
 
-    Raises UsageError for a file that cannot be read, or that holds anything but ids;
-    of a pipe it is raised by the iterator.
+    A file is checked completely before its first id is returned; a pipe, which can be read only
+    once, is checked line by line. Raises UsageError for a file that cannot be read or has lines
+    without an id; for a pipe the iterator raises it.
     """
-    if inputs.user_ids_file is None:
-        return Users(
-            _chosen(inputs.user_id, inputs), sum(1 for _ in _chosen(inputs.user_id, inputs))
-        )
-    path = inputs.user_ids_file
+    path, shard = inputs.user_ids_file, inputs.shard
+    if path is None:
+        ids = list(_select(inputs.user_id, shard))
+        return Users(iter(ids), len(ids))
+    stream: IO[Any] | None = None
     if path == STANDARD_INPUT:
-        return _of_standard_input(inputs, stdin)
-    if _is_pipe(path):
-        return Users(_chosen(_ids_of_file(path, stdin, is_pipe=True), inputs), None)
-    total = sum(1 for _ in _chosen(_ids_of_file(path, stdin), inputs))
-    return Users(_chosen(_ids_of_file(path, stdin), inputs), total)
-
-
-def _of_standard_input(inputs: Inputs, stdin: TextIO | None) -> Users:
-    stream: IO[Any] | None = getattr(stdin, "buffer", stdin)
-    if stream is None or not stream.seekable():
-        return Users(_chosen(_ids_of_file(STANDARD_INPUT, stdin, is_pipe=True), inputs), None)
-    begin = stream.tell()
-    total = sum(1 for _ in _chosen(_ids_of_file(STANDARD_INPUT, stdin), inputs))
-    stream.seek(begin)
-    return Users(_chosen(_ids_of_file(STANDARD_INPUT, stdin), inputs), total)
-
-
-def _is_pipe(path: str) -> bool:
-    try:
-        return stat.S_ISFIFO(Path(path).stat().st_mode)
-    except (OSError, ValueError):
-        # What is wrong with it is told when it is opened.
-        return False
-
-
-def _chosen(ids: Iterable[str], inputs: Inputs) -> Iterator[str]:
-    seen = UserIds()
-    for user_id in ids:
-        if (inputs.shard is None or is_in_shard(user_id, *inputs.shard)) and seen.add(user_id):
-            yield user_id
+        stream = getattr(stdin, "buffer", stdin)
+        is_pipe = stream is None or not stream.seekable()
+    else:
+        is_pipe = _is_fifo(path)
+    if is_pipe:
+        return Users(_select(_read_pipe(path, stdin), shard), None)
+    start = stream.tell() if stream else 0
+    total = sum(1 for _ in _select(_read_file(path, stdin), shard))
+    if stream:
+        stream.seek(start)
+    return Users(_select(_read_file(path, stdin), shard), total)
 
 
 def is_in_shard(user_id: str, number: int, count: int) -> bool:
-    """Return whether *user_id* belongs to shard *number* of *count*: by SHA-256, so the same on every machine."""
+    """Return whether *user_id* is in shard *number* of *count*, the same on every machine."""
     digest = hashlib.sha256(user_id.encode()).digest()
     return int.from_bytes(digest[:8], "big") % count == number - 1
 
 
-def _ids_of_file(path: str, stdin: TextIO | None, *, is_pipe: bool = False) -> Iterator[str]:
+def _select(ids: Iterable[str], shard: tuple[int, int] | None) -> Iterator[str]:
+    seen = UserIds()
+    for user_id in ids:
+        if (shard is None or is_in_shard(user_id, *shard)) and seen.add(user_id):
+            yield user_id
+
+
+def _is_fifo(path: str) -> bool:
     try:
-        if path == STANDARD_INPUT:
-            yield from _parse_ids(_utf8_lines(stdin), "standard input", is_pipe=is_pipe)
-        else:
+        return stat.S_ISFIFO(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        # Opening the path raises the same error, which is reported there.
+        return False
+
+
+def _read_pipe(path: str, stdin: TextIO | None) -> Iterator[str]:
+    has_ids = False
+    try:
+        for user_id in _read_file(path, stdin, is_pipe=True):
+            has_ids = True
+            yield user_id
+    except UsageError as error:
+        if not has_ids:
+            raise
+        hint = (
+            "Users before it were asked for; of an output_file, resume keeps those that were read."
+        )
+        raise UsageError.of(error.problems, hint=hint) from error.__cause__
+
+
+def _read_file(path: str, stdin: TextIO | None, *, is_pipe: bool = False) -> Iterator[str]:
+    try:
+        if path != STANDARD_INPUT:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 yield from _parse_ids(file, path, is_pipe=is_pipe)
+        elif stdin is None:
+            raise _refusal("-", "a standard input that is open")
+        else:
+            # Files of ids are UTF-8, whatever the encoding of the terminal.
+            buffer = getattr(stdin, "buffer", None)
+            lines = codecs.iterdecode(buffer, "utf-8-sig") if buffer else stdin
+            yield from _parse_ids(lines, "standard input", is_pipe=is_pipe)
     except OSError as error:
-        raise _refused(
-            Problem("user_ids_file", f'"{path}"', f"a readable file; {error.strerror}"),
-            is_pipe=is_pipe,
-        ) from error
+        raise _refusal(f'"{path}"', f"a readable file; {error.strerror}") from error
     except csv.Error as error:
-        raise _refused(
-            Problem("user_ids_file", f'"{path}"', "lines of ids, or CSV with every quote closed"),
-            is_pipe=is_pipe,
-        ) from error
+        raise _refusal(f'"{path}"', "lines of ids, or CSV with every quote closed") from error
     except UnicodeDecodeError as error:
-        raise _refused(
-            Problem("user_ids_file", f'"{path}"', "a file of UTF-8 text"), is_pipe=is_pipe
-        ) from error
+        raise _refusal(f'"{path}"', "a file of UTF-8 text") from error
     except ValueError as error:
-        raise _refused(
-            Problem("user_ids_file", f'"{path}"', "a readable file"), is_pipe=is_pipe
-        ) from error
+        raise _refusal(f'"{path}"', "a readable file") from error
 
 
-def _utf8_lines(stdin: TextIO | None) -> Iterable[str]:
-    if stdin is None:
-        raise _refused(
-            Problem("user_ids_file", "-", "a standard input that is open"), is_pipe=False
-        )
-    # Whatever encoding the terminal has: files of ids are UTF-8.
-    return codecs.iterdecode(stdin.buffer, "utf-8-sig") if hasattr(stdin, "buffer") else stdin
+def _refusal(given: str, allowed: str) -> UsageError:
+    return UsageError.of([Problem("user_ids_file", given, allowed)], hint="Nothing was sent.")
 
 
 def _parse_ids(lines: Iterable[str], name: str, *, is_pipe: bool) -> Iterator[str]:
-    """Yield the ids, and raise at the end for every line that has none; of a pipe, whose end may be far, at the first of them."""
-    has_ids, wrong = False, []
-    for number, cell in _cells(lines):
-        if not re.fullmatch(r"[0-9]{1,20}", cell):
-            wrong.append(number)
+    """Yield the ids; raise at the end for every line without one, in a pipe at the first."""
+    has_ids, invalid = False, []
+    for number, text in _cells(lines):
+        if not re.fullmatch(r"[0-9]{1,20}", text):
+            invalid.append(number)
             if is_pipe:
                 break
-        elif not wrong:
+        elif not invalid:
             has_ids = True
-            yield cell
-    if wrong:
-        listed = ", ".join(map(str, wrong[:_SHOWN_LINES])) + (
-            f" and {len(wrong) - _SHOWN_LINES} more" if len(wrong) > _SHOWN_LINES else ""
-        )
-        told = f"without an id in line {listed} of {name}"
-        raise _refused(
-            Problem("user_ids_file", told, "one ALM user id, decimal digits, in each line"),
-            is_pipe=is_pipe and has_ids,
-        )
+            yield text
+    if invalid:
+        listed = ", ".join(map(str, invalid[:_MAX_LISTED_LINES]))
+        if len(invalid) > _MAX_LISTED_LINES:
+            listed += f" and {len(invalid) - _MAX_LISTED_LINES} more"
+        rule = "one ALM user id, decimal digits, in each line"
+        raise _refusal(f"without an id in line {listed} of {name}", rule)
     if not has_ids:
-        raise _refused(
-            Problem("user_ids_file", f"empty: no id in {name}", "at least one ALM user id"),
-            is_pipe=False,
-        )
+        raise _refusal(f"empty: no id in {name}", "at least one ALM user id")
 
 
 def _cells(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield what stands where an id should, with the number of its line."""
+    """Yield each line's number and its text, or in CSV the cell of the ids' column."""
     numbered = ((number, line.removeprefix("\ufeff")) for number, line in enumerate(lines, 1))
-    first = next(
-        ((number, line) for number, line in numbered if line.partition("#")[0].strip()), None
-    )
+    texts = (pair for pair in numbered if pair[1].partition("#")[0].strip())
+    first = next(texts, None)
     if first is None:
         return
     header = [cell.strip().lower() for cell in next(csv.reader([first[1]]))]
-    column = next((header.index(known) for known in _COLUMNS if known in header), None)
-    if column is not None:
-        yield from _cells_of_csv(numbered, column)
-        return
+    for column in _COLUMNS:
+        if column in header:
+            yield from _csv_cells(numbered, header.index(column))
+            return
     for number, line in itertools.chain([first], numbered):
-        # A second id in the line stays in the text, which is then refused: to read the first alone would lose a user.
+        # A second id stays in the text, which is then refused: reading only one loses a user.
         text = line.partition("#")[0].strip(", \t\r\n")
         if text:
             yield number, text.removeprefix('"').removesuffix('"')
 
 
-def _cells_of_csv(numbered: Iterator[tuple[int, str]], column: int) -> Iterator[tuple[int, str]]:
+def _csv_cells(numbered: Iterator[tuple[int, str]], column: int) -> Iterator[tuple[int, str]]:
     for number, line in numbered:
         if not line.strip(", \t\r\n"):
             continue
         if line.lstrip().startswith("#"):
-            # A comment, unless an id stands where one is due: a name may begin with a number sign.
-            cell = _cell(next(csv.reader([line])), column)
-            if cell.isdecimal():
-                yield number, cell
+            # A comment, unless the row has an id: a name may begin with a number sign.
+            text = _cell(next(csv.reader([line])), column)
+            if text.isdecimal():
+                yield number, text
             continue
-        # A quoted cell may go on in the lines that follow: there a number sign begins no comment.
-        yield (
-            number,
-            _cell(
-                next(
-                    csv.reader(itertools.chain([line], (rest for _, rest in numbered)), strict=True)
-                ),
-                column,
-            ),
-        )
+        # A quoted cell may continue in the next lines; a number sign there is no comment.
+        rest = (following for _, following in numbered)
+        row = next(csv.reader(itertools.chain([line], rest), strict=True))
+        yield number, _cell(row, column)
 
 
 def _cell(row: list[str], column: int) -> str:
     return row[column].strip() if column < len(row) else ""
-
-
-def _refused(problem: Problem, *, is_pipe: bool) -> UsageError:
-    # Of a pipe, the users before it may have been asked for.
-    hint = (
-        "Users before it were asked for; of an output_file, resume keeps those that were read."
-        if is_pipe
-        else "Nothing was sent."
-    )
-    return UsageError.of([problem], hint=hint)

@@ -1,4 +1,4 @@
-"""The three schemas: sound, told in words, and read alike by both libraries that judge with them."""
+"""The JSON Schemas: valid, described, and read alike by the two libraries that validate."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import jsonschema_rs
 import pytest
 
 from connector import schemas
-from connector.schemas import load_schema
-from connector.settings.sources import credential_names, input_names
+from connector.schemas import SchemaError, allowed, explain, first_error, is_valid, load_schema
+from connector.settings import credential_names, input_names
 
 NAMES = ["inputs", "enrollments-page", "outputs"]
-# CONTRACT.md, Inputs.
 INPUTS = (
     "user_id",
     "user_ids_file",
@@ -48,7 +46,6 @@ DEFAULTS = {
     "format": "json",
     "resume": False,
 }
-# CONTRACT.md, Output.
 OUTPUTS = (
     "enrollment_ids",
     "resource_grade_ids",
@@ -195,107 +192,71 @@ BAD_OUTPUTS: list[Any] = [
 ]
 
 
-def judgements(name: str, document: object) -> tuple[bool, bool]:
-    """Return what jsonschema and jsonschema_rs say of *document*."""
-    schema = load_schema(name)
-    return (
-        jsonschema.Draft202012Validator(schema).is_valid(document),
-        jsonschema_rs.Draft202012Validator(schema).is_valid(document),
-    )
+def is_valid_twice(name: str, document: object) -> tuple[bool, bool]:
+    """Return whether *document* is valid for the fast library, and for the one that explains."""
+    return is_valid(name, document), not list(explain(name, document))
 
 
 def resolved(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *rule* with what its reference points at below it."""
+    """Return *rule* together with the definition that it refers to."""
     reference = rule.get("$ref", "")
     return {**schema["$defs"][reference.rpartition("/")[2]], **rule} if reference else rule
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_schema__is_valid_2020_12(name: str) -> None:
-    """Each schema is one of draft 2020-12, and says so."""
+def test_schema__draft_2020_12(name: str) -> None:
+    """Each schema is valid by draft 2020-12 and declares it."""
     schema = load_schema(name)
 
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema_rs.Draft202012Validator(schema)
+    assert not is_valid(name, None)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_schema__is_told_in_words(name: str) -> None:
-    """Each schema has an id, a title and a description, and every one of its properties a description."""
+def test_schema__is_described(name: str) -> None:
+    """Each schema has an id and a title, and every property of it a description."""
     schema = load_schema(name)
+    rules = {key: resolved(rule, schema) for key, rule in schema["properties"].items()}
 
-    assert (schema["$id"], bool(schema["title"]), bool(schema["description"])) == (
-        f"urn:alm-enrollments:{name}",
-        True,
-        True,
-    )
-    assert [
-        key
-        for key, rule in schema["properties"].items()
-        if not resolved(rule, schema).get("description")
-    ] == []
+    assert schema["$id"] == f"urn:alm-enrollments:{name}"
+    assert schema["title"]
+    assert schema["description"]
+    assert [key for key, rule in rules.items() if not rule.get("description")] == []
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_inputs__each_has_title_and_examples(name: str) -> None:
-    """Every input has a short title, a description that ends as a sentence, and examples, for forms and help."""
+def test_inputs__are_described(name: str) -> None:
+    """Every input has a title, a sentence and valid examples, for forms and help."""
     rule = load_schema("inputs")["properties"][name]
+    validator = jsonschema.Draft202012Validator(rule)
+    values = [*rule["examples"], rule.get("default", rule["examples"][0])]
 
     assert rule["title"]
     assert rule["description"].endswith(".")
-    assert rule["examples"]
+    assert [value for value in values if not validator.is_valid(value)] == []
 
 
-@pytest.mark.parametrize("name", INPUTS)
-def test_inputs__examples_and_default_obey_the_rule(name: str) -> None:
-    """What the schema shows as an example, and what it fills in, is allowed by it."""
-    rule = load_schema("inputs")["properties"][name]
-    validator = jsonschema.Draft202012Validator(rule)
+def test_inputs__names_and_defaults() -> None:
+    """The inputs, their order and their defaults are those promised to every interface."""
+    rules = load_schema("inputs")["properties"]
 
-    shown = [*rule["examples"], *([rule["default"]] if "default" in rule else [])]
-
-    assert [value for value in shown if not validator.is_valid(value)] == []
+    assert tuple(rules) == input_names() == INPUTS
+    assert {name: rule["default"] for name, rule in rules.items() if "default" in rule} == DEFAULTS
 
 
-def test_inputs__names_are_the_contracts() -> None:
-    """The inputs are those of the contract's table, in its order."""
-    assert tuple(load_schema("inputs")["properties"]) == INPUTS
-    assert input_names() == INPUTS
+def test_inputs__credentials() -> None:
+    """The four credentials are marked as secret; the three that refresh a token need each other."""
+    schema = load_schema("inputs#credentials")
 
-
-def test_inputs__defaults_are_the_contracts() -> None:
-    """The defaults are those of the contract's table, and what has none there has none here."""
-    properties = load_schema("inputs")["properties"]
-
-    assert {
-        name: rule["default"] for name, rule in properties.items() if "default" in rule
-    } == DEFAULTS
-
-
-def test_inputs__credentials_are_the_contracts() -> None:
-    """There are four credentials, each told and marked as not to be shown; the refreshing three need each other."""
-    credentials = load_schema("inputs")["$defs"]["credentials"]
-
+    assert schema == load_schema("inputs")["$defs"]["credentials"]
     assert credential_names() == ("access_token", "client_id", "client_secret", "refresh_token")
-    assert [rule["writeOnly"] for rule in credentials["properties"].values()] == [True] * 4
-    assert credentials["dependentRequired"].keys() == {
-        "client_id",
-        "client_secret",
-        "refresh_token",
-    }
+    assert [rule["writeOnly"] for rule in schema["properties"].values()] == [True] * 4
+    assert schema["dependentRequired"].keys() == {"client_id", "client_secret", "refresh_token"}
 
 
-@pytest.mark.parametrize("name", ["enrollments-page", "outputs"])
-def test_examples__obey_their_schema(name: str) -> None:
-    """The whole documents that a schema shows are allowed by it."""
-    examples = load_schema(name)["examples"]
-
-    assert [judgements(name, example) for example in examples] == [(True, True)] * len(examples)
-
-
-def test_outputs__names_are_the_contracts() -> None:
-    """The document's fields and an enrollment's are the contract's, and all are there but those that it lets go."""
+def test_outputs__names() -> None:
+    """A document and an enrollment have the promised fields, all but one of each always."""
     schema = load_schema("outputs")
     enrollment = schema["$defs"]["enrollment"]
 
@@ -305,45 +266,110 @@ def test_outputs__names_are_the_contracts() -> None:
     assert tuple(enrollment["required"]) == ENROLLMENT
 
 
-def test_outputs__codes_are_the_contracts() -> None:
-    """An error's code is one of the contract's exit codes."""
+def test_outputs__codes() -> None:
+    """The code of an error is one of the exit codes."""
     error = load_schema("outputs")["$defs"]["error"]
 
     assert error["properties"]["code"]["enum"] == [64, 65, 67, 69, 70, 73, 75, 76, 77, 130, 143]
     assert error["required"] == ["code", "message", "hint", "http_status", "request_id", "retry_at"]
 
 
-@pytest.mark.parametrize("document", GOOD_PAGES, ids=json.dumps)
-def test_page__what_is_relied_on_is_there(document: object) -> None:
-    """A page with ids, types and shapes passes both libraries, whatever else is in it."""
-    assert judgements("enrollments-page", document) == (True, True)
+@pytest.mark.parametrize("name", ["enrollments-page", "outputs"])
+def test_examples__are_valid(name: str) -> None:
+    """The documents that a schema shows as examples are valid by it."""
+    examples = load_schema(name)["examples"]
+
+    assert [is_valid_twice(name, example) for example in examples] == [(True, True)] * len(examples)
 
 
-@pytest.mark.parametrize("document", BAD_PAGES, ids=lambda document: json.dumps(document)[:80])
-def test_page__what_is_relied_on_is_missing(document: object) -> None:
-    """A page without an id, a type or a shape that is relied on passes neither library."""
-    assert judgements("enrollments-page", document) == (False, False)
+@pytest.mark.parametrize("page", GOOD_PAGES, ids=json.dumps)
+def test_page__valid(page: object) -> None:
+    """A page with the ids, types and shapes that are used is valid, whatever else it has."""
+    assert is_valid_twice("enrollments-page", page) == (True, True)
+
+
+@pytest.mark.parametrize("page", BAD_PAGES, ids=lambda page: json.dumps(page)[:80])
+def test_page__invalid(page: object) -> None:
+    """A page without an id, a type or a shape that is used is invalid."""
+    assert is_valid_twice("enrollments-page", page) == (False, False)
 
 
 @pytest.mark.parametrize("document", GOOD_OUTPUTS)
-def test_outputs__whole_documents(document: object) -> None:
-    """Every form that the contract gives the document passes both libraries."""
-    assert judgements("outputs", document) == (True, True)
+def test_outputs__valid(document: object) -> None:
+    """Every form that a document may have is valid."""
+    assert is_valid_twice("outputs", document) == (True, True)
 
 
 @pytest.mark.parametrize("document", BAD_OUTPUTS)
-def test_outputs__broken_documents(document: object) -> None:
-    """A document that breaks the contract passes neither library."""
-    assert judgements("outputs", document) == (False, False)
+def test_outputs__invalid(document: object) -> None:
+    """A document that breaks the promises to its readers is invalid."""
+    assert is_valid_twice("outputs", document) == (False, False)
 
 
-def test_load_schema__reads_each_once() -> None:
-    """A schema is read once a process: judging a page must not cost a file."""
+def test_is_valid__formats() -> None:
+    """A custom format is checked by the caller's function, for texts only."""
+    formats = {"alm-shard": "2/8".__eq__, "alm-base-url": bool, "alm-moment": bool}
+
+    assert is_valid("inputs", {"user_id": ["1"], "shard": "2/8"}, formats)
+    assert not is_valid("inputs", {"user_id": ["1"], "shard": "9/8"}, formats)
+    assert list(explain("inputs", {"user_id": ["1"], "shard": "9/8"}, formats)) == [
+        SchemaError(("shard",), "format", "9/8")
+    ]
+    assert list(explain("inputs", {"user_id": ["1"], "shard": 1}, formats)) == [
+        SchemaError(("shard",), "type", 1)
+    ]
+
+
+@pytest.mark.parametrize("value", [{"data": {1}}, {"data": "\ud800"}, {"data": object()}])
+def test_is_valid__not_json(value: object) -> None:
+    """A value that JSON has no form for is invalid, without a crash."""
+    assert not is_valid("enrollments-page", value)
+
+
+def test_first_error__path_and_message() -> None:
+    """The first error has its path in the document and a message."""
+    page = {"data": [{"id": "x", "type": KIND}, {"id": 7, "type": KIND}]}
+
+    assert first_error("enrollments-page", page) == ("data/1/id", '7 is not of type "string"')
+    assert first_error("enrollments-page", {}) == ("", '"data" is a required property')
+
+
+def test_explain__every_error() -> None:
+    """Every error is listed with its path, the schema's keyword and the value."""
+    errors = list(explain("inputs", {"lo_types": ["x", "y"], "page_limit": 0}))
+
+    assert sorted(errors, key=lambda error: (error.keyword, str(error.path))) == [
+        SchemaError(("lo_types", 0), "enum", "x"),
+        SchemaError(("lo_types", 1), "enum", "y"),
+        SchemaError(("page_limit",), "minimum", 0),
+        SchemaError((), "oneOf", {"lo_types": ["x", "y"], "page_limit": 0}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"x-allowed": "a path", "type": "string"}, "a path"),
+        ({"enum": ["a", "b"], "type": "string"}, "a, b"),
+        ({"items": {"enum": ["a", "b"]}, "type": "array"}, "a, b"),
+        ({"type": "boolean"}, "true or false"),
+        ({"type": "integer", "minimum": 1}, "a whole number from 1"),
+        ({"type": "integer", "minimum": 1, "maximum": 10}, "a whole number from 1 to 10"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, "a number above 0 to 1"),
+    ],
+)
+def test_allowed(rule: dict[str, Any], words: str) -> None:
+    """The allowed values of a rule are its own words, its choices or its limits."""
+    assert allowed(rule) == words
+
+
+def test_load_schema__is_cached() -> None:
+    """A schema is read once per process: validating a page reads no file."""
     assert load_schema("inputs") is load_schema("inputs")
 
 
-def test_folders__the_wheels_own_comes_first() -> None:
-    """An installed package reads the schemas it was shipped with, a checkout those beside it."""
+def test_folders__package_first() -> None:
+    """An installed package reads the schemas shipped in it, a checkout those next to it."""
     package = Path(schemas.__file__).parent
 
     assert (package / "schemas", package.parent / "schemas") == schemas.FOLDERS

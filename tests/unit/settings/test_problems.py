@@ -1,0 +1,405 @@
+"""The problems of inputs and credentials, word for word."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.errors import Problem, UsageError
+from connector.redact import Redactor
+from connector.settings import credential_names, input_names, load_given, variable
+
+SANDBOX = {"user_id": "1", "base_url": "sandbox"}
+ALM = {"user_id": "1", "access_token": "token-0042"}
+NOTHING_SENT = "Nothing was sent; alm-enrollments --help tells every input."
+SET_TOKEN = (
+    "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together,"
+    " in the environment; runs of forks and of Dependabot get no secrets. Nothing was sent."
+)
+IDS = "ALM user ids, decimal digits each"
+USERS = f"allowed: {IDS}, or user_ids_file instead"
+LO_TYPES = "course, learningProgram, jobAid, certification, all"
+INCLUDE = (
+    "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
+    " or dotted paths below them"
+)
+MOMENT = "an ISO 8601 date or date-time"
+SHARD = "a shard's number and how many there are, such as 2/8"
+URL = (
+    "https://HOST, http://127.0.0.1:PORT or another loopback address, or sandbox;"
+    " without user info, query or fragment"
+)
+SECONDS = "a number above 0 to 31536000"
+UNCOMPRESSED = "a name without .gz and .zst: Parquet is compressed in itself"
+FORMATS = "json, ndjson, csv, parquet, table"
+ORDERS = "dateEnrolled, -dateEnrolled"
+
+
+def refusal(values: dict[str, Any]) -> UsageError:
+    """Return the error for these inputs and credentials."""
+    with pytest.raises(UsageError) as caught:
+        load_given(values, Redactor())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("user_id", "abc", f'"abc" (allowed: {IDS})'),
+        ("user_id", "-5", f'"-5" (allowed: {IDS})'),
+        ("user_id", "1,x,2,y", f'"x", "y" (allowed: {IDS})'),
+        ("user_id", "a b c d e", f'"a", "b", "c" and 2 more (allowed: {IDS})'),
+        ("user_id", "123456789012345678901", f'"123456789012345678901" (allowed: {IDS})'),
+        ("user_id", "\uff11", f'"\\uff11" (allowed: {IDS})'),
+        ("user_id", ["1\n2"], f'"1\\n2" (allowed: {IDS})'),
+        ("user_id", "[1, 2", f'"[1, 2" (allowed: {IDS})'),
+        ("user_id", "[null]", f"null (allowed: {IDS})"),
+        ("user_id", [], f"[] (allowed: {IDS})"),
+        ("user_id", ",", f"[] (allowed: {IDS})"),
+        ("user_id", True, f"true (allowed: {IDS})"),
+        ("user_id", "x" * 100, f'"{"x" * 59}… (allowed: {IDS})'),
+        ("user_ids_file", 5, "5 (allowed: a readable file, or -)"),
+        ("lo_types", "courses", f'"courses" (allowed: {LO_TYPES}; did you mean course?)'),
+        ("lo_types", "Course", f'"Course" (allowed: {LO_TYPES}; did you mean course?)'),
+        ("lo_types", "jobAid,video", f'"video" (allowed: {LO_TYPES})'),
+        ("lo_types", [], f"[] (allowed: {LO_TYPES})"),
+        ("sort", "+date", f'"+date" (allowed: {ORDERS})'),
+        (
+            "sort",
+            "dateEnrolled,-dateEnrolled",
+            f'"dateEnrolled,-dateEnrolled" (allowed: {ORDERS}; did you mean -dateEnrolled?)',
+        ),
+        ("state", "ACTIVE", '"ACTIVE" (allowed: active; did you mean active?)'),
+        ("state", "all", '"all" (allowed: active)'),
+        ("include", "learners", f'"learners" (allowed: {INCLUDE}; did you mean learner?)'),
+        ("include", "learner.", f'"learner." (allowed: {INCLUDE}; did you mean learner?)'),
+        ("include", "xyz", f'"xyz" (allowed: {INCLUDE})'),
+        ("page_limit", "0", "0 (allowed: a whole number from 1 to 10)"),
+        ("page_limit", 11, "11 (allowed: a whole number from 1 to 10)"),
+        ("page_limit", "3.5", "3.5 (allowed: a whole number from 1 to 10)"),
+        ("page_limit", "ten", '"ten" (allowed: a whole number from 1 to 10)'),
+        ("page_limit", True, "true (allowed: a whole number from 1 to 10)"),
+        ("max_enrollments", "0", "0 (allowed: a whole number from 1)"),
+        ("since", "yesterday", f'"yesterday" (allowed: {MOMENT})'),
+        ("since", "2023-02-30", f'"2023-02-30" (allowed: {MOMENT})'),
+        ("since", 20230629, f"20230629 (allowed: {MOMENT})"),
+        ("base_url", "Sandbox", f'"Sandbox" (allowed: {URL}; did you mean sandbox?)'),
+        ("base_url", "https://u:p@h", f'"https://***@h" (allowed: {URL})'),
+        ("deadline", "0", f"0 (allowed: {SECONDS})"),
+        ("deadline", "31536001", f"31536001 (allowed: {SECONDS})"),
+        ("deadline", float("nan"), f'"nan" (allowed: {SECONDS})'),
+        ("deadline", "10m", f'"10m" (allowed: {SECONDS})'),
+        ("allow_incomplete", "maybe", '"maybe" (allowed: true or false)'),
+        ("allow_incomplete", 1, "1 (allowed: true or false)"),
+        ("concurrency", 33, "33 (allowed: a whole number from 1 to 32)"),
+        ("quota_share", 1.01, "1.01 (allowed: a number above 0 to 1)"),
+        ("shard", "9/8", f'"9/8" (allowed: {SHARD})'),
+        ("shard", 0.25, f"0.25 (allowed: {SHARD})"),
+        ("format", "jsn", f'"jsn" (allowed: {FORMATS}; did you mean json?)'),
+        ("output_file", 5, "5 (allowed: a path that can be written)"),
+        ("resume", "y", '"y" (allowed: true or false)'),
+    ],
+)
+def test_input__message(name: str, value: Any, problem: str) -> None:
+    """The message has the input's name, the value, the allowed ones, and the nearest of them."""
+    values = {**SANDBOX, **ALM, name: value}
+    if name == "user_ids_file":
+        del values["user_id"]
+
+    assert str(refusal(values)) == f"1 input is not valid: {name} is {problem}. {NOTHING_SENT}"
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({}, f"user_id is missing ({USERS})"),
+        ({"user_id": "", "user_ids_file": " "}, f"user_id is missing ({USERS})"),
+        (
+            {"user_id": "1", "user_ids_file": "-"},
+            f"user_id is given together with user_ids_file ({USERS})",
+        ),
+        ({"user_id": "1", "lo_type": "course"}, "lo_type is not an input (did you mean lo_types?)"),
+        ({"user_id": "1", "userId": "2"}, "userId is not an input (did you mean user_id?)"),
+        ({"user_id": "1", "ALM_SORT": "x"}, "ALM_SORT is not an input (did you mean sort?)"),
+        ({"user_id": "1", "verbose": object()}, "verbose is not an input"),
+        (
+            {"user_id": "1", "resume": True},
+            "output_file is missing (allowed: a path that can be written, which resume needs)",
+        ),
+        (
+            {"user_id": "1", "format": "parquet", "output_file": "x.gz"},
+            f'output_file is "x.gz" (allowed: {UNCOMPRESSED})',
+        ),
+    ],
+)
+def test_inputs__message(values: dict[str, Any], problem: str) -> None:
+    """Unknown names, and inputs that need or exclude each other, are problems of their own."""
+    error = refusal({"base_url": "sandbox", **values})
+
+    assert str(error) == f"1 input is not valid: {problem}. {NOTHING_SENT}"
+
+
+def test_inputs__parquet_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The format parquet without its library is refused with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    assert refusal({**SANDBOX, "format": "parquet"}).problems == (
+        Problem(
+            "format",
+            '"parquet"',
+            "what is installed; Parquet wants pip install 'alm-enrollments-connector[parquet]'",
+        ),
+    )
+
+
+def test_inputs__unknown_names_in_order() -> None:
+    """Unknown names are listed in the order given, the same in every run."""
+    names = ["zeta", "alpha", "mu", "beta", "omega", "gamma", "kappa"]
+
+    problems = refusal({**SANDBOX, **dict.fromkeys(names, 1)}).problems
+
+    assert [problem.name for problem in problems] == names
+
+
+def test_problems__all_at_once() -> None:
+    """One message has every problem: of names, users, values and credentials."""
+    error = refusal({"page_limit": 11, "sorted": "x", "shard": "9/8", "client_id": "a b"})
+
+    assert str(error) == (
+        "6 inputs are not valid:"
+        " sorted is not an input (did you mean sort?);"
+        f" user_id is missing (allowed: {IDS}, or user_ids_file instead);"
+        " page_limit is 11 (allowed: a whole number from 1 to 10);"
+        f' shard is "9/8" (allowed: {SHARD});'
+        " ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN is missing beside ALM_CLIENT_ID"
+        " (allowed: the three together, with or without an access token);"
+        " ALM_CLIENT_ID is not to be sent as it is"
+        " (allowed: the bare value: no space, no quotes' leftovers, ASCII alone)."
+        f" {SET_TOKEN}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("user_id", "digit"),
+        ("include", "path"),
+        ("shard", "shards"),
+        ("base_url", "fragments"),
+        ("base_url", "htps"),
+    ],
+)
+def test_input__no_suggestion_from_the_explanation(name: str, value: str) -> None:
+    """A suggestion is an allowed value, never a word of the explanation."""
+    assert [problem.near for problem in refusal({**ALM, name: value}).problems] == [""]
+
+
+VALUES = [
+    "[" * 100_000,
+    10**5000,
+    [10**5000],
+    {("a",): 1},
+    1j,
+    Decimal("nan"),
+    object(),
+    b"1",
+    {"1"},
+    "\ud800",
+    [[["1"]]],
+    float("-inf"),
+    {"a": float("nan")},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", ["user_id", "page_limit", "since", "allow_incomplete"])
+def test_input__any_python_value(name: str, value: Any) -> None:
+    """A value of a type that no input has is refused in one line, without a crash."""
+    error = refusal({**SANDBOX, name: value})
+
+    assert {problem.name for problem in error.problems} == {name}
+    assert len(str(error).splitlines()) == 1
+
+
+@given(
+    name=st.sampled_from(input_names()),
+    value=st.text() | st.none() | st.booleans() | st.integers() | st.floats() | st.binary(),
+)
+def test_input__any_value(name: str, value: Any) -> None:
+    """Any value of any input is accepted, or refused in one line."""
+    values: dict[str, Any] = {"base_url": "sandbox", "user_id": "1", name: value}
+    if name == "user_ids_file":
+        del values["user_id"]
+
+    try:
+        result = repr(load_given(values, Redactor())[0])
+    except UsageError as error:
+        result = str(error)
+
+    assert len(result.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("https://learningmanagereu.adobe.com", "https://learningmanagereu.adobe.com"),
+        ("https://learningmanager.adobe.com/", "https://learningmanager.adobe.com"),
+        ("https://learningmanager.adobe.com/primeapi/v2", "https://learningmanager.adobe.com"),
+        ("https://host.example/base/primeapi/v2/", "https://host.example/base"),
+        ("https://host.example:8443", "https://host.example:8443"),
+        ("HTTPS://Host.Example", "HTTPS://Host.Example"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ("https://10.0.0.1", "https://10.0.0.1"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("http://127.0.0.1:8484/", "http://127.0.0.1:8484"),
+        ("http://127.255.255.254:1", "http://127.255.255.254:1"),
+        ("http://localhost:65535", "http://localhost:65535"),
+        ("http://LOCALHOST", "http://LOCALHOST"),
+        ("http://[::1]:8484", "http://[::1]:8484"),
+        (" https://host.example\n", "https://host.example"),
+        ("sandbox", "sandbox"),
+    ],
+)
+def test_base_url__accepted(url: str, used: str) -> None:
+    """Any host by https, this machine by http; the API's own path at the end is optional."""
+    values = {**ALM, "base_url": url}
+
+    assert load_given(values, Redactor())[0].base_url == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "learningmanager.adobe.com",
+        "//host.example",
+        "https:",
+        "https://",
+        "https:///path",
+        "https:/host.example",
+        "https:host.example",
+        "https://:443",
+        "http://host.example",
+        "http://10.0.0.1",
+        "http://0.0.0.0",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example",
+        "http://evil.example/localhost",
+        "http://2130706433",
+        "http://127.1",
+        "http://[::2]",
+        "ftp://host.example",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://user@host.example",
+        "https://@host.example",
+        "https://host.example?",
+        "https://host.example?a=b",
+        "https://host.example#",
+        "https://host.example#part",
+        "https://host.example\\@evil.example",
+        "https:\\\\host.example",
+        "https://host.example\r\nX: y",
+        "https://host.example\n.evil.example",
+        "https://host example",
+        "https://host.example\t/x",
+        "https://host.example/../x",
+        "https://host..example",
+        "https://b\u00fccher.example",
+        "https://host.ex\u00adample",
+        "https://host\u3002example",
+        "https://host.example:0",
+        "https://host.example:65536",
+        "https://host.example:-1",
+        "https://host.example:abc",
+        "https://[::1",
+        "https://[nonsense]",
+        "https://host.example\0",
+        "SANDBOX",
+        "sandbox/",
+    ],
+)
+def test_base_url__refused(url: str) -> None:
+    """A URL without a host, of another scheme, or with parts that misdirect a token is refused."""
+    problems = refusal({**ALM, "base_url": url}).problems
+
+    assert [(problem.name, problem.allowed) for problem in problems] == [("base_url", URL)]
+
+
+ALL_SETS = [names for count in range(5) for names in combinations(credential_names(), count)]
+TRIO = ("client_id", "client_secret", "refresh_token")
+SUFFICIENT = (("access_token",), TRIO, ("access_token", *TRIO))
+
+
+@pytest.mark.parametrize("names", SUFFICIENT, ids=" ".join)
+def test_credentials__sufficient(names: tuple[str, ...]) -> None:
+    """The access token, the other three, or all four are enough."""
+    _, credentials = load_given({"user_id": "1", **dict.fromkeys(names, "x-0042")}, Redactor())
+
+    assert tuple(name for name in credential_names() if getattr(credentials, name)) == names
+
+
+@pytest.mark.parametrize("names", sorted({*ALL_SETS} - {*SUFFICIENT}), ids=" ".join)
+def test_credentials__insufficient(names: tuple[str, ...]) -> None:
+    """Every other set is refused with the missing ones, and a hint for forks and Dependabot."""
+    absent = [variable(name) for name in TRIO if name not in names]
+    present = [variable(name) for name in TRIO if name in names]
+    problem = (
+        f"{' and '.join(absent)} is missing beside {' and '.join(present)}"
+        " (allowed: the three together, with or without an access token)"
+    )
+    if not names:
+        problem = f"ALM_ACCESS_TOKEN is missing (allowed: it, or {', '.join(absent)} together)"
+
+    error = refusal({"user_id": "1", **dict.fromkeys(names, "x-0042")})
+
+    assert str(error) == f"1 input is not valid: {problem}. {SET_TOKEN}"
+
+
+@pytest.mark.parametrize("names", ALL_SETS, ids=" ".join)
+def test_credentials__unused_by_the_sandbox(names: tuple[str, ...]) -> None:
+    """The sandbox needs no credentials and accepts any: they are sent nowhere."""
+    inputs, _ = load_given({**SANDBOX, **dict.fromkeys(names, "in va lid")}, Redactor())
+
+    assert inputs.base_url == "sandbox"
+
+
+@pytest.mark.parametrize("name", credential_names())
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "two words",
+        "tab\there",
+        "line\nbreak",
+        "nul\0",
+        "caf\u00e9",
+        "\u200bzero",
+        "a\x7f",
+        "“quoted”",
+        '"quoted"',
+        "'quoted'",
+    ],
+)
+def test_credentials__not_sendable(name: str, secret: str) -> None:
+    """White space, control characters, quotes around it and non-ASCII are refused, not shown."""
+    credentials = {**dict.fromkeys(credential_names(), "fine-0042"), name: secret}
+
+    error = refusal({"user_id": "1", **credentials})
+
+    assert str(error) == (
+        f"1 input is not valid: {variable(name)} is not to be sent as it is"
+        f" (allowed: the bare value: no space, no quotes' leftovers, ASCII alone). {NOTHING_SENT}"
+    )
+
+
+@pytest.mark.parametrize("token", ["Token-0042-short", "Token-0042-" + "abcdefghij" * 10])
+def test_credentials__quoted_as_an_input(token: str) -> None:
+    """A credential given as an input, too, is not shown, not even its beginning after a cut."""
+    error = refusal({"user_id": token, "access_token": token})
+
+    assert error.problems == (Problem("user_id", '"***"', IDS),)
