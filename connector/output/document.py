@@ -44,6 +44,7 @@ def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError 
         # Users that the run did not reach are missing, and have no verdict of their own.
         status = max(status, Status.INCOMPLETE, key=list(Status).index)
     values: Document = {
+        "source": totals.source,
         "enrollment_ids": delivery.enrollment_ids,
         "resource_grade_ids": delivery.resource_grade_ids,
         "enrollment_count": delivery.enrollment_count,
@@ -81,7 +82,7 @@ def is_delivered(error: ConnectorError | None) -> bool:
 
 def failed_document(error: ConnectorError) -> Document:
     """Return the document of a run that failed before it read anything."""
-    return build_document(RunTotals(is_of_many=False), NOTHING, error)
+    return build_document(RunTotals(), NOTHING, error)
 
 
 def partial_error(

@@ -151,7 +151,7 @@ def _join(
     file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
-    totals = RunTotals(is_of_many=True)
+    totals = RunTotals(inputs["base_url"], is_of_many=True)
     for part in parts:
         file.join(part.path, part.state, part.users())
         for entry in part.users():

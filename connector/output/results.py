@@ -76,7 +76,9 @@ class Delivered:
 class RunTotals:
     """The totals of a run. Holds none of its records; only the methods below change it."""
 
-    def __init__(self, *, is_of_many: bool) -> None:
+    def __init__(self, source: str | None = None, *, is_of_many: bool = False) -> None:
+        #: ALM's address, or ``sandbox``.
+        self.source = source
         self._is_of_many = is_of_many
         # With the user's place among those asked for; users finish in any order.
         self._reasons: list[tuple[int, str]] = []

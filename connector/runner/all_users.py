@@ -131,7 +131,7 @@ def execute(
     users = read_user_ids(inputs, stdin)
     client = open_client(inputs, credentials, redactor, deadline, hooks.account)
     sink = open_sink(inputs, redactor, clock, hooks.write, has_tally=hooks.has_tally)
-    totals = RunTotals(is_of_many=users.total != 1)
+    totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
     for entry in sink.prepare():
         totals.add_from_journal(entry)
     pending = PendingUsers(users.ids, sink, totals)
