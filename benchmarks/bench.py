@@ -1,7 +1,7 @@
-"""Prints what the README claims: this command against its floor, side by side in one run, medians of pairs.
+"""Compare the command with its floor, side by side in one run: the README's table.
 
-Machines are noisy: the two sides of a ratio run in turn, and the ratio is the
-median of the pairs' ratios. Absolute figures are this machine's, the ratios travel.
+Machines are noisy: the two sides of a ratio run in turn, and the ratio is the median of the pairs'
+ratios. Absolute figures depend on the machine, ratios much less.
 """
 
 from __future__ import annotations
@@ -17,24 +17,29 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.alm.completeness import CompletenessTracker
-from connector.alm.protocol import PageRequest, Query, first_request, next_request, read_page
-from connector.alm.records import read_enrollments
+from connector.alm.pagination import next_request
+from connector.alm.protocol import Response, read_page
 from connector.clock import SystemClock
-from connector.output.document import UserResult, build_document
-from connector.runner.selection import Selection
+from connector.output.document import build_document
+from connector.output.results import RunTotals
+from connector.output.sinks import open_sink
+from connector.redact import Redactor
+from connector.runner.connection import request_for
+from connector.runner.one_user import read_user
 from connector.sandbox import ACCESS_TOKEN, Request, Sandbox, Settings
 from connector.sandbox.server import SandboxServer
+from connector.settings import load_given
 from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from connector.alm.records import Enrollment
+    from connector.alm.protocol import Page, PageRequest
+    from connector.settings import Inputs
 
 CHECKOUT = Path(__file__).parents[1]
 USER = "20941371"
-EVERY_TYPE = ("course", "learningProgram", "jobAid", "certification")
+ORIGIN = "http://127.0.0.1"
 RECORDS = 560
 RUNS = 21
 FLOOR = """
@@ -78,50 +83,60 @@ def wall_of(command: list[str], environ: dict[str, str]) -> Callable[[], float]:
     return measure
 
 
+class Replay:
+    """A client that returns recorded pages, parsed anew, in order."""
+
+    def __init__(self, bodies: list[bytes]) -> None:
+        self._bodies = iter(bodies)
+
+    def fetch(self, request: PageRequest) -> Page:
+        """Return the next recorded page."""
+        return read_page(request, Response(200, {}, next(self._bodies)))
+
+
+def inputs_of(**values: object) -> Inputs:
+    """Return the inputs of a learner with every type of learning object."""
+    given = {"base_url": ORIGIN, "user_id": "77", "lo_types": "all", "access_token": ACCESS_TOKEN}
+    return load_given({**given, **values}, Redactor())[0]
+
+
 def bytes_to_document() -> None:
-    """Compare CPU times: pages' bytes to the printed document, and json.loads plus json.dumps of the same."""
-    first, bodies = recorded_pages()
-    document = json.loads(document_of(first, bodies))
+    """Compare CPU times: pages to the printed document, and json.loads and json.dumps of it."""
+    bodies = recorded_pages()
+    document = json.loads(document_of(bodies))
 
     def floor() -> None:
         for body in bodies:
             json.loads(body)
         json.dumps(document)
 
-    measured = pairs(cpu_of(lambda: document_of(first, bodies)), cpu_of(floor))
+    measured = pairs(cpu_of(lambda: document_of(bodies)), cpu_of(floor))
     row(f"CPU a record, bytes to printed document ({RECORDS} records)", "µs", 3.0, *measured)
 
 
-def recorded_pages() -> tuple[PageRequest, list[bytes]]:
-    """Return the first request and the bodies of every page of a learner with ``RECORDS`` enrollments."""
+def recorded_pages() -> list[bytes]:
+    """Return the bodies of every page of a learner with ``RECORDS`` enrollments."""
     sandbox = Sandbox(Settings(rate_per_minute=0, enrollments_per_user=RECORDS), SystemClock())
-    first = first_request("http://127.0.0.1", "77", Query(EVERY_TYPE, "dateEnrolled", None, (), 10))
     headers = {"accept": "application/vnd.api+json", "authorization": f"oauth {ACCESS_TOKEN}"}
+    first = request_for("77", inputs_of())
     bodies: list[bytes] = []
     request: PageRequest | None = first
     while request:
-        target = request.address.removeprefix("http://127.0.0.1")
-        bodies.append(sandbox.answer(Request("GET", target, headers, "http://127.0.0.1")).body)
-        request = next_request(first, read_page(request, {}, bodies[-1]).next_link)
-    return first, bodies
+        target = request.address.removeprefix(ORIGIN)
+        bodies.append(sandbox.answer(Request("GET", target, headers, ORIGIN)).body)
+        page = read_page(request, Response(200, {}, bodies[-1]))
+        request = next_request(first, page.next_link)
+    return bodies
 
 
-def document_of(first: PageRequest, bodies: list[bytes]) -> str:
+def document_of(bodies: list[bytes]) -> str:
     """Return the printed document of *bodies*, through everything but HTTP."""
-    witness, selection = CompletenessTracker(), Selection(since=None, most=None, newest_first=False)
-    kept: list[Enrollment] = []
-    for body in bodies:
-        page = read_page(first, {}, body)
-        enrollments = read_enrollments(page)
-        following = next_request(first, page.next_link)
-        witness.observe(
-            [(one.id, one.lo_type) for one in enrollments], following.cursor if following else None
-        )
-        kept += selection.take(enrollments)
-    result = UserResult(first.user_id, kept, witness.verdict())
-    return to_json(
-        build_document([result], None, requested=1, requests=len(bodies), allow_incomplete=False)
-    )
+    inputs, totals = inputs_of(), RunTotals(is_of_many=False)
+    sink = open_sink(inputs, Redactor(), None)
+    result = read_user("77", inputs, Replay(bodies), sink)  # type: ignore[arg-type]
+    totals.add_result(0, result, sink.take(0, result))
+    totals.end(requested=1, requests=len(bodies))
+    return to_json(build_document(totals, sink.close(totals, None, is_forgiven=False), None))
 
 
 def cpu_of(work: Callable[[], object]) -> Callable[[], float]:

@@ -1,4 +1,4 @@
-"""Brings a learner's enrollments out of Adobe Learning Manager (ALM), all of them, or says what is missing.
+"""Read every enrollment of Adobe Learning Manager (ALM) learners, or report what is missing.
 
 ``connector.run(user_id="20941371") -> dict`` returns the document that the command
 ``alm-enrollments`` prints, or raises one of the errors below.
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module's own attributes
-    """Import what reads enrollments when it is first asked for: ``alm-enrollments --help`` has no use for it."""
+    """Import ``run`` when it is first used: ``alm-enrollments --help`` needs none of it."""
     if name != "run":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from connector.runner import run  # noqa: PLC0415
@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module's own attributes
     return run
 
 
-# A library prints nothing unless its user asks: without this, Python itself would print the warnings.
+# A library prints nothing by itself; without this handler, Python prints its warnings.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

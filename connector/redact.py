@@ -117,8 +117,10 @@ class Redactor:
         if isinstance(value, list | tuple):
             return type(value)(map(self._cleaned, value))
         if isinstance(value, msgspec.Struct):
+            # A secret may equal the name of a field.
             fields = msgspec.structs.asdict(value)
-            return msgspec.structs.replace(value, **self._cleaned(fields))
+            cleaned = {name: self._cleaned(item) for name, item in fields.items()}
+            return msgspec.structs.replace(value, **cleaned)
         return value
 
     def _substituted(self, pattern: re.Pattern[str] | None, text: str) -> str:

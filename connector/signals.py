@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int, FrameType | None], object]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_process() -> None:
@@ -80,7 +80,7 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _heeded() -> list[signal.Signals]:
+def _heeded() -> list[int]:
     # A signal that the parent process has set to be ignored stays ignored (nohup).
     return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 MAX_QUOTED_CHARACTERS = 200
+#: Enrollments that a summary for people lists.
+MAX_SUMMARY_RECORDS = 50
 
 
 def one_line(text: str) -> str:

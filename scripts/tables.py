@@ -1,4 +1,7 @@
-"""Writes the README's tables and action.yml's names from the schemas and the error classes: ``make docs``. A test holds them to it."""
+"""Write the README's tables and action.yml's names from the schemas and the error classes.
+
+``make docs`` runs it; a test compares the files with what it would write.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ from connector import errors
 from connector.formats.interface import COLUMNS
 from connector.formats.parquet import SCHEMA
 from connector.schemas import load_schema
-from connector.settings.problems import allowed
-from connector.settings.sources import variable
+from connector.settings import allowed, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,116 +23,128 @@ if TYPE_CHECKING:
 README = Path(__file__).parents[1] / "README.md"
 EXPORT = README.parent / "docs" / "EXPORT.md"
 ACTION = README.parent / "action.yml"
+_COLUMN_NOTES = {
+    "resource_grade_ids": "The ids of its grades, with spaces between.",
+    "resource_grades": "In CSV as JSON.",
+    "included": "As JSON; nothing where `include` did not ask for it.",
+}
+# Each error class with its sysexits name, and whether to run again.
+_EXITS = {
+    "UsageError": ("USAGE", "no: mend the input that the message names"),
+    "PartialError": ("DATAERR", "those users alone, `users.failed` names them"),
+    "UserNotFoundError": ("NOUSER", "no: check the id, and the region in `base_url`"),
+    "UnreachableError": ("UNAVAILABLE", "perhaps: check `base_url`, name server and proxy first"),
+    "InternalError": ("SOFTWARE", "no: report it, with what `--debug` tells"),
+    "OutputError": ("CANTCREAT", "no: make room, or the folder"),
+    "TemporaryError": ("TEMPFAIL", "yes, at `error.retry_at`"),
+    "ProtocolError": ("PROTOCOL", "no: report it with the request id"),
+    "AuthenticationError": ("NOPERM", "no: a new token, or another scope or region"),
+}
 
 
 def inputs_table() -> str:
     """Return the table of inputs, in the schema's order."""
-    schema = load_schema("inputs")
-    rows = [
-        f"| `{name}` | {_default(rule)} | {rule['description']} Allowed: {allowed(rule)}. |"
-        for name, rule in schema["properties"].items()
-    ]
-    return "\n".join(["| input | default | meaning |", "|---|---|---|", *rows])
+    lines = ["| input | default | meaning |", "|---|---|---|"]
+    for name, rule in load_schema("inputs")["properties"].items():
+        default = f"`{_default(rule)}`" if "default" in rule else "none"
+        lines.append(f"| `{name}` | {default} | {_input_description(rule)} |")
+    return "\n".join(lines)
 
 
-def _default(rule: dict[str, Any]) -> str:
-    return f"`{_written(rule)}`" if "default" in rule else "none"
+def _input_description(rule: Mapping[str, Any]) -> str:
+    return f"{rule['description']} Allowed: {allowed(rule)}."
 
 
-def _written(rule: dict[str, Any]) -> str:
+def _default(rule: Mapping[str, Any]) -> str:
     default = rule["default"]
-    return (
-        ",".join(default)
-        if isinstance(default, list)
-        else str(default).lower()
-        if isinstance(default, bool)
-        else str(default)
-    )
+    if isinstance(default, list):
+        return ",".join(default)
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def credentials_table() -> str:
     """Return the table of credentials."""
-    rules = load_schema("inputs")["$defs"]["credentials"]["properties"]
-    rows = [f"| `{variable(name)}` | {rule['description']} |" for name, rule in rules.items()]
-    return "\n".join(["| variable | meaning |", "|---|---|", *rows])
+    lines = ["| variable | meaning |", "|---|---|"]
+    for name, rule in load_schema("inputs#credentials")["properties"].items():
+        lines.append(f"| `{variable(name)}` | {rule['description']} |")
+    return "\n".join(lines)
 
 
 def outputs_table() -> str:
     """Return the table of the document's fields."""
+    lines = ["| field | meaning |", "|---|---|"]
+    for name, description in _output_descriptions().items():
+        lines.append(f"| `{name}` | {description} |")
+    return "\n".join(lines)
+
+
+def _output_descriptions() -> dict[str, str]:
     schema = load_schema("outputs")
-    rows = [
-        f"| `{name}` | {_resolved(rule, schema).get('description', _resolved(rule, schema)['title'])} |"
-        for name, rule in schema["properties"].items()
-    ]
-    return "\n".join(["| field | meaning |", "|---|---|", *rows])
-
-
-def _resolved(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    reference = rule.get("$ref", "").removeprefix("#/$defs/")
-    resolved: dict[str, Any] = schema["$defs"][reference] if reference else rule
-    return resolved
+    descriptions = {}
+    for name, rule in schema["properties"].items():
+        reference = rule.get("$ref", "").removeprefix("#/$defs/")
+        resolved = schema["$defs"].get(reference, rule)
+        descriptions[name] = resolved.get("description", resolved["title"])
+    return descriptions
 
 
 def exits_table() -> str:
     """Return the table of exit codes, from the error classes."""
-    meanings = {
-        "UsageError": ("USAGE", "no: mend the input that the message names"),
-        "PartialError": ("DATAERR", "those users alone, `users.failed` names them"),
-        "UserNotFoundError": ("NOUSER", "no: check the id, and the region in `base_url`"),
-        "UnreachableError": (
-            "UNAVAILABLE",
-            "perhaps: check `base_url`, name server and proxy first",
-        ),
-        "InternalError": ("SOFTWARE", "no: report it, with what `--debug` tells"),
-        "OutputError": ("CANTCREAT", "no: make room, or the folder"),
-        "TemporaryError": ("TEMPFAIL", "yes, at `error.retry_at`"),
-        "ProtocolError": ("PROTOCOL", "no: report it with the request id"),
-        "AuthenticationError": ("NOPERM", "no: a new token, or another scope or region"),
-    }
-    rows = [
-        f"| {getattr(errors, name).exit_code} | {short} | {getattr(errors, name).__doc__.splitlines()[0].rstrip('.')} | {retry} |"
-        for name, (short, retry) in meanings.items()
+    lines = [
+        "| code | name | what happened | run again? |",
+        "|---|---|---|---|",
+        "| 0 | OK | Nothing is missing that was asked for | |",
     ]
-    signals = "| 130, 143 | | SIGINT or SIGTERM ended the run | yes |"
-    return "\n".join(
-        [
-            "| code | name | what happened | run again? |",
-            "|---|---|---|---|",
-            "| 0 | OK | Nothing is missing that was asked for | |",
-            *rows,
-            signals,
-        ]
-    )
+    for name, (short, retry) in _EXITS.items():
+        kind = getattr(errors, name)
+        happened = kind.__doc__.splitlines()[0].rstrip(".")
+        lines.append(f"| {kind.exit_code} | {short} | {happened} | {retry} |")
+    lines.append("| 130, 143 | | SIGINT or SIGTERM ended the run | yes |")
+    return "\n".join(lines)
+
+
+def columns_table() -> str:
+    """Return the table of the columns of CSV and Parquet."""
+    described = load_schema("outputs")["$defs"]["enrollment"]["properties"]
+    lines = ["| column | Parquet | what |", "|---|---|---|"]
+    for name in COLUMNS:
+        kind = "not there: in resource_grades"
+        if name in SCHEMA.names:
+            kind = str(SCHEMA.field(name).type).partition("<")[0]
+        note = _COLUMN_NOTES.get(name) or described[name].get("description", "")
+        lines.append(f"| `{name}` | {kind} | {note} |")
+    return "\n".join(lines)
 
 
 def action_inputs() -> str:
     """Return action.yml's inputs: every input and every credential."""
-    schema = load_schema("inputs")
     lines = []
-    for name, rule in schema["properties"].items():
-        lines += [
-            f"{_kebab(name)}:",
-            _description(f"{rule['description']} Allowed: {allowed(rule)}."),
-        ]
-        lines += [f"  default: {json.dumps(_written(rule))}"] if "default" in rule else []
-    for name, rule in schema["$defs"]["credentials"]["properties"].items():
+    for name, rule in load_schema("inputs")["properties"].items():
+        lines += [f"{_kebab(name)}:", _description(_input_description(rule))]
+        if "default" in rule:
+            lines.append(f"  default: {json.dumps(_default(rule))}")
+    for name, rule in load_schema("inputs#credentials")["properties"].items():
         lines += [f"{_kebab(name)}:", _description(f"{rule['description']} From a secret.")]
     return "\n".join(lines)
 
 
 def action_outputs() -> str:
     """Return action.yml's outputs: every field of the document but the enrollments."""
-    schema = load_schema("outputs")
     lines = []
-    for name, rule in schema["properties"].items():
+    for name, description in _output_descriptions().items():
         if name != "enrollments":
-            told = _resolved(rule, schema).get("description", _resolved(rule, schema)["title"])
-            lines += [
-                f"{name}:",
-                _description(told),
-                f"  value: ${{{{ steps.run.outputs.{name} }}}}",
-            ]
+            value = f"  value: ${{{{ steps.run.outputs.{name} }}}}"
+            lines += [f"{name}:", _description(description), value]
     return "\n".join(lines)
+
+
+def action_env() -> str:
+    """Return the variables in which action.yml's step passes its inputs to the command."""
+    names = [
+        *load_schema("inputs")["properties"],
+        *load_schema("inputs#credentials")["properties"],
+    ]
+    return "\n".join(f"{variable(name)}: ${{{{ inputs.{_kebab(name)} }}}}" for name in names)
 
 
 def _description(text: str) -> str:
@@ -143,38 +157,10 @@ def _description(text: str) -> str:
     )
 
 
-def action_env() -> str:
-    """Return the variables that action.yml's step gives its inputs to the command in."""
-    schema = load_schema("inputs")
-    names = (*schema["properties"], *schema["$defs"]["credentials"]["properties"])
-    return "\n".join(f"{variable(name)}: ${{{{ inputs.{_kebab(name)} }}}}" for name in names)
-
-
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def columns_table() -> str:
-    """Return the table of the columns of CSV and Parquet."""
-    described = load_schema("outputs")["$defs"]["enrollment"]["properties"]
-    rows = []
-    for name in COLUMNS:
-        kind = (
-            str(SCHEMA.field(name).type).partition("<")[0]
-            if name in SCHEMA.names
-            else "not there: in resource_grades"
-        )
-        rows.append(
-            f"| `{name}` | {kind} | {_COLUMN_NOTES.get(name) or described[name].get('description', '')} |"
-        )
-    return "\n".join(["| column | Parquet | what |", "|---|---|---|", *rows])
-
-
-_COLUMN_NOTES = {
-    "resource_grade_ids": "The ids of its grades, with spaces between.",
-    "resource_grades": "In CSV as JSON.",
-    "included": "As JSON; nothing where `include` did not ask for it.",
-}
 TABLES = {
     "inputs": inputs_table,
     "credentials": credentials_table,
@@ -184,9 +170,9 @@ TABLES = {
 NAMES = {"inputs": action_inputs, "outputs": action_outputs, "env": action_env}
 
 
-def updated(text: str, tables: Mapping[str, Callable[[], str]] | None = None) -> str:
-    """Return a page's *text* with every table, the README's unless others are named, as the schemas have it now."""
-    for name, table in (TABLES if tables is None else tables).items():
+def updated(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
+    """Return a page's *text* with every one of *tables* as the schemas have it now."""
+    for name, table in tables.items():
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
         text = f"{before}{begin}{table()}\n{end}{after}"
@@ -194,23 +180,18 @@ def updated(text: str, tables: Mapping[str, Callable[[], str]] | None = None) ->
 
 
 def updated_action(text: str) -> str:
-    """Return action.yml's *text* with all that stands below inputs, outputs and env as the schemas have it now."""
+    """Return action.yml's *text* with inputs, outputs and env as the schemas have them now."""
     for key, lines in NAMES.items():
         found = re.search(rf"^( *){key}:\n((?:\1  .*\n)+)", text, flags=re.MULTILINE)
         if found is None:
-            raise ValueError(f"action.yml has lost its {key}")
-        text = (
-            text[: found.start(2)]
-            + textwrap.indent(lines(), f"{found[1]}  ")
-            + "\n"
-            + text[found.end(2) :]
-        )
+            raise ValueError(f"action.yml has no block {key}")
+        block = textwrap.indent(lines(), f"{found[1]}  ")
+        text = text[: found.start(2)] + block + "\n" + text[found.end(2) :]
     return text
 
 
 if __name__ == "__main__":
     README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
-    EXPORT.write_text(
-        updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table}), encoding="utf-8"
-    )
+    export = updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table})
+    EXPORT.write_text(export, encoding="utf-8")
     ACTION.write_text(updated_action(ACTION.read_text(encoding="utf-8")), encoding="utf-8")

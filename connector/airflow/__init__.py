@@ -1,4 +1,5 @@
-"""Airflow's side of the connector: a connection type, operators, and when a failed task is worth another try.
+"""The connector in Airflow: a connection type, operators, and a retry policy.
 
-For Airflow 2.11 and 3, with ``pip install 'alm-enrollments-connector[airflow]'``. Thin over ``connector.run``.
+For Airflow 2.11 and 3, with ``pip install 'alm-enrollments-connector[airflow]'``. A thin layer
+over ``connector.run``.
 """

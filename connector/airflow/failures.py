@@ -1,4 +1,4 @@
-"""Which failures another try can mend: by exit code, for operators and retry policies alike. Knows nothing of Airflow."""
+"""Which failures a retry can fix, and when, for operators and retry policies. Needs no Airflow."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from connector.errors import PartialError, TemporaryError, UnreachableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CAN_PASS = (TemporaryError.exit_code, UnreachableError.exit_code)
+_RETRYABLE_CODES = (TemporaryError.exit_code, UnreachableError.exit_code)
 
 
-def can_pass(document: Mapping[str, Any]) -> bool:
-    """Return whether the failure that *document* tells may be gone next time; of users who failed, whether anyone's may."""
-    if document["error"]["code"] == PartialError.exit_code:
-        return any(one["error"]["code"] in _CAN_PASS for one in document["users"]["failed"])
-    return document["error"]["code"] in _CAN_PASS
+def is_retryable(document: Mapping[str, Any]) -> bool:
+    """Return whether a retry can fix the error of *document*, or of any of its failed users."""
+    codes = [document["error"]["code"]]
+    if codes == [PartialError.exit_code]:
+        codes = [user["error"]["code"] for user in document["users"]["failed"]]
+    return any(code in _RETRYABLE_CODES for code in codes)
 
 
 def retry_at(document: Mapping[str, Any]) -> datetime | None:
-    """Return the moment from which another try can succeed, with its offset; ``None`` where ALM did not tell."""
-    told = document["error"]["retry_at"]
-    return datetime.fromisoformat(told) if told else None
+    """Return the moment from which a retry can succeed, if ALM named one."""
+    text = document["error"]["retry_at"]
+    return datetime.fromisoformat(text) if text else None

@@ -1,10 +1,11 @@
-"""A connection of Airflow as the credentials of a run."""
+"""The hook: a connection of Airflow as the credentials of a run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseHook
+from pydantic import SecretStr
 
 from connector.airflow.provider import (
     CONNECTION_TYPE,
@@ -14,27 +15,26 @@ from connector.airflow.provider import (
     RELABELING,
 )
 from connector.errors import ConnectorError, PermissionDeniedError, UsageError, UserNotFoundError
-from connector.runner import run_in
-from connector.settings.problems import SANDBOX
-from connector.settings.sources import PREFIX, Environment
+from connector.runner import run_given
+from connector.settings import PREFIX, SANDBOX
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from connector.output.document import Document
 
-# Nobody has it: that ALM does not know him is said to those alone whose token it takes.
-_NOBODY = "0"
+# A user id that ALM does not have: it says so only after it has accepted the token.
+_UNKNOWN_USER = "0"
 _TEST_SECONDS = 20
 
 
 class AlmHook(BaseHook):
     """Reads enrollments with the credentials of the connection *alm_conn_id*.
 
-    Its password is an access token. Or login and password are the client id and
-    secret, and ``refresh_token`` among its extras makes access tokens. Its host is
-    ALM's address, with or without ``https://``; ``sandbox`` is the embedded stand-in.
-    Neither the worker's environment nor its ``/run/secrets`` takes part.
+    Its password is an access token; or its login and password are a client's id and secret, and
+    ``refresh_token`` among its extras makes access tokens. Its host is ALM's address, with or
+    without ``https://``; ``sandbox`` is the embedded mock server. Neither the worker's
+    environment nor its ``/run/secrets`` takes part.
     """
 
     conn_name_attr = "alm_conn_id"
@@ -49,54 +49,59 @@ class AlmHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return how the form of a connection looks, for Airflow before 3.2."""
+        """Return the layout of a connection's form, for Airflow before 3.2."""
         return {
             "hidden_fields": HIDDEN_FIELDS,
             "relabeling": RELABELING,
             "placeholders": PLACEHOLDERS,
         }
 
-    def get_conn(self) -> Environment:
-        """Return the connection as the variables that the command would be given; they do not print."""
+    def get_conn(self) -> dict[str, SecretStr | str]:
+        """Return the connection's credentials, which do not print, and ``base_url`` by name."""
         connection = self.get_connection(self.alm_conn_id)
-        # Whatever is JSON is taken for an extra.
+        # Extra may be any JSON.
         extras = connection.extra_dejson if isinstance(connection.extra_dejson, dict) else {}
-        found = {name: extras.get(name) for name in self._FROM_EXTRAS}
+        credentials = {name: extras.get(name) for name in self._FROM_EXTRAS}
         if connection.login:
-            found |= {"client_id": connection.login, "client_secret": connection.password}
+            credentials["client_id"] = connection.login
+            credentials["client_secret"] = connection.password
         elif connection.password:
-            found["access_token"] = connection.password
-        found["base_url"] = _base_url(connection)
-        return Environment(
-            {PREFIX + name.upper(): str(value) for name, value in found.items() if value}
-        )
+            credentials["access_token"] = connection.password
+        values: dict[str, SecretStr | str] = {
+            name: SecretStr(str(value)) for name, value in credentials.items() if value
+        }
+        if base_url := _base_url(connection):
+            values["base_url"] = base_url
+        return values
 
-    def run(self, **inputs: Any) -> Document:  # noqa: ANN401 - whatever is given is judged by the inputs schema
-        """Return the document of ``connector.run``. Raises the ConnectorError that it raises."""
+    def run(self, **inputs: Any) -> Document:  # noqa: ANN401 - the inputs schema validates them
+        """Return the document of ``connector.run``, or raise its ConnectorError."""
+        values: dict[str, Any] = dict(self.get_conn())
+        for name, value in inputs.items():
+            is_empty = value is None or (isinstance(value, str) and not value.strip())
+            if not is_empty:
+                values[name] = value
         try:
-            return run_in(self.get_conn(), inputs, secrets_dir=None)
+            return run_given(values)
         except UsageError as error:
-            if any(problem.name.startswith(PREFIX) for problem in error.problems):
-                error.hint = (
-                    f"Mend the connection {self.alm_conn_id}: password is the access token;"
-                    " or login is the client id, password its secret, and extra has refresh_token. Nothing was sent."
-                )
-            raise
+            if not any(problem.name.startswith(PREFIX) for problem in error.problems):
+                raise
+            raise error.replaced(
+                hint=f"Mend the connection {self.alm_conn_id}: password is the access token;"
+                " or login is the client id, password its secret, and extra has refresh_token."
+                " Nothing was sent."
+            ) from error.__cause__
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether ALM takes the credentials, and what it said: what the button Test shows."""
+        """Return whether ALM accepts the credentials, and its response, for the button Test."""
         try:
-            self.run(user_id=_NOBODY, deadline=_TEST_SECONDS)
+            self.run(user_id=_UNKNOWN_USER, deadline=_TEST_SECONDS)
         except UserNotFoundError:
-            return (
-                True,
-                f"ALM answers and takes the credentials (asked for user {_NOBODY}, whom it does not know).",
-            )
+            text = "ALM answers and takes the credentials"
+            return True, f"{text} (asked for user {_UNKNOWN_USER}, whom it does not know)."
         except PermissionDeniedError:
-            return (
-                True,
-                "ALM answers and takes the credentials; they do not reach every user: admin:read does.",
-            )
+            text = "ALM answers and takes the credentials; they do not reach every user"
+            return True, f"{text}: admin:read does."
         except ConnectorError as error:
             return False, str(error)
         return True, "ALM answers and takes the credentials."

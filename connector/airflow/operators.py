@@ -1,11 +1,9 @@
-"""The connector as tasks: read learners' enrollments, and join the files of several tasks."""
+"""Operators: read learners' enrollments, and join the files of several tasks."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
-import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,15 +14,14 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
-from connector.airflow.failures import can_pass, retry_at
+from connector.airflow.failures import is_retryable, retry_at
 from connector.airflow.hook import AlmHook
-from connector.airflow.storage import fetched, is_remote, stored
+from connector.airflow.storage import is_remote, local_copy, local_output
 from connector.errors import ConnectorError, Problem, UsageError
-from connector.output.document import build_document
+from connector.output.document import failed_document
 from connector.output.merge import merge
 from connector.redact import Redactor
-from connector.settings import read_truth
-from connector.settings.sources import input_names
+from connector.settings import input_names, read_boolean
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -34,83 +31,83 @@ if TYPE_CHECKING:
 
     from connector.output.document import Document
 
-#: Bytes of a document that XCom, and so Airflow's database, is given.
-MOST_BYTES = 256 * 1024
+#: Larger documents stay out of XCom, and so of Airflow's database.
+MAX_XCOM_BYTES = 256 * 1024
+# 128 and SIGTERM, as shells count it.
+_SIGTERM_EXIT_CODE = 143
 
 
 class _DocumentOperator(BaseOperator):
-    """Ends with a document, which is its XCom, also where it fails."""
+    """Pushes a document as XCom, also if the task fails."""
 
-    _is_at_work = False
+    _is_running = False
 
     def on_kill(self) -> None:
-        """End now, with what is whole in its place: all that Airflow 3 does on SIGTERM is to call this, and to kill some seconds later."""
-        if self._is_at_work:
-            raise SystemExit(128 + signal.SIGTERM)
+        """End the process, keeping complete users: on SIGTERM, Airflow 3 only calls this method."""
+        if self._is_running:
+            raise SystemExit(_SIGTERM_EXIT_CODE)
 
-    def _outcome(
-        self, do: Callable[[_Files], tuple[Document, ConnectorError | None]]
+    def _run(
+        self, action: Callable[[_Files], tuple[Document, ConnectorError | None]]
     ) -> tuple[Document, str | None]:
-        """Return the document of what *do* does with its files, and the error's one line where it fails."""
+        """Run *action* with its files; return its document, and its error's line if it fails."""
+        error: ConnectorError | None
         with contextlib.ExitStack() as stack:
             files = _Files(stack)
-            self._is_at_work = True
+            self._is_running = True
             try:
-                document, error = do(files)
-            except ConnectorError as failed:
-                document, error = (
-                    failed.document
-                    or build_document([], failed, requested=0, requests=0, allow_incomplete=False),
-                    failed,
-                )
+                document, error = action(files)
+            except ConnectorError as raised:
+                document, error = raised.document or failed_document(raised), raised
             finally:
-                self._is_at_work = False
-        return files.renamed(document, str(error) if error else None)
+                self._is_running = False
+        return files.with_given_paths(document), files.with_given_paths(error and str(error))
 
-    def _hand_on(self, document: Document) -> Document:
+    def _succeed(self, document: Document) -> Document:
         size = len(to_json(document))
-        if self.do_xcom_push and size > MOST_BYTES:
+        if self.do_xcom_push and size > MAX_XCOM_BYTES:
             raise AirflowFailException(
-                f"The document has {size:,} bytes, and XCom is given at most {MOST_BYTES:,}. Name an output_file: the records go there."
+                f"The document has {size:,} bytes, and XCom is given at most {MAX_XCOM_BYTES:,}."
+                " Name an output_file: the records go there."
             )
-        completeness, users = document["completeness"], document["users"]
         self.log.info(
             "%d enrollments of %d users: %s",
             document["enrollment_count"],
-            users["read"],
-            completeness["status"],
+            document["users"]["read"],
+            document["completeness"]["status"],
         )
         return document
 
-    def _hand_on_failed(self, document: Document, context: Context) -> None:
+    def _push_failed(self, document: Document, context: Context) -> None:
         if not self.do_xcom_push:
             return
         size = len(to_json(document))
-        if size > MOST_BYTES:
+        if size > MAX_XCOM_BYTES:
             self.log.warning(
-                "XCom is given no document: it has %d bytes, and at most %d are. The journal has it.",
+                "XCom is given no document: it has %d bytes, and at most %d are."
+                " The journal has it.",
                 size,
-                MOST_BYTES,
+                MAX_XCOM_BYTES,
             )
             return
         context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=document)
 
 
 class AlmEnrollmentsOperator(_DocumentOperator):
-    """Reads every enrollment of learners, and returns the output document of CONTRACT.md as XCom.
+    """Reads every enrollment of learners, and returns the document of ``connector.run`` as XCom.
 
-    Every input of ``schemas/inputs.schema.json`` is a parameter by its name, and a
-    templated field; what is not given has its default, whatever the worker's
-    environment says. ``user_ids_file`` and ``output_file`` may be paths of object
-    storage, such as ``s3://aws_default@bucket/enrollments.ndjson``; records belong
-    there where they are many, for XCom is given a document of at most 256 KiB.
+    Every input of ``schemas/inputs.schema.json`` is a parameter by its name, and a templated
+    field. An input that is not given has its default, whatever the worker's environment says.
+    ``user_ids_file`` and ``output_file`` may be paths of object storage, such as
+    ``s3://aws_default@bucket/enrollments.ndjson``. Many records need an ``output_file``: XCom
+    gets documents of at most 256 KiB.
 
-    Raises AirflowFailException for what no retry can mend: inputs, an unknown user, a
-    refused token, an output that cannot be written, an answer that breaks the API's
-    contract. Quota, 5xx, timeouts and an unreachable host raise AirflowException, and
-    are retried: not before the moment that ALM named, until which the task is
-    deferred (it then needs a triggerer, and holds no slot of a pool), unless it has a
-    ``retry_policy``. With ``resume``, a retry asks for those who failed alone.
+    Raises AirflowFailException if no retry can succeed: wrong inputs, an unknown user, a refused
+    token, an output that cannot be written, a response that breaks the API's contract. Raises
+    AirflowException for quota, 5xx, timeouts and an unreachable host, so that Airflow retries. If
+    ALM named a moment, the task is deferred until then (it needs a triggerer, and occupies no
+    slot of a pool), unless it has a ``retry_policy``. With ``resume``, a retry reads only the
+    users who failed.
     """
 
     template_fields: Sequence[str] = input_names()
@@ -120,7 +117,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         self,
         *,
         alm_conn_id: str = AlmHook.default_conn_name,
-        user_id: Any = None,  # noqa: ANN401 - an id, several, or what a task before returned
+        user_id: Any = None,  # noqa: ANN401 - an id, several, or the result of an earlier task
         user_ids_file: str | None = None,
         lo_types: Sequence[str] | str | None = None,
         sort: str | None = None,
@@ -138,7 +135,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         format: str | None = None,  # noqa: A002 - the input's name
         output_file: str | None = None,
         resume: bool | str | None = None,
-        **kwargs: Any,  # noqa: ANN401 - a task's own parameters
+        **kwargs: Any,  # noqa: ANN401 - parameters of every task
     ) -> None:
         super().__init__(**kwargs)
         self.alm_conn_id = alm_conn_id
@@ -162,137 +159,129 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         self.resume = resume
 
     def execute(self, context: Context) -> Document:
-        """Read, and return the document. Raises AirflowFailException, AirflowException, TaskDeferred."""
-        document, error = self._read()
+        """Read, and return the document.
+
+        Raises AirflowFailException, AirflowException, TaskDeferred.
+        """
+        document, error = self._run(self._read)
         if error is None:
-            return self._hand_on(document)
-        self._hand_on_failed(document, context)
-        if not can_pass(document):
+            return self._succeed(document)
+        self._push_failed(document, context)
+        if not is_retryable(document):
             raise AirflowFailException(error)
         task, moment = context["ti"], retry_at(document)
-        is_tried_again = task.try_number <= task.max_tries
-        if (
-            is_tried_again
-            and moment
-            and moment > datetime.now(UTC)
-            and not getattr(self, "retry_policy", None)
-        ):
+        has_retry = task.try_number <= task.max_tries and not getattr(self, "retry_policy", None)
+        if has_retry and moment and moment > datetime.now(UTC):
             self.log.warning(
                 "%s Deferred until %s, to be tried again then.",
                 error,
                 document["error"]["retry_at"],
             )
             self.defer(
-                trigger=_at(moment),
+                trigger=_trigger_at(moment),
                 method_name=self.fail_when_due.__name__,
                 kwargs={"message": error},
             )
         raise AirflowException(error)
 
-    # A DAG's own test() hands on the event and leaves the message out.
     def fail_when_due(
-        self, context: Context, event: object, message: str = "ALM can be asked again."
+        self,
+        context: Context,  # noqa: ARG002 - Airflow passes it by name
+        event: object,  # noqa: ARG002 - the same
+        # A DAG's own test() passes none.
+        message: str = "ALM can be asked again.",
     ) -> NoReturn:
-        """Fail now that another try can succeed: Airflow's own retry comes after it."""
+        """Fail after the deferral, so that Airflow retries now."""
         raise AirflowException(message)
 
-    def _read(self) -> tuple[Document, str | None]:
+    def _read(self, files: _Files) -> tuple[Document, None]:
         inputs = {name: getattr(self, name) for name in input_names()}
-
-        def read(files: _Files) -> tuple[Document, None]:
-            inputs["output_file"] = files.stored(
-                self.output_file, resume=read_truth(str(self.resume)) is True
-            )
-            inputs["user_ids_file"] = files.fetched(self.user_ids_file)
-            return AlmHook(self.alm_conn_id).run(**inputs), None
-
-        return self._outcome(read)
+        is_resuming = read_boolean(str(self.resume)) is True
+        inputs["output_file"] = files.local_output(self.output_file, resume=is_resuming)
+        inputs["user_ids_file"] = files.local_copy(self.user_ids_file)
+        return AlmHook(self.alm_conn_id).run(**inputs), None
 
 
 class AlmMergeOperator(_DocumentOperator):
-    """Joins the output files of several tasks, each with its journal beside it, as ``alm-enrollments merge`` does.
+    """Joins the output files of several tasks and their journals, as ``alm-enrollments merge``.
 
-    *files* and *output_file* may be paths of object storage. XCom is the joined
-    document. Raises AirflowFailException for files that are not all the shards of one
-    run, and where learners failed in them and were not read later.
+    *files* and *output_file* may be paths of object storage. XCom is the joined document. Raises
+    AirflowFailException unless the files are all the shards of one run, or if learners failed in
+    them and were not read later.
     """
 
     template_fields: Sequence[str] = ("output_file", "files")
     ui_color = "#fbe3e0"
 
-    def __init__(self, *, output_file: str, files: Any, **kwargs: Any) -> None:  # noqa: ANN401 - paths, or what tasks before returned
+    def __init__(self, *, output_file: str, files: Any, **kwargs: Any) -> None:  # noqa: ANN401 - paths, or the results of earlier tasks
         super().__init__(**kwargs)
         self.output_file = output_file
         self.files = files
 
     def execute(self, context: Context) -> Document:
         """Join, and return the document. Raises AirflowFailException."""
-
-        def join(files: _Files) -> tuple[Document, ConnectorError | None]:
-            if not self.files or isinstance(self.files, str):
-                raise _refused(
-                    f"given {to_json(self.files)} as files", "a list of the shards' output files"
-                )
-            if self.output_file in self.files:
-                raise _refused(
-                    f'given "{self.output_file}" to be read and to be written',
-                    "a file to write that is none of the shards'",
-                )
-            target = files.stored(self.output_file)
-            return merge(
-                [target, *(files.fetched(path, has_journal=True) for path in self.files)],
-                Redactor().clean_document,
-            )
-
-        document, error = self._outcome(join)
+        document, error = self._run(self._join)
         if error is None:
-            return self._hand_on(document)
-        self._hand_on_failed(document, context)
+            return self._succeed(document)
+        self._push_failed(document, context)
         raise AirflowFailException(error)
+
+    def _join(self, files: _Files) -> tuple[Document, ConnectorError | None]:
+        problem = None
+        if not self.files or isinstance(self.files, str):
+            given = f"given {to_json(self.files)} as files"
+            problem = Problem("merge", given, "a list of the shards' output files")
+        elif self.output_file in self.files:
+            given = f'given "{self.output_file}" to be read and to be written'
+            problem = Problem("merge", given, "a file to write that is none of the shards'")
+        if problem:
+            raise UsageError.of([problem], hint="Nothing was written.")
+        output = files.local_output(self.output_file)
+        shards = [files.local_copy(path, has_journal=True) for path in self.files]
+        return merge([output, *shards], Redactor())
 
 
 class _Files:
-    """A task's files as local ones, and what they are really called."""
+    """The local files of a task that stand for files of object storage."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
-        self._names: dict[str, str] = {}
+        self._given_paths: dict[str, str] = {}
 
-    def stored(self, path: Any, *, resume: bool = False) -> Any:  # noqa: ANN401 - whatever is given is judged by the inputs schema
-        """Return the local file that becomes the one at *path*. Raises OutputError where that cannot be written."""
-        return self._entered(stored, path, resume=resume)
+    def local_output(self, path: Any, *, resume: bool = False) -> Any:  # noqa: ANN401 - the inputs schema validates it
+        """Return a local file that becomes the one at *path*. Raises OutputError."""
+        return self._enter(local_output, path, resume=resume)
 
-    def fetched(self, path: Any, *, has_journal: bool = False) -> Any:  # noqa: ANN401 - the same
-        """Return the local file with what is at *path*. Raises UsageError where nothing is."""
-        return self._entered(fetched, path, has_journal=has_journal)
+    def local_copy(self, path: Any, *, has_journal: bool = False) -> Any:  # noqa: ANN401 - the same
+        """Return a local copy of the file at *path*. Raises UsageError if it does not exist."""
+        return self._enter(local_copy, path, has_journal=has_journal)
 
-    def _entered(
+    def _enter(
         self,
         manager: Callable[..., contextlib.AbstractContextManager[str]],
-        path: Any,
+        path: Any,  # noqa: ANN401 - the same
         **options: bool,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 - the same
         if not is_remote(path):
             return path
         local = self._stack.enter_context(manager(path, **options))
-        self._names[local] = path
+        self._given_paths[local] = path
         return local
 
-    def renamed(self, document: Document, error: str | None) -> tuple[Document, str | None]:
-        """Return both with the paths that were given in place of the local ones."""
-        for local, named in self._names.items():
-            document = json.loads(
-                to_json(document).replace(to_json(local)[1:-1], to_json(named)[1:-1])
-            )
-            error = error and error.replace(local, named)
-        return document, error
+    def with_given_paths(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Return *value* with the paths that were given, in place of the local ones."""
+        if isinstance(value, str):
+            for local, path in self._given_paths.items():
+                value = value.replace(local, path)
+            return value
+        if isinstance(value, list):
+            return [self.with_given_paths(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self.with_given_paths(item) for name, item in value.items()}
+        return value
 
 
-def _refused(given: str, allowed: str) -> UsageError:
-    return UsageError.of([Problem("merge", given, allowed)], hint="Nothing was written.")
-
-
-def _at(moment: datetime) -> Any:  # noqa: ANN401 - a trigger, whose class Airflow 2 and 3 keep in different places
+def _trigger_at(moment: datetime) -> Any:  # noqa: ANN401 - Airflow 2 and 3 have it in different modules
     try:
         temporal = importlib.import_module("airflow.providers.standard.triggers.temporal")
     except ImportError:

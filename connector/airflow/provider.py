@@ -1,4 +1,4 @@
-"""What Airflow is told of this provider, before anything of it is imported."""
+"""The provider as Airflow discovers it, before it imports any of its classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from connector import __version__
 
 CONNECTION_TYPE = "alm"
 HOOK_NAME = "Adobe Learning Manager"
-#: Airflow's own form of a connection, in the words of ALM.
+#: Airflow's form of a connection, in ALM's words.
 HIDDEN_FIELDS = ["schema"]
 RELABELING = {
     "host": "ALM's address",
@@ -23,18 +23,19 @@ PLACEHOLDERS = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return what the entry point ``apache_airflow_provider`` is asked for (Airflow's ``provider_info.schema.json``)."""
+    """Return the provider, as Airflow's ``provider_info.schema.json`` describes it."""
     return {
         "package-name": "alm-enrollments-connector",
         "name": HOOK_NAME,
-        "description": "Brings every enrollment of a learner out of Adobe Learning Manager, or says what is missing.",
+        "description": "Brings every enrollment of a learner out of Adobe Learning Manager,"
+        " or says what is missing.",
         "versions": [__version__],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,
                 "hook-class-name": "connector.airflow.hook.AlmHook",
                 "hook-name": HOOK_NAME,
-                # Read by Airflow from 3.2 on; before, the field is a key of Extra.
+                # Airflow reads this from 3.2 on; before, the field is a key of Extra.
                 "conn-fields": {
                     "refresh_token": {
                         "label": "Refresh token",

@@ -1,4 +1,4 @@
-"""For Airflow 3.3 and later: what runs the container retries what can pass, at the moment that ALM named, and nothing else."""
+"""A retry policy, for Airflow 3.3 and later: retry what can succeed, and when ALM said so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, RetryDecision, RetryPolicy
 
-from connector.airflow.failures import can_pass, retry_at
+from connector.airflow.failures import is_retryable, retry_at
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -19,61 +19,58 @@ _MESSAGE = re.compile(r"alm-enrollments: .*\n")
 
 
 class AlmRetryPolicy(RetryPolicy):
-    """The ``retry_policy`` of a task that runs the connector, be it a DockerOperator, a KubernetesPodOperator or our own.
+    """The ``retry_policy`` of a DockerOperator, a KubernetesPodOperator or one of our operators.
 
-    The document tells what failed: it is the last of a container's lines that is one,
-    and the XCom of a pod and of our own operators. Where it is not to be found, the
-    task's own settings hold.
+    The document says what failed. It is the last line of a container's logs that is one, or the
+    XCom of a pod or of our operators. Without it, the task's own settings apply.
     """
 
     def evaluate(
         self,
         exception: BaseException,
-        try_number: int,  # noqa: ARG002 - how often is the task's own setting
+        try_number: int,  # noqa: ARG002 - the task's own setting limits the tries
         max_tries: int,  # noqa: ARG002 - the same
         context: Context | None = None,
     ) -> RetryDecision:
-        """Return whether another try can mend *exception*, and how long it is to wait."""
-        document = _printed(exception) or _pushed(context)
+        """Decide whether and when to retry after *exception*."""
+        document = _document_in_logs(exception) or _document_in_xcom(context)
         if document is None:
             return RetryDecision.default()
         error = document["error"]
         reason = f"exit code {error['code']}: {error['message']}"
-        if not can_pass(document):
+        if not is_retryable(document):
             return RetryDecision.fail(reason)
-        moment = retry_at(document)
-        return RetryDecision.retry(
-            max(moment - datetime.now(UTC), timedelta()) if moment else None, reason
-        )
+        delay = None
+        if moment := retry_at(document):
+            delay = max(moment - datetime.now(UTC), timedelta())
+        return RetryDecision.retry(delay, reason)
 
 
-def _printed(exception: BaseException) -> dict[str, Any] | None:
-    """Return the document of DockerOperator's exception, which has the container's lines."""
+def _document_in_logs(exception: BaseException) -> dict[str, Any] | None:
+    """Return the document in the container's lines, which DockerOperator's exception has."""
     lines = getattr(exception, "logs", None)
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         return None
-    # An engine hands both streams on as it comes to them: a message may stand in the middle of the document.
-    apart = _MESSAGE.sub("", "".join(f"{line}\n" for line in lines)).splitlines()
-    for line in (*reversed(lines), *reversed(apart)):
+    # Docker mixes both streams as they come: a message may interrupt the document.
+    without_messages = _MESSAGE.sub("", "".join(f"{line}\n" for line in lines)).splitlines()
+    for line in (*reversed(lines), *reversed(without_messages)):
         with contextlib.suppress(ValueError):
-            if found := _failed(json.loads(line)):
-                return found
+            if document := _as_failed_document(json.loads(line)):
+                return document
     return None
 
 
-def _pushed(context: Context | None) -> dict[str, Any] | None:
-    """Return the document that the task has pushed before it failed."""
+def _document_in_xcom(context: Context | None) -> dict[str, Any] | None:
+    """Return the document that the task pushed before it failed."""
     if context is None:
         return None
     task = context["ti"]
-    return _failed(
+    return _as_failed_document(
         task.xcom_pull(task_ids=task.task_id, key=XCOM_RETURN_KEY, map_indexes=task.map_index)
     )
 
 
-def _failed(found: object) -> dict[str, Any] | None:
-    return (
-        found
-        if isinstance(found, dict) and isinstance(found.get("error"), dict) and "users" in found
-        else None
-    )
+def _as_failed_document(value: object) -> dict[str, Any] | None:
+    if isinstance(value, dict) and isinstance(value.get("error"), dict) and "users" in value:
+        return value
+    return None

@@ -1,4 +1,4 @@
-"""Files of object storage (``s3://…``, ``gs://…``) beside a run, which itself knows local ones alone."""
+"""Files of object storage (``s3://…``, ``gs://…``) as local files for a run."""
 
 from __future__ import annotations
 
@@ -19,33 +19,37 @@ if TYPE_CHECKING:
     from os import stat_result
 
 
+def is_remote(path: object) -> bool:
+    """Return whether *path* is one of object storage."""
+    return isinstance(path, str) and "://" in path
+
+
 @contextlib.contextmanager
-def fetched(path: str, *, has_journal: bool = False) -> Iterator[str]:
-    """Give a copy of the object at *path*. Raises UsageError where there is none."""
+def local_copy(path: str, *, has_journal: bool = False) -> Iterator[str]:
+    """Provide a local copy of the object at *path*. Raises UsageError if it does not exist."""
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
         local = Path(folder, ObjectStoragePath(path).name)
-        objects = (
-            {local: path, journal_of(local): f"{path}.users"} if has_journal else {local: path}
-        )
-        for file, named in objects.items():
+        objects = {local: path}
+        if has_journal:
+            objects[journal_of(local)] = f"{path}.users"
+        for file, remote in objects.items():
             try:
-                _fetch(ObjectStoragePath(named), file)
+                _download(ObjectStoragePath(remote), file)
             except FileNotFoundError as error:
                 raise UsageError.of(
-                    [Problem("a file", f'"{named}"', "an object that is there")],
+                    [Problem("a file", f'"{remote}"', "an object that is there")],
                     hint="Nothing was sent.",
                 ) from error
         yield str(local)
 
 
 @contextlib.contextmanager
-def stored(path: str, *, resume: bool = False) -> Iterator[str]:
-    """Give a file that becomes the object at *path*, with its journal, also where the run fails.
+def local_output(path: str, *, resume: bool = False) -> Iterator[str]:
+    """Provide a local file that becomes the object at *path*, with its journal, also on failure.
 
-    To *resume*, what an earlier run has stored is there. Records are put in their
-    place before the journal that tells of them: after a kill in between, a run that
-    resumes refuses the file, and loses nobody. Raises OutputError where nothing can be
-    written, before anything is read.
+    To *resume*, an earlier run's files are downloaded first. Records are uploaded before the
+    journal that lists them: if a run is killed in between, a later one that resumes refuses the
+    file, and loses no user. Raises OutputError at once if *path* cannot be written.
     """
     _check_writable(path)
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
@@ -55,25 +59,20 @@ def stored(path: str, *, resume: bool = False) -> Iterator[str]:
             file: ObjectStoragePath(path + file.name.removeprefix(local.name))
             for file in (local, part, journal)
         }
-        as_fetched: dict[Path, stat_result] = {}
+        downloaded: dict[Path, stat_result] = {}
         for file, remote in objects.items() if resume else ():
             with contextlib.suppress(FileNotFoundError):
-                _fetch(remote, file)
-                as_fetched[file] = file.stat()
+                _download(remote, file)
+                downloaded[file] = file.stat()
         try:
             yield str(local)
         finally:
             for file, remote in objects.items():
-                if file.is_file() and file.stat() != as_fetched.get(file):
+                if file.is_file() and file.stat() != downloaded.get(file):
                     remote.fs.put_file(str(file), remote.path)
             if journal.is_file() and not part.is_file():
-                # What an earlier run left unfinished is in the file, or was begun anew.
+                # The file has the records that an earlier run left unfinished, or starts anew.
                 objects[part].unlink(missing_ok=True)
-
-
-def is_remote(path: object) -> bool:
-    """Return whether *path* is one of object storage."""
-    return isinstance(path, str) and "://" in path
 
 
 def _check_writable(path: str) -> None:
@@ -84,12 +83,12 @@ def _check_writable(path: str) -> None:
         probe.fs.pipe_file(probe.path, b"")
         probe.unlink()
     except (ImportError, OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        reason = getattr(error, "strerror", None) or error
         raise OutputError(
             f"The output file {path} cannot be written: {reason}.",
             hint="Nothing was sent; mend it and run again.",
         ) from error
 
 
-def _fetch(remote: ObjectStoragePath, local: Path) -> None:
+def _download(remote: ObjectStoragePath, local: Path) -> None:
     remote.fs.get_file(remote.path, str(local))

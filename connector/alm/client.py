@@ -154,13 +154,13 @@ class Client:
         while True:
             booked_at = self._clock.monotonic()
             seconds = self._rate_limiter.acquire(booked_at, self._jitter())
-            if seconds > 0:
-                try:
+            try:
+                if seconds > 0:
                     self._wait_for_quota(seconds)
-                except BaseException:
-                    # Other runs on the credential would wait for a request that is never sent.
-                    self._rate_limiter.release(booked_at)
-                    raise
+            except BaseException:
+                # Other runs on the credential would wait for a request that is never sent.
+                self._rate_limiter.release(booked_at)
+                raise
             # If ALM has refused another thread's request meanwhile, book again, after the block.
             if not self._rate_limiter.was_blocked_since(booked_at):
                 return

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
     from connector.clock import Deadline
 
-#: What sends a request; the sandbox brings its own.
-Adapter = BaseAdapter
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_CONNECTIONS = 32
 _CHUNK_BYTES = 64 * 1024
+#: Opens the connections; the sandbox and tests have their own.
+Adapter = BaseAdapter
 
 
 class RunEndedError(Exception):

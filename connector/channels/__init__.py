@@ -1,4 +1,4 @@
-"""Where outputs go besides standard output. A channel is detected by what it is, not by whose it is."""
+"""Outputs besides standard output, each found by its own variable, file or flag."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from connector.channels.azure import AzurePipelines
 from connector.channels.folder import Dotenv, OutputFolder
 from connector.channels.github import GitHub
-from connector.channels.interface import Channel, Place, RunOutputs, Written
+from connector.channels.interface import Channel, ChannelContext, RunOutputs, Tally
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: Every channel that there is; a new one is a class of its own and a line here.
+#: A new channel is a class of its own and a line here.
 CHANNELS: tuple[type[Channel], ...] = (
     GitHub,
     AzurePipelines,
@@ -27,38 +27,42 @@ CHANNELS: tuple[type[Channel], ...] = (
 __all__ = [
     "CHANNELS",
     "Channel",
-    "Place",
+    "ChannelContext",
     "RunOutputs",
-    "Written",
+    "Tally",
     "deliver",
     "find_channels",
     "prepare",
 ]
 
 
-def find_channels(place: Place) -> tuple[Channel, ...]:
-    """Return the channels that *place* has."""
-    return tuple(kind(place) for kind in CHANNELS if kind.is_there(place))
+def find_channels(context: ChannelContext) -> tuple[Channel, ...]:
+    """Return the channels that *context* has."""
+    return tuple(channel(context) for channel in CHANNELS if channel.is_available(context))
 
 
 def prepare(channels: Sequence[Channel]) -> None:
-    """Find out whether *channels* can be written. Raises OutputError, before anything was asked."""
-    _each(channels, lambda channel: channel.prepare(), "Nothing was sent; mend it and run again.")
+    """Check before the first request that all *channels* can be written. Raises OutputError."""
+    _for_each(
+        channels,
+        lambda channel: channel.prepare(),
+        hint="Nothing was sent; mend it and run again.",
+    )
 
 
-def deliver(channels: Sequence[Channel], handover: RunOutputs) -> None:
-    """Write *handover* to each of *channels*, whatever becomes of the others. Raises OutputError for those that cannot be written."""
-    _each(channels, lambda channel: channel.write(handover), "Mend it and run again.")
+def deliver(channels: Sequence[Channel], outputs: RunOutputs) -> None:
+    """Write *outputs* to every channel. Raises one OutputError for all that cannot be written."""
+    _for_each(channels, lambda channel: channel.write(outputs), hint="Mend it and run again.")
 
 
-def _each(channels: Sequence[Channel], do: Callable[[Channel], None], hint: str) -> None:
-    failed = []
+def _for_each(channels: Sequence[Channel], action: Callable[[Channel], None], *, hint: str) -> None:
+    failures = []
     for channel in channels:
         try:
-            do(channel)
+            action(channel)
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            failed.append(f"{channel.name} cannot be written: {error.strerror or error}{where}")
-    if failed:
-        told = "; ".join(failed)
-        raise OutputError(f"{told[0].upper()}{told[1:]}.", hint=hint)
+            path = f" ({error.filename})" if error.filename else ""
+            failures.append(f"{channel.name} cannot be written: {error.strerror or error}{path}")
+    if failures:
+        text = "; ".join(failures)
+        raise OutputError(f"{text[0].upper()}{text[1:]}.", hint=hint)

@@ -1,10 +1,11 @@
-"""Azure Pipelines: output variables, masks and issues, as logging commands."""
+"""Azure Pipelines: output variables, masks and issues as logging commands."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connector.channels.interface import Channel, Place, RunOutputs, environment_limit
+from connector.channels.interface import Channel, ChannelContext, RunOutputs
+from connector.channels.limits import environment_limit
 
 if TYPE_CHECKING:
     from connector.errors import ConnectorError
@@ -16,37 +17,40 @@ class AzurePipelines(Channel):
     name = "the output variables of Azure Pipelines"
 
     @staticmethod
-    def is_there(place: Place) -> bool:
-        """Return whether an agent of Azure Pipelines runs this."""
-        return bool(place.environ.get("TF_BUILD"))
+    def is_available(context: ChannelContext) -> bool:
+        """Return whether an agent of Azure Pipelines runs this process."""
+        return bool(context.environ.get("TF_BUILD"))
 
     def mask(self, secret: str) -> None:
-        """Have the agent take each line of *secret* out of its log."""
+        """Make the agent remove each line of *secret* from its log."""
         for line in filter(None, map(str.strip, secret.splitlines())):
-            self.place.say(f"##vso[task.setsecret]{_data(line)}")
+            self.context.write_line(f"##vso[task.setsecret]{_data(line)}")
 
     def open_group(self) -> None:
         """Begin a group of log lines."""
-        self.place.say("##[group]alm-enrollments: what happened on the way")
+        self.context.write_line("##[group]alm-enrollments: what happened on the way")
 
     def close_group(self) -> None:
         """End the group."""
-        self.place.say("##[endgroup]")
+        self.context.write_line("##[endgroup]")
 
     def warn(self, text: str) -> None:
-        """Show a warning on the run's page."""
-        self.place.say(f"##vso[task.logissue type=warning]{_data(text)}")
+        """Show a warning on the page of the run."""
+        self.context.write_line(f"##vso[task.logissue type=warning]{_data(text)}")
 
     def annotate(self, error: ConnectorError) -> None:
-        """Show the error on the run's page."""
-        self.place.say(f"##vso[task.logissue type=error;code={error.code}]{_data(str(error))}")
+        """Show the error on the page of the run."""
+        self.context.write_line(
+            f"##vso[task.logissue type=error;code={error.code}]{_data(str(error))}"
+        )
 
-    def write(self, handover: RunOutputs) -> None:
-        """Set a variable for each output, which later jobs read as ``dependencies.JOB.outputs['STEP.NAME']``."""
-        for name, value in self.within(
-            handover, each=environment_limit(self.place.environ.get("AGENT_OS", ""))
-        ).items():
-            self.place.say(f"##vso[task.setvariable variable={name};isoutput=true]{_data(value)}")
+    def write(self, outputs: RunOutputs) -> None:
+        """Set a variable per output, for later jobs: ``dependencies.JOB.outputs['STEP.NAME']``."""
+        limit = environment_limit(self.context.environ.get("AGENT_OS", ""))
+        for name, value in self.select_within_limits(outputs, limit).items():
+            self.context.write_line(
+                f"##vso[task.setvariable variable={name};isoutput=true]{_data(value)}"
+            )
 
 
 def _data(text: str) -> str:

@@ -1,39 +1,28 @@
-"""Files that the user names: a folder with one file an output, and GitLab's dotenv report."""
+"""Files that the user names: a folder with one file per output, and GitLab's dotenv report."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from connector.channels.interface import (
-    Channel,
-    Limit,
-    Place,
-    RunOutputs,
-    encoded,
-    size_in_bytes,
-    write_whole,
-)
+from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
+from connector.channels.limits import Limit, size_of_assignment, size_of_value
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-# Of the 4,096 bytes of a termination message, which carries all results of a task, Tekton itself takes a part.
-_TEKTON = Limit(
-    3_072, "Tekton's results take at most about 3 KB together", lambda _, value: len(encoded(value))
+# Tekton itself uses a part of the 4,096 bytes of a termination message, which carries all results.
+TEKTON_LIMIT = Limit(
+    3_072, "Tekton's results take at most about 3 KB together", size_of_value, is_total=True
 )
 # An output parameter becomes part of an annotation.
-_ARGO = Limit(
-    262_144,
-    "an output parameter of Argo Workflows takes at most 256 KB",
-    lambda _, value: len(encoded(value)),
+ARGO_LIMIT = Limit(
+    262_144, "an output parameter of Argo Workflows takes at most 256 KB", size_of_value
 )
-# GitLab's own default, and gitlab.com's.
-_GITLAB = Limit(
+# The default of GitLab, and the limit of gitlab.com. Each line has an end.
+GITLAB_LIMIT = Limit(
     5_120,
     "a dotenv report of GitLab takes at most 5 KB",
-    lambda name, value: size_in_bytes(name, value) + 1,
+    lambda name, value: size_of_assignment(name, value) + 1,
+    is_total=True,
 )
 
 
@@ -43,70 +32,73 @@ class OutputFolder(Channel):
     name = "the output folder"
 
     @staticmethod
-    def is_there(place: Place) -> bool:
-        """Return whether a folder was named."""
-        return place.output_dir is not None
+    def is_available(context: ChannelContext) -> bool:
+        """Return whether the user named a folder."""
+        return context.output_dir is not None
 
     @property
     def _folder(self) -> Path:
-        return Path(self.place.output_dir or "")
+        return Path(self.context.output_dir or "")
 
     def prepare(self) -> None:
-        """Make the folder, and see that files can be made in it."""
+        """Create the folder, and check that files can be created in it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         _check_writable(self._folder)
 
-    def write(self, handover: RunOutputs) -> None:
-        """Write a file for each output, and take away the file of an earlier run for one that is left out."""
-        is_tekton = self._folder.resolve().is_relative_to(self.place.root / "tekton/results")
-        each = _ARGO if self.place.environ.get("ARGO_TEMPLATE") else None
-        kept = self.within(handover, each=each, total=_TEKTON if is_tekton else None)
+    def write(self, outputs: RunOutputs) -> None:
+        """Write a file per output, and delete an earlier run's file of a left-out output."""
+        limits = []
+        if self.context.environ.get("ARGO_TEMPLATE"):
+            limits.append(ARGO_LIMIT)
+        if self._folder.resolve().is_relative_to(self.context.root / "tekton/results"):
+            limits.append(TEKTON_LIMIT)
+        kept = self.select_within_limits(outputs, *limits)
         # A run that fails on its inputs was not prepared.
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name in handover.outputs():
+        for name in outputs.as_text():
             if name in kept:
-                write_whole(self._folder / name, kept[name])
+                write_atomically(self._folder / name, kept[name])
             else:
                 (self._folder / name).unlink(missing_ok=True)
 
 
 class Dotenv(Channel):
-    """``--dotenv``: GitLab's ``artifacts:reports:dotenv``, names in upper case."""
+    """``--dotenv``: GitLab's ``artifacts:reports:dotenv``, with names in upper case."""
 
     name = "the dotenv report"
 
     @staticmethod
-    def is_there(place: Place) -> bool:
-        """Return whether a file was named."""
-        return place.dotenv is not None
+    def is_available(context: ChannelContext) -> bool:
+        """Return whether the user named a file."""
+        return context.dotenv is not None
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.context.dotenv or "")
 
     def prepare(self) -> None:
-        """See that the file can be made."""
-        _check_writable(Path(self.place.dotenv or "").absolute().parent)
+        """Check that the file can be created."""
+        _check_writable(self._file.absolute().parent)
 
-    def write(self, handover: RunOutputs) -> None:
+    def write(self, outputs: RunOutputs) -> None:
         """Write the report."""
-        kept = self._of_one_line(self.within(handover, total=_GITLAB))
-        write_whole(
-            Path(self.place.dotenv or ""),
-            "".join(f"{name.upper()}={value}\n" for name, value in kept.items()),
-        )
-
-    def _of_one_line(self, outputs: Mapping[str, str]) -> dict[str, str]:
-        broken = [
+        kept = self.select_within_limits(outputs, GITLAB_LIMIT)
+        unfit = [
             name
-            for name, value in outputs.items()
+            for name, value in kept.items()
             if not value.isprintable() or value != value.strip()
         ]
-        if broken:
+        if unfit:
             self.warn(
-                f"{', '.join(broken)} left out of {self.name}: a value there is one line, and loses the white space around it."
+                f"{', '.join(unfit)} left out of {self.name}: a value there is one line,"
+                " and loses the white space around it."
             )
-        return {name: value for name, value in outputs.items() if name not in broken}
+        lines = [f"{name.upper()}={kept[name]}\n" for name in kept if name not in unfit]
+        write_atomically(self._file, "".join(lines))
 
 
 def _check_writable(folder: Path) -> None:
     if not folder.is_dir():
-        raise NotADirectoryError(20, "Not a directory", str(folder))
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(folder))
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(13, "Permission denied", str(folder))
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))

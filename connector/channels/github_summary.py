@@ -1,166 +1,164 @@
-"""The step summary: what a person wants to know of a run, as Markdown in which nothing that was quoted is markup."""
+"""The step summary: a run as Markdown for people, in which no quoted text is markup."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from connector.channels.interface import Written
-from connector.text import one_line
+from connector.channels.interface import Tally
+from connector.text import MAX_SUMMARY_RECORDS, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from connector.channels.interface import RunOutputs
 
-#: Bytes of all summaries of one step (GitHub's docs, workflow commands).
-LARGEST_SUMMARY = 1_048_576
-SHOWN_ENROLLMENTS = 50
-_SHOWN_FAILURES = 50
-_MOST_KINDS = 12
-_LONGEST_CELL = 160
-_LONGEST_MESSAGE = 1_000
+_MAX_FAILURES = 50
+# Types, or states, in the table of counts.
+_MAX_KINDS = 12
+_MAX_CELL_CHARACTERS = 160
+_MAX_MESSAGE_CHARACTERS = 1_000
 _OTHERS = "others"
-# What GitHub makes a link, a mention or a picture of after Markdown has been read: where it stands as a number, too.
-_SEEN_AFTERWARDS = "@#:"
+# GitHub turns these into links, mentions and pictures after Markdown, also if written as a number.
+_AUTOLINKED = "@#:"
 
 
-def summary_of(handover: RunOutputs) -> str:
-    """Return the summary of a run: users, counts, completeness, what failed, and the first enrollments."""
-    document = handover.document
-    enrollments = document.get("enrollments", [])
-    written = handover.written or Written(
-        Counter((str(one["lo_type"]), str(one["state"])) for one in enrollments), enrollments
-    )
-    parts = [
+def summary_of(outputs: RunOutputs) -> str:
+    """Return the summary of a run: users, counts, completeness, failures, the first enrollments."""
+    document = outputs.document
+    tally = outputs.tally
+    if tally is None:
+        enrollments = document.get("enrollments", [])
+        kinds = [
+            (str(enrollment["lo_type"]), str(enrollment["state"])) for enrollment in enrollments
+        ]
+        tally = Tally(Counter(kinds), enrollments)
+    sections = [
         "### Enrollments from Adobe Learning Manager",
-        _headline(handover),
-        *_reasons(document["completeness"]["reasons"]),
-        *_what_failed(document),
-        *_counts(written.kinds),
-        *_first_of(written.first, sum(written.kinds.values())),
+        _headline(outputs),
+        _reasons(document["completeness"]["reasons"]),
+        _failures(document),
+        _counts(tally.counts),
+        _first_enrollments(tally),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _headline(handover: RunOutputs) -> str:
-    document = handover.document
+def _headline(outputs: RunOutputs) -> str:
+    document = outputs.document
     users, completeness = document["users"], document["completeness"]
-    whose = (
-        f"user {_code(handover.named_users[0])}"
-        if len(handover.named_users) == 1
-        else _counted(users["requested"], "user")
+    if outputs.error:
+        result = "❌ failed"
+    elif document["complete"]:
+        result = "✅ complete"
+    else:
+        result = "⚠️ incomplete"
+    if len(outputs.named_users) == 1:
+        learners = f"user {_code(outputs.named_users[0])}"
+    else:
+        learners = _counted(users["requested"], "user")
+    if users["requested"] > max(1, users["read"]):
+        learners += f" ({users['read']:,} of them read)"
+    pages = _counted(completeness["pages"], "page")
+    requests = _counted(completeness["requests"], "request")
+    text = (
+        f"**{result}** · **{_counted(document['enrollment_count'], 'enrollment')}** of {learners}"
+        f" · {_escaped(completeness['status'])} from {pages}, {requests}."
     )
-    mark = (
-        "❌ failed" if handover.error else "✅ complete" if document["complete"] else "⚠️ incomplete"
-    )
-    read = (
-        f" ({users['read']:,} of them read)"
-        if users["read"] < users["requested"] and users["requested"] > 1
-        else ""
-    )
-    pages = f"{_counted(completeness['pages'], 'page')}, {_counted(completeness['requests'], 'request')}"
-    where = f" Records in {_code(document['output_file'])}." if document["output_file"] else ""
-    return (
-        f"**{mark}** · **{_counted(document['enrollment_count'], 'enrollment')}** of {whose}{read}"
-        f" · {_escaped(completeness['status'])} from {pages}.{where}"
-    )
+    if document["output_file"]:
+        text += f" Records in {_code(document['output_file'])}."
+    return text
 
 
-def _reasons(reasons: Sequence[str]) -> list[str]:
-    shown = [f"- {_escaped(reason, _LONGEST_MESSAGE)}" for reason in reasons[:_SHOWN_FAILURES]]
-    more = len(reasons) - len(shown)
-    return ["\n".join([*shown, *([f"- and {more:,} more"] if more else [])])] if shown else []
+def _reasons(reasons: Sequence[str]) -> str:
+    items = [f"- {_escaped(reason, _MAX_MESSAGE_CHARACTERS)}" for reason in reasons[:_MAX_FAILURES]]
+    if len(reasons) > _MAX_FAILURES:
+        items.append(f"- and {len(reasons) - _MAX_FAILURES:,} more")
+    return "\n".join(items)
 
 
-def _what_failed(document: Mapping[str, Any]) -> list[str]:
-    failed = document["users"]["failed"]
-    error = document["error"]
-    rows = [[_code(one["user_id"]), *_told(one["error"])] for one in failed[:_SHOWN_FAILURES]]
-    # What failed as a whole is told first; where it is one user's own failure, that row tells it.
-    if error and not any(one["error"]["message"] == error["message"] for one in failed):
-        rows.insert(0, ["the run", *_told(error)])
-    more = len(failed) - _SHOWN_FAILURES
-    note = [f"… and {more:,} more users; `users.failed` names them all."] if more > 0 else []
-    return (
-        [_table(["who", "exit code", "what happened", "what to do", "request id"], rows), *note]
-        if rows
-        else []
-    )
+def _failures(document: Mapping[str, Any]) -> str:
+    failed, error = document["users"]["failed"], document["error"]
+    rows = [
+        [_code(user["user_id"]), *_error_cells(user["error"])] for user in failed[:_MAX_FAILURES]
+    ]
+    # The run's own error comes first, unless it is a user's, which has a row already.
+    if error and all(user["error"]["message"] != error["message"] for user in failed):
+        rows.insert(0, ["the run", *_error_cells(error)])
+    if not rows:
+        return ""
+    text = _table(["who", "exit code", "what happened", "what to do", "request id"], rows)
+    if len(failed) > _MAX_FAILURES:
+        more = len(failed) - _MAX_FAILURES
+        text += f"\n\n… and {more:,} more users; `users.failed` names them all."
+    return text
 
 
-def _told(error: Mapping[str, Any]) -> list[str]:
-    until = f" Not before {_escaped(error['retry_at'])}." if error["retry_at"] else ""
-    request = _code(error["request_id"]) if error["request_id"] else ""
+def _error_cells(error: Mapping[str, Any]) -> list[str]:
+    hint = _escaped(error["hint"], _MAX_MESSAGE_CHARACTERS)
+    if error["retry_at"]:
+        hint += f" Not before {_escaped(error['retry_at'])}."
     return [
         str(error["code"]),
-        _escaped(error["message"], _LONGEST_MESSAGE),
-        _escaped(error["hint"], _LONGEST_MESSAGE) + until,
-        request,
+        _escaped(error["message"], _MAX_MESSAGE_CHARACTERS),
+        hint,
+        _code(error["request_id"]) if error["request_id"] else "",
     ]
 
 
-def _counts(kinds: Mapping[tuple[str, str], int]) -> list[str]:
-    if not kinds:
-        return []
-    of_types, of_states = Counter[str](), Counter[str]()
-    for (lo_type, state), count in kinds.items():
-        of_types[lo_type] += count
-        of_states[state] += count
-    types, states = _most_common(of_types), _most_common(of_states)
-    pairs = Counter[tuple[str, str]]()
-    for (lo_type, state), count in kinds.items():
-        pairs[_or_others(lo_type, types), _or_others(state, states)] += count
+def _counts(counts: Mapping[tuple[str, str], int]) -> str:
+    if not counts:
+        return ""
+    by_type, by_state = Counter[str](), Counter[str]()
+    for (lo_type, state), count in counts.items():
+        by_type[lo_type] += count
+        by_state[state] += count
+    types, states = _most_common(by_type), _most_common(by_state)
+    cells, row_sums, column_sums = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
+    for (lo_type, state), count in counts.items():
+        row = lo_type if lo_type in types else _OTHERS
+        column = state if state in states else _OTHERS
+        cells[row, column] += count
+        row_sums[row] += count
+        column_sums[column] += count
     rows = [
-        [_code(kind), *(str(pairs[kind, state] or "") for state in states), str(of_kind)]
-        for kind, of_kind in _sums(pairs, types)
+        [_code(row), *(str(cells[row, column] or "") for column in states), str(row_sums[row])]
+        for row in types
     ]
-    total = [
-        "**all**",
-        *(f"**{count}**" for count in _column_sums(pairs, states)),
-        f"**{pairs.total()}**",
-    ]
-    return [_table(["type", *map(_code, states), "all"], [*rows, total])]
+    sums = [*(column_sums[column] for column in states), cells.total()]
+    rows.append(["**all**", *(f"**{count}**" for count in sums)])
+    return _table(["type", *map(_code, states), "all"], rows)
 
 
 def _most_common(counts: Counter[str]) -> list[str]:
-    kinds = [kind for kind, _ in counts.most_common(_MOST_KINDS)]
-    return kinds if len(counts) <= _MOST_KINDS else [*kinds, _OTHERS]
+    kinds = [kind for kind, _ in counts.most_common(_MAX_KINDS)]
+    if len(counts) > _MAX_KINDS:
+        kinds.append(_OTHERS)
+    return kinds
 
 
-def _or_others(kind: str, kinds: Sequence[str]) -> str:
-    return kind if kind in kinds else _OTHERS
-
-
-def _sums(pairs: Counter[tuple[str, str]], types: Sequence[str]) -> list[tuple[str, int]]:
-    return [
-        (kind, sum(count for (one, _), count in pairs.items() if one == kind)) for kind in types
-    ]
-
-
-def _column_sums(pairs: Counter[tuple[str, str]], states: Sequence[str]) -> list[int]:
-    return [sum(count for (_, one), count in pairs.items() if one == state) for state in states]
-
-
-def _first_of(enrollments: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+def _first_enrollments(tally: Tally) -> str:
+    enrollments = tally.first[:MAX_SUMMARY_RECORDS]
     if not enrollments:
-        return []
-    shown = enrollments[:SHOWN_ENROLLMENTS]
-    which = f"The first {len(shown)} of {count:,}" if len(shown) < count else "The"
+        return ""
+    count = sum(tally.counts.values())
+    heading = "The enrollments"
+    if count == 1:
+        heading = "The enrollment"
+    elif len(enrollments) < count:
+        heading = f"The first {len(enrollments)} of {count:,} enrollments"
     rows = [
         [
-            _code(one["id"]),
-            _code(one["state"]),
-            *(_escaped(one[name]) for name in ("progress_percent", "has_passed", "date_enrolled")),
+            _code(enrollment["id"]),
+            _code(enrollment["state"]),
+            _escaped(enrollment["progress_percent"]),
+            _escaped(enrollment["has_passed"]),
+            _escaped(enrollment["date_enrolled"]),
         ]
-        for one in shown
+        for enrollment in enrollments
     ]
     table = _table(["enrollment", "state", "progress %", "passed", "enrolled"], rows)
-    return [
-        f"<details><summary>{which} {'enrollments' if count != 1 else 'enrollment'}</summary>",
-        table,
-        "</details>",
-    ]
+    return f"<details><summary>{heading}</summary>\n\n{table}\n\n</details>"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -176,19 +174,22 @@ def _code(value: object) -> str:
     return f"<code>{_escaped(value)}</code>"
 
 
-def _escaped(value: object, longest: int = _LONGEST_CELL) -> str:
-    """Return *value* as Markdown that shows it: each character that could be markup, or part of a link, as its number."""
+def _escaped(value: object, max_characters: int = _MAX_CELL_CHARACTERS) -> str:
+    """Return *value* as Markdown that shows it: possible markup as numbers, also parts of links."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # Four spaces at the beginning would make code of it.
+    # Four spaces at the beginning would make it code.
     text = one_line(str(value)).strip()
-    cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return "".join(map(_as_number, cut))
-
-
-def _as_number(one: str) -> str:
-    if one.isalnum() or one in " …" or not one.isascii():
-        return one
-    return f"&#{ord(one)};<wbr>" if one in _SEEN_AFTERWARDS else f"&#{ord(one)};"
+    if len(text) > max_characters:
+        text = text[: max_characters - 1] + "…"
+    escaped = ""
+    for character in text:
+        if character.isalnum() or character in " …" or not character.isascii():
+            escaped += character
+        else:
+            escaped += f"&#{ord(character)};"
+        if character in _AUTOLINKED:
+            escaped += "<wbr>"
+    return escaped

@@ -1,56 +1,49 @@
-"""A Kubernetes pod: Airflow's sidecar for XCom, and the message that a container leaves behind."""
+"""A Kubernetes pod: Airflow's sidecar for XCom, and the container's termination message."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from connector.channels.interface import Channel, Place, RunOutputs, write_whole
+from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
 from connector.text import to_json
 
-if TYPE_CHECKING:
-    from connector.errors import ConnectorError
-
-# Kubernetes cuts a longer one off.
-_LONGEST_MESSAGE = 4_096
+# Bytes; Kubernetes cuts off the rest of a longer message.
+_MAX_TERMINATION_MESSAGE = 4_096
 
 
 class AirflowXCom(Channel):
-    """``/airflow/xcom/return.json``, which Airflow's KubernetesPodOperator pushes as XCom, also where the pod fails."""
+    """``/airflow/xcom/return.json``, which KubernetesPodOperator pushes, also if the pod fails."""
 
     name = "Airflow's XCom"
 
     @staticmethod
-    def is_there(place: Place) -> bool:
+    def is_available(context: ChannelContext) -> bool:
         """Return whether the sidecar's folder is mounted."""
-        return (place.root / "airflow/xcom").is_dir()
+        return (context.root / "airflow/xcom").is_dir()
 
-    def write(self, handover: RunOutputs) -> None:
+    def write(self, outputs: RunOutputs) -> None:
         """Write the document."""
-        write_whole(self.place.root / "airflow/xcom/return.json", to_json(handover.document))
+        write_atomically(self.context.root / "airflow/xcom/return.json", to_json(outputs.document))
 
 
 class TerminationLog(Channel):
-    """``/dev/termination-log``: what ``kubectl describe`` and Airflow's exception tell of a pod that failed."""
+    """``/dev/termination-log``, which ``kubectl describe`` and Airflow show of a failed pod."""
 
     name = "the container's termination message"
 
     @staticmethod
-    def is_there(place: Place) -> bool:
+    def is_available(context: ChannelContext) -> bool:
         """Return whether the kubelet has mounted the file."""
-        return (place.root / "dev/termination-log").is_file()
+        return (context.root / "dev/termination-log").is_file()
 
-    def write(self, handover: RunOutputs) -> None:
-        """Write the error's one line; nothing where there is none."""
-        message = _message(handover.error)
-        if len(message.encode()) > _LONGEST_MESSAGE:
+    def write(self, outputs: RunOutputs) -> None:
+        """Write the error's line, or an empty message if the run succeeded."""
+        message = ""
+        if outputs.error:
+            message = str(outputs.error)
+        if len(message.encode()) > _MAX_TERMINATION_MESSAGE:
             self.warn(
-                f"The error is left out of {self.name}: Kubernetes takes at most {_LONGEST_MESSAGE:,} bytes. Standard error has it."
+                f"The error is left out of {self.name}: Kubernetes takes at most"
+                f" {_MAX_TERMINATION_MESSAGE:,} bytes. Standard error has it."
             )
             message = ""
-        # In place: the file is a mount, over which nothing can be renamed.
-        Path(self.place.root / "dev/termination-log").write_text(message, encoding="utf-8")
-
-
-def _message(error: ConnectorError | None) -> str:
-    return str(error) if error else ""
+        # Written in place: the file is a mount, which no other file can replace.
+        (self.context.root / "dev/termination-log").write_text(message, encoding="utf-8")

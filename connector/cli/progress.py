@@ -1,10 +1,9 @@
-"""How far a run is, and how long it will take yet. A bar on a terminal; elsewhere a line every 30 seconds."""
+"""How far a run is and how long it will take: a bar on a terminal, a message elsewhere."""
 
 from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connector.alm.rate_limit import ASSUMED
@@ -14,110 +13,99 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from connector.alm.client import Client
     from connector.clock import Clock
-    from connector.output.document import Totals
+    from connector.runner import Progress
 
 _SECONDS_BETWEEN_LINES = 30
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A run under way; *total* is ``None`` where only the end tells how many users there are."""
-
-    totals: Totals
-    client: Client
-    total: int | None
-    clock: Clock
-
-    def told(self) -> str:
-        """Return in words how far it is."""
-        quota = (self.client.quota or ASSUMED).rate * _MINUTE
-        minutes = max(self.clock.monotonic() - self.client.began_at, 1) / _MINUTE
-        finished = f"{self.totals.finished:,}" + (
-            f" of {self.total:,}" if self.total is not None else ""
-        )
-        left = self.seconds_left()
-        parts = [
-            f"{finished} users, {self.totals.records:,} enrollments",
-            f"{self.client.requests:,} requests, {self.client.requests / minutes:.0f} a minute of {quota:.0f}",
-            f"{self.client.waits:,} waits for the quota" if self.client.waits else "",
-            f"about {duration(left)} left" if left is not None else "",
-        ]
-        return "; ".join(filter(None, parts))
-
-    def seconds_left(self) -> float | None:
-        """Return how long the users that are left take at this quota, going by the requests of those that were read."""
-        # Those whom the file had before cost nothing, neither those passed over by now nor those to come.
-        asked_for = self.totals.finished - self.totals.kept
-        if self.total is None or not asked_for or not self.client.requests:
-            return None
-        to_ask_for = max(
-            self.total - self.totals.finished - (self.totals.in_file - self.totals.kept), 0
-        )
-        requests = to_ask_for * self.client.requests / asked_for
-        return requests / (self.client.quota or ASSUMED).rate
+def describe(progress: Progress) -> str:
+    """Return in words how far a run is."""
+    totals, client = progress.totals, progress.client
+    users = f"{totals.finished:,}"
+    if progress.total is not None:
+        users += f" of {progress.total:,}"
+    minutes = max(progress.clock.monotonic() - client.started_at, 1) / _MINUTE
+    quota = (client.quota or ASSUMED).rate * _MINUTE
+    parts = [
+        f"{users} users, {totals.records:,} enrollments",
+        f"{client.requests:,} requests, {client.requests / minutes:.0f} a minute of {quota:.0f}",
+    ]
+    if client.waits:
+        parts.append(f"{client.waits:,} waits for the quota")
+    left = seconds_left(progress)
+    if left is not None:
+        parts.append(f"about {format_duration(left)} left")
+    return "; ".join(parts)
 
 
-class Lines:
-    """Tells now and then, where nobody looks."""
+def seconds_left(progress: Progress) -> float | None:
+    """Return how long the other users take at the quota, if they need as many requests as these.
 
-    def __init__(self, tell: Callable[[str], None], clock: Clock) -> None:
-        self._tell = tell
+    ``None`` if that is unknown.
+    """
+    totals, client = progress.totals, progress.client
+    # Users that the output file has since an earlier run need no request.
+    fetched = totals.finished - totals.kept
+    if progress.total is None or not fetched or not client.requests:
+        return None
+    still_kept = totals.in_file - totals.kept
+    pending = max(progress.total - totals.finished - still_kept, 0)
+    return pending * client.requests / fetched / (client.quota or ASSUMED).rate
+
+
+class ProgressLines:
+    """Logs the progress every 30 seconds."""
+
+    def __init__(self, log: Callable[[str], None], clock: Clock) -> None:
+        self._log = log
         self._clock = clock
-        self._told_at = clock.monotonic()
+        self._logged_at = clock.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        """Tell how far it is, if 30 seconds have passed."""
-        if self._clock.monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
-            self._told_at = self._clock.monotonic()
-            self._tell(progress.told())
-
-    def hide(self) -> None:
-        """Nothing is in the way of another line."""
-
-    def close(self) -> None:
-        """Nothing is left behind."""
+        """Log *progress* if it is time."""
+        if self._clock.monotonic() - self._logged_at >= _SECONDS_BETWEEN_LINES:
+            self._logged_at = self._clock.monotonic()
+            self._log(describe(progress))
 
 
-class Bar:
-    """A bar on a terminal, with what ``Lines`` would tell behind it."""
+class ProgressBar:
+    """Shows the progress on the last line of a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far it is."""
-        bar = self._bar
-        if bar is None:
-            from tqdm import tqdm  # noqa: PLC0415 - only where somebody looks
+        """Show *progress*."""
+        if self._bar is None:
+            from tqdm import tqdm
 
-            shown = "{desc}" if progress.total is None else "{bar:20} {desc}"
-            self._bar = bar = tqdm(
+            bar_format = "{desc}" if progress.total is None else "{bar:20} {desc}"
+            self._bar = tqdm(
                 total=progress.total,
                 file=sys.stderr,
                 leave=False,
-                bar_format=shown,
+                bar_format=bar_format,
                 dynamic_ncols=True,
             )
-        bar.n = progress.totals.finished
-        bar.set_description_str(progress.told(), refresh=False)
-        bar.refresh()
+        self._bar.n = progress.totals.finished
+        self._bar.set_description_str(describe(progress), refresh=False)
+        self._bar.refresh()
 
     def hide(self) -> None:
-        """Make room for a line."""
+        """Clear the line for a message."""
         if self._bar is not None:
             self._bar.clear()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
-def duration(seconds: float) -> str:
-    """Return *seconds* in the unit that people would take."""
+def format_duration(seconds: float) -> str:
+    """Return *seconds* in the unit that people would choose."""
     for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.1f} {name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -43,14 +42,6 @@ class Format(ABC):
         Messages call it *name*. Raises OSError.
         """
         return growing
-
-    def reopen(self, path: Path, growing: Path, end: int) -> int:
-        """Make the *growing* file of a finished one, and return where its last rows end.
-
-        *end* is where they ended in the growing file that *path* was made of. Raises OSError.
-        """
-        shutil.copyfile(path, growing)
-        return end
 
     def read_users(
         self, path: Path, start: int, entries: Iterable[Mapping[str, Any]]

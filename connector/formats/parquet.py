@@ -82,12 +82,6 @@ class Parquet(Ndjson):
             _log.warning("%d dates are none, and are null in %s", unreadable, name)
         return scratch
 
-    def reopen(self, path: Path, growing: Path, end: int) -> int:  # noqa: ARG002 - lines differ in length
-        """Write the rows of *path* to *growing* as NDJSON, and return where they end."""
-        with growing.open("wb") as file:
-            file.writelines(self._lines(path))
-        return growing.stat().st_size
-
     def read_users(
         self,
         path: Path,

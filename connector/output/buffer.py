@@ -9,7 +9,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from connector.formats.interface import COPY_BYTES
-from connector.output.results import MAX_LISTED_IDS, MAX_SUMMARY_RECORDS, Delivered
+from connector.output.results import MAX_LISTED_IDS, Delivered
+from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

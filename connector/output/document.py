@@ -49,7 +49,7 @@ def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError 
         "resource_grade_ids": delivery.resource_grade_ids,
         "enrollment_count": delivery.enrollment_count,
         "enrollments": delivery.enrollments,
-        "complete": error is None and status in (Status.VERIFIED, Status.CONSISTENT),
+        "complete": status in (Status.VERIFIED, Status.CONSISTENT),
         "completeness": {
             "status": status,
             "reasons": totals.reasons,

@@ -7,6 +7,7 @@ import errno
 import gzip
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 import zlib
@@ -228,24 +229,33 @@ class OutputFile:
             self._journal.begin({**self._inputs, "end": self._end})
             return
         if not self.part.is_file():
-            self._reopen(self._state)
+            self._state = self._reopen(self._state)
         self._handle = open_to_append(self.part)
         self._end = self._state.end
         os.ftruncate(self._handle, self._end)
         self._has_rows = self._state.records > 0
         self._journal.cut(self._state.length)
 
-    def _reopen(self, state: JournalState) -> None:
-        """Make the growing file of the finished one."""
+    def _reopen(self, state: JournalState) -> JournalState:
+        """Make the growing file of the finished one, and return what the journal says then."""
         with self._scratch_file():
-            end = self._format.reopen(self.path, self._scratch, state.end)
-            if end != state.end:
-                # The finished file counts until the growing one has its name.
-                self._journal.cut(state.length)
-                entry = {"end": end, "size": state.size, "requested": state.requested}
-                self._journal.write({**entry, "missing": state.missing, "requests": state.requests})
-                state.end, state.length = end, self._journal.path.stat().st_size
+            if self._format.is_streamed:
+                shutil.copyfile(self.path, self._scratch)
+                self._scratch.replace(self.part)
+                return state
+            end, entries = 0, []
+            users = (entry for entry, _ in read_entries(state.path) if "enrollments" in entry)
+            with self._scratch.open("wb") as file:
+                for entry, pieces in self._format.read_users(self.path, 0, users):
+                    checksum = 0
+                    for piece in pieces:
+                        checksum = zlib.crc32(piece, checksum)
+                        end += file.write(piece)
+                    entries.append({**entry, "end": end, "crc32": checksum})
+            # The finished file counts until the growing one has its name.
+            self._journal.rewrite(state, entries, end)
             self._scratch.replace(self.part)
+        return read_state(self._journal.path) or state
 
     def _resumable_state(self) -> JournalState | None:
         """Return what an earlier run has left; ``None`` if there is nothing to resume.

@@ -17,7 +17,7 @@ from connector.compact_set import UserIds
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from connector.redact import Redactor
@@ -77,6 +77,23 @@ class Journal:
         """Append *entry*. Raises OSError."""
         line = to_json(self._redactor.clean_value(entry))
         write_all(self._handle, f"{line}\n".encode())
+
+    def rewrite(self, state: JournalState, entries: Iterable[Mapping[str, Any]], end: int) -> None:
+        """Replace it, at once or not at all, by *entries* of users whose rows are elsewhere now.
+
+        All else stays as in *state*; *end* is where the last rows end. Raises OSError.
+        """
+        new = Journal(self.path.with_name(f"{self.path.name}.new"), self._redactor)
+        new.cut()
+        new.write({**state.inputs, "end": 0})
+        for entry in entries:
+            new.write(entry)
+        counts = {"requested": state.requested, "missing": state.missing}
+        new.write({"end": end, "size": state.size, **counts, "requests": state.requests})
+        new.sync()
+        new.path.replace(self.path)
+        self.close()
+        self._handle = new._handle
 
     def sync(self) -> None:
         """Have the disk keep what was written through a loss of power. Raises OSError."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from connector.alm.completeness import Completeness, Status
 from connector.clock import parse_moment
 from connector.errors import DeadlineError, UserNotFoundError, error_as_dict
+from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Ids that a document lists if an output file has the records.
 MAX_LISTED_IDS = 2_000
-#: Enrollments that a step summary shows.
-MAX_SUMMARY_RECORDS = 50
 #: How long before the first answer of a run the next one begins.
 NEXT_SINCE_MARGIN = timedelta(minutes=5)
 # Nobody reads the reasons of a million users.

@@ -82,16 +82,19 @@ def open_sink(
     return _DocumentSink(inputs)
 
 
-class _RecordList(list["Enrollment"]):
+class _RecordList:
+    def __init__(self) -> None:
+        self.enrollments: list[Enrollment] = []
+
     @property
     def count(self) -> int:
-        return len(self)
+        return len(self.enrollments)
 
     def add(self, enrollments: Sequence[Enrollment]) -> None:
-        self.extend(enrollments)
+        self.enrollments += enrollments
 
     def close(self) -> None:
-        self.clear()
+        self.enrollments.clear()
 
 
 class _DocumentSink:
@@ -125,7 +128,7 @@ class _DocumentSink:
         enrollments: list[Enrollment] = []
         for _, result in sorted(self._results, key=lambda entry: entry[0]):
             if self._allow_incomplete or (result.error is None and is_delivered(error)):
-                enrollments += result.records
+                enrollments += result.records.enrollments
         grade_ids: list[str] = []
         for enrollment in enrollments:
             grade_ids += [grade.id for grade in enrollment.resource_grades]
@@ -218,7 +221,7 @@ class _StreamSink:
         self,
         inputs: Inputs,
         redactor: Redactor,
-        write: Callable[[bytes], None],
+        write: Callable[[bytes], object],
         *,
         has_tally: bool,
     ) -> None:

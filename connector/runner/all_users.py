@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from connector import signals
 from connector.clock import Deadline
@@ -52,6 +52,7 @@ _LOGGERS = (
     "urllib3.connectionpool",
     "urllib3.connection",
 )
+Result = TypeVar("Result")
 _MAX_LISTED_USERS = 3
 #: Users whom the token may not read before the run ends, if it may read no other.
 MAX_DENIED_USERS = 20
@@ -203,6 +204,17 @@ def check_deadline(deadline: Deadline) -> None:
             hint="Run again, with a longer deadline.",
             retry_at=deadline.moment(),
         )
+
+
+def within_deadline(work: Callable[[], Result], deadline: Deadline) -> Result:
+    """Return the result of *work*, done in a thread. Raises DeadlineError, and what *work* raises.
+
+    For what cannot notice the deadline itself: resolving a name, reading a silent pipe.
+    """
+    results = as_finished(
+        lambda _: work(), [None], concurrency=1, idle=lambda: check_deadline(deadline)
+    )
+    return next(results)[1]
 
 
 class PendingUsers:

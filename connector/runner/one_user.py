@@ -39,7 +39,7 @@ def read_user(
     for reading in range(1, MAX_READINGS + 1):
         result = _read_once(user_id, inputs, client, sink)
         completeness = result.completeness
-        if completeness.status is not Status.INCONSISTENT or result.error:
+        if completeness.status is not Status.INCONSISTENT:
             return result
         reasons = "; ".join(completeness.reasons)
         _log.warning("reading %d of user %s contradicts itself: %s", reading, user_id, reasons)
@@ -100,7 +100,9 @@ class Selection:
         """Return the wanted enrollments of one page, in the order served."""
         wanted = enrollments
         if self._since is not None:
-            wanted = [each for each in enrollments if self._is_wanted(each, self._since)]
+            wanted = [
+                enrollment for enrollment in enrollments if self._is_wanted(enrollment, self._since)
+            ]
         if self._max is not None and self._count + len(wanted) > self._max:
             self._is_cut = True
             wanted = wanted[: self._max - self._count]

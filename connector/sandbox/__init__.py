@@ -1,9 +1,9 @@
-"""A stand-in for ALM, in the process or as a real HTTP server on loopback. Shares no code with ``connector.alm``."""
+"""A mock ALM server, in process or on a loopback port; shares no code with ``connector.alm``."""
 
 from __future__ import annotations
 
-from connector.sandbox.answer import Request, Response, Sandbox, Settings
-from connector.sandbox.tokens import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN
+from connector.sandbox.account import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN
+from connector.sandbox.service import Request, Response, Sandbox, Settings
 
 __all__ = [
     "ACCESS_TOKEN",

@@ -1,4 +1,4 @@
-"""The sandbox inside the process: answers a requests session without a socket."""
+"""The sandbox in the process: responds to a requests session without a socket."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from urllib.parse import urlsplit
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
-from connector.sandbox.answer import Request
+from connector.sandbox.service import Request
 
 if TYPE_CHECKING:
     import requests
 
-    from connector.sandbox.answer import Sandbox
+    from connector.sandbox.service import Sandbox
 
 
 class SandboxAdapter(HTTPAdapter):
-    """Mounted for an address that does not exist: what is sent there is answered here.
+    """Responds to all requests of a session to the URL that it is mounted for.
 
-    Faults of the bytes' way need the sandbox's server: here every answer arrives whole.
+    Faults in transit need the sandbox's server: here every response arrives complete.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -31,10 +31,10 @@ class SandboxAdapter(HTTPAdapter):
     def send(
         self, request: requests.PreparedRequest, *_args: object, **_kwargs: object
     ) -> requests.Response:
-        """Return the sandbox's answer to *request*."""
+        """Return the sandbox's response to *request*."""
         parts = urlsplit(request.url or "")
         body = request.body or b""
-        answer = self._sandbox.answer(
+        response = self._sandbox.answer(
             Request(
                 method=request.method or "GET",
                 target=f"{parts.path}?{parts.query}" if parts.query else parts.path,
@@ -44,10 +44,10 @@ class SandboxAdapter(HTTPAdapter):
             )
         )
         raw = HTTPResponse(
-            body=io.BytesIO(b"" if request.method == "HEAD" else answer.body),
-            headers={**dict(answer.headers), "content-length": str(len(answer.body))},
-            status=answer.status,
-            reason=responses.get(answer.status, ""),
+            body=io.BytesIO(b"" if request.method == "HEAD" else response.body),
+            headers={**dict(response.headers), "content-length": str(len(response.body))},
+            status=response.status,
+            reason=responses.get(response.status, ""),
             preload_content=False,
             decode_content=False,
             request_method=request.method,

@@ -1,4 +1,4 @@
-"""The fault script: which request is to go wrong, and how. Parses and matches; the answers are made elsewhere."""
+"""The fault script: its language, and which fault a request meets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from connector.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-#: What the answer itself gets wrong.
+#: Faults of the response itself.
 IN_THE_ANSWER = {
     "bad-gzip": "the body is not the gzip that its header says",
     "big": "a body of more than 32 MB",
@@ -32,7 +32,7 @@ IN_THE_ANSWER = {
     "same-token": "the access token is refused though it lives: refreshing gives it back",
     "schema": "JSON of another shape than the API's",
 }
-#: How the answer's bytes travel.
+#: Faults of the response's transport.
 ON_THE_WAY = {
     "close": "the connection ends before an answer",
     "cut": "the body ends in the middle",
@@ -44,85 +44,86 @@ ON_THE_WAY = {
     "stall-headers": "silence from the start",
 }
 _STATUSES = ("400", "401", "403", "404", "406", "429", *map(str, range(500, 600)))
-_FIRST_OF_NEXT = re.compile(r",(?=\s*(?:\*|page=|request=|user=))")
+_SEPARATOR = re.compile(r",(?=\s*(?:\*|page=|request=|user=))")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong: *what*, with its *value*, at each place of *where*, so many *times* (``None``: always)."""
+    """A fault with its *value*, for requests that match all of *where*, *times* or always."""
 
-    what: str
+    name: str
     value: str | None
     where: tuple[tuple[str, str], ...]
     times: int | None
 
-    def is_at(self, *, request: int, page: int, user: str) -> bool:
-        """Return whether the fault's place is here."""
-        here = {"request": str(request), "page": str(page), "user": user}
-        return all(here[name] == value for name, value in self.where)
+    def matches(self, *, request: int, page: int, user: str) -> bool:
+        """Return whether the fault is for this request."""
+        actual = {"request": str(request), "page": str(page), "user": user}
+        return all(actual[name] == value for name, value in self.where)
+
+
+class FaultScript:
+    """The faults that are still to happen."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self._faults = tuple(faults)
+        self._remaining = [fault.times for fault in self._faults]
+
+    def take(self, *, request: int, page: int, user: str) -> Fault | None:
+        """Return the first fault for this request, and count it."""
+        for index, fault in enumerate(self._faults):
+            remaining = self._remaining[index]
+            if remaining == 0 or not fault.matches(request=request, page=page, user=user):
+                continue
+            if remaining is not None:
+                self._remaining[index] = remaining - 1
+            return fault
+        return None
 
 
 def parse_faults(scripts: Iterable[str]) -> tuple[Fault, ...]:
-    """Return the faults of *scripts*, such as ``page=2:503x3,user=7+page=1:cut``. Raises UsageError for what is none."""
+    """Parse *scripts* such as ``page=2:503x3,user=7+page=1:cut``. Raises UsageError."""
     faults: list[Fault] = []
     problems: list[Problem] = []
     for script in scripts:
-        for part in _FIRST_OF_NEXT.split(script):
-            found = _parse_fault(part.strip())
-            (faults if isinstance(found, Fault) else problems).append(found)  # type: ignore[arg-type] # the list is chosen by the type
+        for text in _SEPARATOR.split(script):
+            fault = _parse_fault(text.strip())
+            if isinstance(fault, Problem):
+                problems.append(fault)
+            else:
+                faults.append(fault)
     if problems:
         raise UsageError.of(problems, hint="alm-enrollments sandbox --help tells every fault.")
     return tuple(faults)
 
 
 def _parse_fault(text: str) -> Fault | Problem:
-    where, colon, rest = text.partition(":")
-    places = tuple(_parse_places(where))
+    where, _, rest = text.partition(":")
+    places = _parse_places(where)
     match = re.fullmatch(
-        r"(?P<what>[a-z0-9-]+?)(?:/(?P<value>.*?))?(?:x(?P<times>[1-9][0-9]*|\*))?", rest.strip()
+        r"(?P<name>[a-z0-9-]+?)(?:/(?P<value>.*?))?(?:x(?P<times>[1-9][0-9]*|\*))?", rest.strip()
     )
-    if not colon or None in places or match is None:
-        return Problem(
-            "--fault",
-            f'"{text}"',
-            "WHERE:WHAT, where WHERE is page=N, request=N, user=ID, several with +, or *",
-        )
-    what = match["what"]
-    known = (*_STATUSES, *IN_THE_ANSWER, *ON_THE_WAY)
-    if what not in known:
-        near = next(iter(difflib.get_close_matches(what, known, n=1)), "")
-        return Problem(
-            "--fault", f'"{text}"', f"a status, {', '.join((*IN_THE_ANSWER, *ON_THE_WAY))}", near
-        )
-    if what == "slow" and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", match["value"] or ""):
+    if places is None or match is None:
+        allowed = "WHERE:WHAT, where WHERE is page=N, request=N, user=ID, several with +, or *"
+        return Problem("--fault", f'"{text}"', allowed)
+    name, value, times = match["name"], match["value"], match["times"] or "1"
+    names = (*IN_THE_ANSWER, *ON_THE_WAY)
+    if name not in (*_STATUSES, *names):
+        near = difflib.get_close_matches(name, (*_STATUSES, *names), n=1)
+        allowed = f"a status, {', '.join(names)}"
+        return Problem("--fault", f'"{text}"', allowed, "".join(near))
+    if name == "slow" and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", value or ""):
         return Problem("--fault", f'"{text}"', "slow/SECONDS")
-    times = None if match["times"] == "*" else int(match["times"] or 1)
-    return Fault(what, match["value"], tuple(place for place in places if place), times)
+    return Fault(name, value, places, None if times == "*" else int(times))
 
 
-def _parse_places(where: str) -> Iterator[tuple[str, str] | None]:
+def _parse_places(where: str) -> tuple[tuple[str, str], ...] | None:
     if where.strip() == "*":
-        return
+        return ()
+    places = []
     for place in where.split("+"):
         match = re.fullmatch(r"\s*(page|request|user)=([0-9]+)\s*", place)
-        yield (match[1], match[2]) if match else None
-
-
-class FaultScript:
-    """The faults that have not happened yet."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self._left = [[fault, fault.times] for fault in faults]
-
-    def take(self, *, request: int, page: int, user: str) -> Fault | None:
-        """Return the first fault whose place is here, and count it as happened; ``None`` where nothing goes wrong."""
-        for entry in self._left:
-            fault, times = entry
-            if (
-                isinstance(fault, Fault)
-                and times != 0
-                and fault.is_at(request=request, page=page, user=user)
-            ):
-                entry[1] = times - 1 if isinstance(times, int) else None
-                return fault
-        return None
+        if match is None:
+            return None
+        places.append((match[1], match[2]))
+    return tuple(places)

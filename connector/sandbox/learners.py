@@ -1,4 +1,4 @@
-"""What each learner is enrolled in: the documented example, and for every other id plausible data made from the id alone."""
+"""Learners' data: the documented example, and for other ids plausible data made from the id."""
 
 from __future__ import annotations
 
@@ -7,43 +7,48 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 Resource = dict[str, Any]
 
 LO_TYPES = ("course", "learningProgram", "jobAid", "certification")
+RELATIONSHIPS = frozenset(
+    {"learner", "learnerBadge", "learningObject", "loInstance", "loResourceGrades"}
+)
 DOCUMENTED_USER = "20941371"
 _FIRST_DAY = datetime(2021, 1, 4, 8, tzinfo=UTC)
-_SPREAD_MINUTES = 60 * 24 * 365 * 4
+_MINUTES = 60 * 24 * 365 * 4
+# As often as they occur.
+_TYPES = ("course", "course", "learningProgram", "jobAid", "certification")
 _STATES = (
-    "ENROLLED",
-    "ENROLLED",
-    "STARTED",
-    "STARTED",
-    "COMPLETED",
-    "COMPLETED",
-    "COMPLETED",
-    "PENDING_APPROVAL",
-    "WAITING",
-    "REJECTED",
+    *("ENROLLED", "ENROLLED", "STARTED", "STARTED", "COMPLETED", "COMPLETED", "COMPLETED"),
+    *("PENDING_APPROVAL", "WAITING", "REJECTED"),
 )
 _SOURCES = ("SELF_ENROLL", "ADMIN_ENROLL", "AUTO_ENROLL", "MANAGER_ENROLL")
-_FEWEST, _MOST = 8, 60
+_MIN_ENROLLMENTS, _MAX_ENROLLMENTS = 8, 60
+_PERCENT = 100
 
 
 class SeededRandom:
-    """Numbers that depend on their names alone, on every machine and in every version of Python."""
+    """Numbers that depend only on their names, on every machine and in every version of Python."""
 
     def __init__(self, *names: object) -> None:
         self._seed = "/".join(map(str, names))
 
     def between(self, name: str, low: int, high: int) -> int:
-        """Return a whole number from *low* to *high*."""
+        """Return an integer from *low* to *high*."""
         digest = hashlib.sha256(f"{self._seed}/{name}".encode()).digest()
         return low + int.from_bytes(digest[:8], "big") % (high - low + 1)
 
+    def choice(self, name: str, values: tuple[str, ...]) -> str:
+        """Return one of *values*."""
+        return values[self.between(name, 0, len(values) - 1)]
+
     def one_in(self, name: str, count: int) -> bool:
-        """Return whether a thing that is so once in *count* times is so."""
+        """Return True once in *count* times."""
         return self.between(name, 1, count) == 1
 
 
@@ -51,84 +56,155 @@ class SeededRandom:
 def enrollments_of(
     user_id: str, count: int | None = None, only_type: str | None = None
 ) -> tuple[Resource, ...]:
-    """Return the enrollments of *user_id*, oldest first.
-
-    *count* of them, or as many as the id makes; all of *only_type* where it is named.
-    """
+    """Return the enrollments of *user_id*, oldest first: *count*, or a number made from the id."""
     if user_id == DOCUMENTED_USER:
         return tuple(json.loads(Path(__file__).with_name("documented.json").read_bytes())["data"])
-    dice = SeededRandom(user_id)
-    total = dice.between("count", _FEWEST, _MOST) if count is None else count
-    made = [_enrollment(user_id, number, only_type) for number in range(total)]
-    return tuple(sorted(made, key=lambda one: (one["attributes"]["dateEnrolled"], one["id"])))
+    if count is None:
+        count = SeededRandom(user_id).between("count", _MIN_ENROLLMENTS, _MAX_ENROLLMENTS)
+    enrollments = [_enrollment(user_id, number, only_type) for number in range(count)]
+    enrollments.sort(
+        key=lambda enrollment: (enrollment["attributes"]["dateEnrolled"], enrollment["id"])
+    )
+    return tuple(enrollments)
+
+
+def related_to(enrollments: Iterable[Resource], include: Iterable[str]) -> list[Resource]:
+    """Return the resources at the paths of *include*, and those on the way to them, each once."""
+    paths = [path.split(".") for path in include]
+    found: dict[tuple[str, str], Resource] = {}
+    for enrollment in enrollments:
+        for path in paths:
+            for resource in _resources_on(path, enrollment):
+                found.setdefault((resource["type"], resource["id"]), resource)
+    return list(found.values())
 
 
 def _enrollment(user_id: str, number: int, only_type: str | None) -> Resource:
-    dice = SeededRandom(user_id, number)
-    lo_type = only_type or LO_TYPES[(0, 0, 1, 2, 3)[dice.between("type", 0, 4)]]
-    lo_id = f"{lo_type}:{dice.between('lo', 1_000_000, 9_999_999)}"
-    # The number keeps two enrollments of a learner apart, whatever the dice say.
-    instance_id = f"{lo_id}_{dice.between('instance', 100, 999)}{number:05}"
+    random = SeededRandom(user_id, number)
+    lo_type = only_type or random.choice("type", _TYPES)
+    lo_id = f"{lo_type}:{random.between('lo', 1_000_000, 9_999_999)}"
+    # The number makes the ids of a learner unique, whatever the random numbers are.
+    instance_id = f"{lo_id}_{random.between('instance', 100, 999)}{number:05}"
     return {
         "id": f"{instance_id}_{user_id}",
         "type": "learningObjectInstanceEnrollment",
-        "attributes": _attributes(dice),
-        "relationships": _relationships(dice, user_id, lo_type, lo_id, instance_id),
+        "attributes": _attributes(random),
+        "relationships": _relationships(random, user_id, lo_id, instance_id),
     }
 
 
-def _attributes(dice: SeededRandom) -> Resource:
-    """Return what ALM would send: an attribute that does not apply is absent."""
-    enrolled = _FIRST_DAY + timedelta(minutes=dice.between("enrolled", 0, _SPREAD_MINUTES))
-    state = _STATES[dice.between("state", 0, len(_STATES) - 1)]
-    progress = {"COMPLETED": 100, "STARTED": dice.between("progress", 1, 99)}.get(state, 0)
+def _attributes(random: SeededRandom) -> Resource:
+    """Return the attributes, in ALM's order and without those that do not apply, as ALM does."""
+    enrolled = _FIRST_DAY + timedelta(minutes=random.between("enrolled", 0, _MINUTES))
+    state = random.choice("state", _STATES)
+    is_completed = state == "COMPLETED"
+    progress = {"COMPLETED": _PERCENT, "STARTED": random.between("progress", 1, 99)}.get(state, 0)
     attributes: Resource = {}
-    if dice.one_in("deadline", 2):
-        attributes["completionDeadline"] = _written(enrolled + timedelta(days=180))
-    if state == "COMPLETED":
-        attributes["dateCompleted"] = _written(
-            enrolled + timedelta(days=dice.between("completed", 3, 90))
-        )
-    attributes["dateEnrolled"] = _written(enrolled)
+    if random.one_in("deadline", 2):
+        attributes["completionDeadline"] = _days_after(enrolled, 180)
+    if is_completed:
+        attributes["dateCompleted"] = _days_after(enrolled, random.between("completed", 3, 90))
+    attributes["dateEnrolled"] = _days_after(enrolled, 0)
     if progress:
-        attributes["dateStarted"] = _written(enrolled + timedelta(days=2))
-    attributes["enrollmentSource"] = _SOURCES[dice.between("source", 0, len(_SOURCES) - 1)]
-    attributes["hasPassed"] = state == "COMPLETED"
+        attributes["dateStarted"] = _days_after(enrolled, 2)
+    attributes["enrollmentSource"] = random.choice("source", _SOURCES)
+    attributes["hasPassed"] = is_completed
     if progress:
-        attributes["lastAccessDate"] = _written(enrolled + timedelta(days=91))
+        attributes["lastAccessDate"] = _days_after(enrolled, 91)
     attributes["progressPercent"] = progress
-    if state == "COMPLETED" and dice.one_in("rated", 3):
-        attributes["rating"] = dice.between("rating", 1, 5)
-    return {
-        **attributes,
-        "score": dice.between("score", 60, 100) if state == "COMPLETED" else 0,
-        "state": state,
-    }
+    if is_completed and random.one_in("rated", 3):
+        attributes["rating"] = random.between("rating", 1, 5)
+    attributes["score"] = random.between("score", 60, 100) if is_completed else 0
+    attributes["state"] = state
+    return attributes
 
 
-def _relationships(
-    dice: SeededRandom, user_id: str, lo_type: str, lo_id: str, instance_id: str
-) -> Resource:
+def _days_after(moment: datetime, days: int) -> str:
+    return f"{moment + timedelta(days=days):%Y-%m-%dT%H:%M:%S}.000Z"
+
+
+def _relationships(random: SeededRandom, user_id: str, lo_id: str, instance_id: str) -> Resource:
     relationships: Resource = {"learner": {"data": {"id": user_id, "type": "user"}}}
-    if dice.one_in("badge", 6):
-        relationships["learnerBadge"] = {
-            "data": {"id": f"{dice.between('badgeId', 1000, 9999)}_{user_id}", "type": "userBadge"}
-        }
+    if random.one_in("badge", 6):
+        badge_id = f"{random.between('badgeId', 1000, 9999)}_{user_id}"
+        relationships["learnerBadge"] = {"data": {"id": badge_id, "type": "userBadge"}}
     relationships["learningObject"] = {"data": {"id": lo_id, "type": "learningObject"}}
     relationships["loInstance"] = {"data": {"id": instance_id, "type": "learningObjectInstance"}}
-    # Nothing is graded in a job aid: the relationship is absent then.
-    if lo_type != "jobAid":
-        modules = (
-            f"{dice.between(f'module{n}', 1_000_000, 99_999_999)}_{dice.between(f'version{n}', 0, 3)}"
-            for n in range(dice.between("modules", 1, 5))
-        )
-        grades = [
-            {"id": f"{instance_id}_{module}_{user_id}", "type": "learningObjectResourceGrade"}
-            for module in modules
-        ]
+    # A job aid has no grades, and no relationship to them.
+    if not lo_id.startswith("jobAid:"):
+        grades = []
+        for number in range(random.between("modules", 1, 5)):
+            module = random.between(f"module{number}", 1_000_000, 99_999_999)
+            grade_id = (
+                f"{instance_id}_{module}_{random.between(f'version{number}', 0, 3)}_{user_id}"
+            )
+            grades.append({"id": grade_id, "type": "learningObjectResourceGrade"})
         relationships["loResourceGrades"] = {"data": grades}
     return relationships
 
 
-def _written(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.000Z"
+def _resources_on(path: list[str], resource: Resource) -> Iterator[Resource]:
+    if not path:
+        return
+    data = resource.get("relationships", {}).get(path[0], {}).get("data") or []
+    for identifier in data if isinstance(data, list) else [data]:
+        related = _resource(identifier["type"], identifier["id"])
+        yield related
+        yield from _resources_on(path[1:], related)
+
+
+def _resource(resource_type: str, resource_id: str) -> Resource:
+    random = SeededRandom(resource_type, resource_id)
+    resource: Resource = {"id": resource_id, "type": resource_type}
+    if resource_type == "learningObjectResourceGrade":
+        module_id = resource_id.rpartition("_")[0]
+        resource["attributes"] = _grade(random)
+        resource["relationships"] = {
+            "loResource": {"data": {"id": module_id, "type": "learningObjectResource"}}
+        }
+    elif resource_type == "learningObject":
+        lo_type, _, number = resource_id.partition(":")
+        name = f"{lo_type} {number}"
+        skills = [
+            f"{resource_id}_{random.between(f'skill{skill}', 1, 40)}"
+            for skill in range(random.between("skills", 0, 2))
+        ]
+        author = str(random.between("author", 10_000_000, 19_999_999))
+        resource["attributes"] = {
+            "loType": lo_type,
+            "state": "Published",
+            "duration": random.between("duration", 300, 36_000),
+            "localizedMetadata": [
+                {"name": name, "locale": "en-US", "description": "Made by the sandbox."}
+            ],
+        }
+        resource["relationships"] = {
+            "skills": {"data": [{"id": skill, "type": "learningObjectSkill"} for skill in skills]},
+            "authors": {"data": [{"id": author, "type": "user"}]},
+        }
+    elif resource_type == "learningObjectInstance":
+        module_id = f"{resource_id}_{random.between('module', 1_000_000, 9_999_999)}_0"
+        resource["attributes"] = {"isDefault": random.one_in("default", 2), "state": "Active"}
+        resource["relationships"] = {
+            "loResources": {"data": [{"id": module_id, "type": "learningObjectResource"}]}
+        }
+    else:
+        resource["attributes"] = {"name": f"Sandbox {resource_id}"}
+    return resource
+
+
+def _grade(random: SeededRandom) -> Resource:
+    progress = random.between("progress", 0, _PERCENT)
+    attributes: Resource = {
+        "duration": random.between("duration", 0, 7_200),
+        "hasPassed": progress == _PERCENT,
+        "progressPercent": progress,
+        "highestScore": progress,
+        "maxScore": _PERCENT,
+        "score": progress,
+    }
+    if progress:
+        attributes["dateStarted"] = "2023-07-03T09:00:00.000Z"
+    if progress == _PERCENT:
+        attributes["dateCompleted"] = attributes["dateSuccess"] = "2023-07-10T15:30:00.000Z"
+    return attributes

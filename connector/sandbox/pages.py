@@ -1,4 +1,4 @@
-"""One page of a learner's enrollments: filtered, sorted, cut, linked. Knows no HTTP and no faults' timing."""
+"""A page of a learner's enrollments: filtered, sorted, cut, linked. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from connector.sandbox.learners import DOCUMENTED_USER, LO_TYPES
-from connector.sandbox.related import RELATIONSHIPS, related_to
+from connector.sandbox.learners import DOCUMENTED_USER, LO_TYPES, RELATIONSHIPS, related_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
     from connector.sandbox.learners import Resource
 
 _OPAQUE = "opaque-"
-# The order of the documented cursor and of the documented link.
+# In the order of the documented cursor, and of the documented link.
 _CURSOR_TYPES = ("jobAid", "course", "learningProgram", "certification")
 _LINKED = ("page[limit]", "filter.loTypes", "filter.states", "sort", "include")
 _LIMITS = tuple(map(str, range(1, 11)))
 _DOCUMENTED_LIMIT = 3
-# Faults of the next link itself: it is there even where nothing follows.
-_LINKING = ("loop", "empty-page", "foreign-next", "foreign-user")
+# Faults of the next link: the last page has one, too.
+_LINK_FAULTS = ("loop", "empty-page", "foreign-next", "foreign-user")
 
 
 class BadParameterError(ValueError):
@@ -33,7 +32,7 @@ class BadParameterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """What a request asks for. *offset* is how many enrollments came before this page; *given* are the parameters as they came."""
+    """A request for a page; *offset* enrollments come before it, *given* repeats the query."""
 
     lo_types: tuple[str, ...]
     limit: int
@@ -51,108 +50,102 @@ class PageQuery:
 
 
 def parse_query(text: str) -> PageQuery:
-    """Return what the query *text* asks for; repeated and comma-separated lists are the same. Raises BadParameterError."""
+    """Parse a query; lists may be repeated or separated by commas. Raises BadParameterError."""
     pairs = parse_qsl(text, keep_blank_values=True)
     values = dict(pairs)
-    listed = [
-        item
-        for name, value in pairs
-        if name == "filter.loTypes"
-        for item in value.split(",")
-        if item
-    ]
-    lo_types = tuple(dict.fromkeys(listed)) or ("course",)
-    include = tuple(path for path in values.get("include", "").split(",") if path)
-    limit, sort, cursor = (
-        values.get("page[limit]", "10"),
-        values.get("sort", "dateEnrolled"),
-        values.get("page[cursor]"),
-    )
-    _demand(limit in _LIMITS, f"page[limit] {limit} is not from 1 to 10")
-    _demand(set(lo_types) <= set(LO_TYPES), f"filter.loTypes {','.join(lo_types)} is not known")
-    _demand(values.get("filter.states", "active") == "active", "filter.states is not active")
-    _demand(sort in ("dateEnrolled", "-dateEnrolled"), f"sort {sort} is not known")
-    _demand(
-        all(path.split(".")[0] in RELATIONSHIPS for path in include),
-        f"include {','.join(include)} is not known",
-    )
-    given = tuple(
-        (name, ",".join(listed) if name == "filter.loTypes" else values[name])
-        for name in _LINKED
-        if name in values
-    )
-    is_active, is_descending = "filter.states" in values, sort.startswith("-")
+    if "filter.loTypes" in values:
+        lists = [value for name, value in pairs if name == "filter.loTypes"]
+        values["filter.loTypes"] = ",".join(filter(None, ",".join(lists).split(",")))
+    lo_types = tuple(dict.fromkeys(filter(None, values.get("filter.loTypes", "").split(","))))
+    lo_types = lo_types or ("course",)
+    include = tuple(filter(None, values.get("include", "").split(",")))
+    limit, sort = values.get("page[limit]", "10"), values.get("sort", "dateEnrolled")
+    if limit not in _LIMITS:
+        raise BadParameterError(f"page[limit] {limit} is not from 1 to 10")
+    if not set(lo_types) <= set(LO_TYPES):
+        raise BadParameterError(f"filter.loTypes {','.join(lo_types)} is not known")
+    if values.get("filter.states", "active") != "active":
+        raise BadParameterError("filter.states is not active")
+    if sort not in ("dateEnrolled", "-dateEnrolled"):
+        raise BadParameterError(f"sort {sort} is not known")
+    if not {path.split(".")[0] for path in include} <= RELATIONSHIPS:
+        raise BadParameterError(f"include {','.join(include)} is not known")
+    cursor, offset = values.get("page[cursor]"), 0
+    if cursor:
+        offset = decode_cursor(cursor)
     return PageQuery(
-        lo_types,
-        int(limit),
-        decode_cursor(cursor) if cursor else 0,
-        is_active,
-        is_descending,
-        include,
-        given,
-        cursor,
+        lo_types=lo_types,
+        limit=int(limit),
+        offset=offset,
+        is_active="filter.states" in values,
+        is_descending=sort.startswith("-"),
+        include=include,
+        given=tuple((name, values[name]) for name in _LINKED if name in values),
+        cursor=cursor,
     )
-
-
-def _demand(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as the sentence that it is
-    if not holds:
-        raise BadParameterError(message)
 
 
 def encode_cursor(served: Sequence[Resource], *, is_opaque: bool = False) -> str:
-    """Return the cursor behind *served*: how many of each type came, as in the documented exchange, or the same unreadable."""
+    """Return the cursor after *served*: their number per type, as documented, or unreadable."""
     if is_opaque:
         return f"{_OPAQUE}{len(served):06}"
-    counts = Counter(lo_type_of(one) for one in served)
+    counts = Counter(map(lo_type_of, served))
     ordered = {lo_type: counts[lo_type] for lo_type in _CURSOR_TYPES}
     return base64.b64encode(json.dumps(ordered, separators=(",", ":")).encode()).decode()
 
 
 def decode_cursor(cursor: str) -> int:
-    """Return how many enrollments came before *cursor*. Raises BadParameterError."""
+    """Return the number of enrollments before *cursor*. Raises BadParameterError."""
     counts: list[Any]
     try:
         if cursor.startswith(_OPAQUE):
             counts = [int(cursor.removeprefix(_OPAQUE))]
         else:
-            told = json.loads(base64.b64decode(cursor, validate=True))
-            counts = [told[lo_type] for lo_type in _CURSOR_TYPES]
+            decoded = json.loads(base64.b64decode(cursor, validate=True))
+            counts = [decoded[lo_type] for lo_type in _CURSOR_TYPES]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadParameterError("page[cursor] is none of this API's") from None
-    _demand(
-        all(isinstance(count, int) and count >= 0 for count in counts),
-        "page[cursor] is none of this API's",
-    )
+        counts = [None]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise BadParameterError("page[cursor] is none of this API's")
     return sum(counts)
 
 
 def lo_type_of(enrollment: Resource) -> str:
-    """Return the type of learning object, which the id begins with."""
+    """Return the type of learning object, with which the id begins."""
     return str(enrollment["id"]).partition(":")[0]
 
 
 def build_page(
-    enrollments: Sequence[Resource], query: PageQuery, address: str, user_id: str, what: str = ""
+    enrollments: Sequence[Resource], query: PageQuery, url: str, user_id: str, fault_name: str = ""
 ) -> dict[str, Any]:
-    """Return the JSON:API document of a page; *address* is the URL without its query, *what* the fault that the page is to have."""
+    """Return the JSON:API document of a page; *url* is without query, and the fault may be none."""
     matching = [
-        one
-        for one in enrollments
-        if lo_type_of(one) in query.lo_types and not (query.is_active and _is_over(one))
+        enrollment
+        for enrollment in enrollments
+        if lo_type_of(enrollment) in query.lo_types
+        and not (query.is_active and enrollment["attributes"]["state"] in ("COMPLETED", "REJECTED"))
     ]
-    ordered = matching[::-1] if query.is_descending else matching
+    if query.is_descending:
+        matching.reverse()
     end = query.offset + query.limit
-    page = ordered[query.offset : end]
-    links = {"self": _link(address, query, query.cursor)}
-    if end < len(ordered) or what in _LINKING or _is_documented(query, user_id):
-        stays = what in ("loop", "empty-page")
-        cursor = query.cursor if stays else encode_cursor(ordered[:end], is_opaque=what == "opaque")
-        links["next"] = _link(_foreign(address, what), query, cursor)
-    page = {
-        "gap": page[1:],
-        "empty-page": [],
-        "duplicate": [*(ordered[query.offset - 1 : query.offset] or page[:1]), *page],
-    }.get(what, page)
+    page = matching[query.offset : end]
+    links = {"self": _link(url, query, query.cursor)}
+    if end < len(matching) or fault_name in _LINK_FAULTS or _is_documented(query, user_id):
+        cursor = encode_cursor(matching[:end], is_opaque=fault_name == "opaque")
+        if fault_name in ("loop", "empty-page"):
+            links["next"] = links["self"]
+        elif fault_name == "foreign-next":
+            links["next"] = _link(url.replace("://", "://evil.example/", 1), query, cursor)
+        elif fault_name == "foreign-user":
+            links["next"] = _link(url.replace("/users/", "/users/9", 1), query, cursor)
+        else:
+            links["next"] = _link(url, query, cursor)
+    if fault_name == "gap":
+        page = page[1:]
+    elif fault_name == "empty-page":
+        page = []
+    elif fault_name == "duplicate":
+        page = [*(matching[query.offset - 1 : query.offset] or page[:1]), *page]
     document: dict[str, Any] = {"links": links, "data": page}
     if query.include:
         document["included"] = related_to(page, query.include)
@@ -160,27 +153,16 @@ def build_page(
 
 
 def _is_documented(query: PageQuery, user_id: str) -> bool:
-    """Return whether this is the documented request, whose answer has a next link though no enrollment follows."""
+    """Return whether this is the documented request: its page has a next link, but is the last."""
     is_first_of_courses = (
         query.offset == 0 and query.lo_types == ("course",) and not query.is_descending
     )
     return user_id == DOCUMENTED_USER and query.limit == _DOCUMENTED_LIMIT and is_first_of_courses
 
 
-def _is_over(enrollment: Resource) -> bool:
-    return enrollment["attributes"]["state"] in ("COMPLETED", "REJECTED")
-
-
-def _foreign(address: str, what: str) -> str:
-    if what == "foreign-next":
-        return address.replace("://", "://evil.example/", 1)
-    return address.replace("/users/", "/users/9", 1) if what == "foreign-user" else address
-
-
-def _link(address: str, query: PageQuery, cursor: str | None) -> str:
+def _link(url: str, query: PageQuery, cursor: str | None) -> str:
+    parameters = [f"{name}={value}" for name, value in query.given]
+    if cursor:
+        parameters.append(f"page[cursor]={cursor}")
     # As ALM writes them: neither the brackets nor the base64 encoded.
-    written = [
-        f"{name}={value}"
-        for name, value in (*query.given, *((("page[cursor]", cursor),) if cursor else ()))
-    ]
-    return f"{address}?{'&'.join(written)}"
+    return f"{url}?{'&'.join(parameters)}"

@@ -1,4 +1,4 @@
-"""The sandbox as a real HTTP server, on loopback alone. Answers come from ``answer``; here they travel, or fail to."""
+"""The sandbox as an HTTP server on loopback: sends responses, or lets them fail in transit."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import sys
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from connector.clock import SystemClock
 from connector.errors import InterruptedRun
-from connector.sandbox.answer import Request, Response, Sandbox, Settings
+from connector.sandbox.service import Request, Response, Sandbox, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self, TextIO
 
     from connector.clock import Clock
 
 HOST = "127.0.0.1"
 _DRIP_SECONDS = 0.05
-_LONGEST_STALL_SECONDS = 3_600.0
+_MAX_STALL_SECONDS = 3_600.0
 _LOGGED_HEADERS = (
     "accept",
     "accept-encoding",
@@ -34,17 +35,17 @@ _LOGGED_HEADERS = (
     "user-agent",
 )
 _SCHEMES = ("oauth", "bearer", "basic")
-# A parameter that the API does not have may be a credential in the wrong place.
+# A parameter that the API does not have may be a misplaced credential.
 _FOREIGN_VALUE = re.compile(
     r"(?<=[?&])(?!page(?:\[|%5B)|filter\.|sort=|include=)([^=&]*)=[^&]*", re.IGNORECASE
 )
 
 
 class SandboxServer:
-    """Serves one sandbox on a port of loopback; port 0 is any free one. A context manager, which serves in a thread of its own.
+    """Serves a sandbox on a loopback port; port 0 is any free one.
 
-    ``requests`` are those seen, each as the request log has it: number, method,
-    target, status and headers, the secrets in them replaced.
+    A context manager that serves in a thread of its own. ``requests`` has the entries of the
+    request log: number, method, target, status and headers, without secrets.
     """
 
     def __init__(
@@ -62,46 +63,44 @@ class SandboxServer:
         self.closing = threading.Event()
         self._log = log
         self._lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"shell": self})
+        handler = type("Handler", (_Handler,), {"owner": self})
         self._server = _Server((HOST, port), handler)
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
-        """Begin to serve."""
+        """Start serving."""
         threading.Thread(target=self.serve, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop serving and give the port back."""
+        """Stop serving, and release the port."""
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
     def serve(self) -> None:
-        """Serve until the process is told to stop."""
+        """Serve until a signal's exception ends it."""
         self._server.serve_forever(poll_interval=0.05)
 
     def close(self) -> None:
-        """Give the port back, where ``serve`` has ended."""
+        """Release the port after ``serve`` has ended."""
         self.closing.set()
         self._server.server_close()
 
     def record(self, request: Request, response: Response) -> None:
-        """Note a request and what it was answered; never a secret."""
+        """Log a request and its status, without secrets."""
         headers = {
             name: request.headers[name] for name in _LOGGED_HEADERS if name in request.headers
         }
         if "authorization" in headers:
             scheme = headers["authorization"].partition(" ")[0]
-            # Without a scheme that is known, the word may be the token itself.
-            headers["authorization"] = (
-                f"{scheme} <ACCESS_TOKEN>" if scheme.lower() in _SCHEMES else "<ACCESS_TOKEN>"
-            )
-        target = _FOREIGN_VALUE.sub(r"\1=<VALUE>", request.target)
+            # An unknown scheme may be the token itself.
+            known_scheme = f"{scheme} " if scheme.lower() in _SCHEMES else ""
+            headers["authorization"] = f"{known_scheme}<ACCESS_TOKEN>"
         entry = {
             "n": response.number,
             "method": request.method,
-            "target": target,
+            "target": _FOREIGN_VALUE.sub(r"\1=<VALUE>", request.target),
             "status": response.status,
             "headers": headers,
         }
@@ -116,8 +115,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as in the class above
-        """Say nothing of a client that went away; let through a signal that came while it was taken in."""
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that went away, but not a signal that came during a connection."""
         error = sys.exception()
         if isinstance(error, InterruptedRun):
             raise error
@@ -125,46 +124,44 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    shell: SandboxServer
-    # Status line, headers and body leave as one packet: in several, Nagle's algorithm and delayed acks make 40 ms of it.
+    owner: SandboxServer
+    # Status line, headers and body leave as one packet: several would meet delayed ACKs of 40 ms.
     wbufsize = -1
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self._answer()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = b""
+        if (length := headers.get("content-length", "")).isdigit():
+            body = self.rfile.read(int(length))
+        target = self.path
+        if not target.startswith("/"):
+            # A client of a proxy sends the absolute URL (RFC 9112, 3.2.2).
+            target = urlsplit(target)._replace(scheme="", netloc="").geturl()
+        origin = f"http://{headers.get('host', HOST)}"
+        request = Request(self.command, target, headers, origin, body)
+        response = self.owner.sandbox.answer(request)
+        self.owner.record(request, response)
+        if self.owner.latency_seconds:
+            self.owner.clock.sleep(self.owner.latency_seconds)
+        send: Callable[[_Handler, Response], None] = _Handler.send_complete
+        if response.fault:
+            send = self.SENDERS[response.fault.name]
+        with suppress(OSError):
+            send(self, response)
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_GET  # noqa: N815 - http.server's names
 
     def log_message(self, *_: object) -> None:
         pass
 
-    def _answer(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        length = headers.get("content-length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() else b""
-        # A proxy's client names the whole address (RFC 9112, 3.2.2).
-        target = (
-            self.path
-            if self.path.startswith("/")
-            else urlsplit(self.path)._replace(scheme="", netloc="").geturl()
-        )
-        request = Request(
-            self.command, target, headers, f"http://{headers.get('host', HOST)}", body
-        )
-        response = self.shell.sandbox.answer(request)
-        self.shell.record(request, response)
-        if self.shell.latency_seconds:
-            self.shell.clock.sleep(self.shell.latency_seconds)
-        with suppress(OSError):
-            _SENDERS[response.fault.what if response.fault else ""](self, response)
-
-    def _send_whole(self, response: Response) -> None:
-        self._send_head(response)
+    def send_complete(self, response: Response) -> None:
+        self.send_head(response)
         if self.command != "HEAD":
             self.wfile.write(response.body)
         self.wfile.flush()
 
-    def _send_head(self, response: Response, *, is_chunked: bool = False) -> None:
+    def send_head(self, response: Response, *, is_chunked: bool = False) -> None:
         self.send_response_only(response.status)
         for name, value in response.headers:
             self.send_header(name, value)
@@ -174,58 +171,57 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-length", str(len(response.body)))
         self.end_headers()
 
-    def _send_late(self, response: Response) -> None:
-        self.shell.closing.wait(float(response.fault.value or 0) if response.fault else 0)
-        self._send_whole(response)
+    def send_late(self, response: Response) -> None:
+        if response.fault:
+            self.owner.closing.wait(float(response.fault.value or 0))
+        self.send_complete(response)
 
-    def _send_cut(self, response: Response) -> None:
-        self._send_head(response)
+    def send_half(self, response: Response) -> None:
+        self.send_head(response)
         self.wfile.write(response.body[: len(response.body) // 2])
         self.wfile.flush()
-        self.close_connection = True
+        self.close()
 
-    def _send_cut_chunked(self, response: Response) -> None:
-        self._send_head(response, is_chunked=True)
+    def send_half_chunked(self, response: Response) -> None:
+        self.send_head(response, is_chunked=True)
         half = response.body[: len(response.body) // 2]
         self.wfile.write(f"{len(response.body):x}\r\n".encode() + half)
         self.wfile.flush()
-        self.close_connection = True
+        self.close()
 
-    def _send_drop_by_drop(self, response: Response) -> None:
-        self._send_head(response)
+    def send_byte_by_byte(self, response: Response) -> None:
+        self.send_head(response)
         for byte in response.body:
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
-            if self.shell.closing.wait(_DRIP_SECONDS):
+            if self.owner.closing.wait(_DRIP_SECONDS):
                 return
 
-    def _send_head_and_stall(self, response: Response) -> None:
-        self._send_head(response)
+    def send_head_and_stall(self, response: Response) -> None:
+        self.send_head(response)
         self.wfile.flush()
-        self._stall(response)
+        self.stall()
 
-    def _stall(self, _: Response) -> None:
-        self.shell.closing.wait(_LONGEST_STALL_SECONDS)
+    def stall(self, _: Response | None = None) -> None:
+        self.owner.closing.wait(_MAX_STALL_SECONDS)
+        self.close()
+
+    def close(self, _: Response | None = None) -> None:
         self.close_connection = True
 
-    def _close(self, _: Response) -> None:
-        self.close_connection = True
-
-    def _reset(self, _: Response) -> None:
-        # Closing with nothing left to linger for sends RST in place of FIN.
+    def reset(self, _: Response) -> None:
+        # Closing a socket that may not linger sends RST instead of FIN.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
-        self.close_connection = True
+        self.close()
 
-
-_SENDERS = {
-    "": _Handler._send_whole,  # noqa: SLF001 - the table belongs to the class above
-    "close": _Handler._close,  # noqa: SLF001
-    "cut": _Handler._send_cut,  # noqa: SLF001
-    "cut-chunked": _Handler._send_cut_chunked,  # noqa: SLF001
-    "drip": _Handler._send_drop_by_drop,  # noqa: SLF001
-    "reset": _Handler._reset,  # noqa: SLF001
-    "slow": _Handler._send_late,  # noqa: SLF001
-    "stall": _Handler._send_head_and_stall,  # noqa: SLF001
-    "stall-headers": _Handler._stall,  # noqa: SLF001
-}
+    SENDERS: ClassVar[dict[str, Callable[[_Handler, Response], None]]] = {
+        "close": close,
+        "cut": send_half,
+        "cut-chunked": send_half_chunked,
+        "drip": send_byte_by_byte,
+        "reset": reset,
+        "slow": send_late,
+        "stall": send_head_and_stall,
+        "stall-headers": stall,
+    }

@@ -1,114 +1,168 @@
-"""The WSGI application: which path, whose key, one answer and one line in the log. Reads nothing itself."""
+"""The WSGI application: routes, refusals, and one line in the log for each request."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import sys
 import threading
+import traceback
+from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from connector.clock import SystemClock
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, InternalError, TemporaryError
 from connector.schemas import read_file
-from connector.server.log import ENROLLMENTS, PATHS, log_defect, log_request
-from connector.server.request import check_key, read_body, read_query, read_token
-from connector.server.response import Answer, HttpError, answer_error, defect, too_busy
-from connector.server.service import Reader
+from connector.server.request import MAX_BODY_BYTES, check_key, read_body, read_query, read_token
+from connector.server.response import (
+    ENROLLMENTS,
+    METHODS,
+    Response,
+    document_response,
+    error_response,
+    refusal,
+)
+from connector.server.service import EnrollmentService
 from connector.server.settings import load_settings
-from connector.settings.sources import SECRETS_DIR
+from connector.settings import SECRETS_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
     from connector.clock import Clock
-    from connector.server.settings import Settings
+    from connector.server.settings import ServerSettings
 
-#: Where a server that knows it says when the request had arrived, in monotonic seconds: waiting for a thread counts.
+#: The environ key for the monotonic time at which a server that knows it received the request.
 ARRIVED_AT = "connector.arrived_at"
-#: How many requests read at once, unless whoever serves knows better.
-MOST_READS = 60
+#: Requests that read at once, unless the caller knows how many threads there are.
+MAX_READS = 60
+_LOGGED_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
 def make_application(
-    environ: Mapping[str, str],
     *,
     secrets_dir: Path | None = SECRETS_DIR,
-    most_reads: int = MOST_READS,
+    max_reads: int = MAX_READS,
     clock: Clock | None = None,
 ) -> Application:
-    """Return the application that *environ* configures. Raises UsageError for settings that cannot be used."""
-    return Application(
-        load_settings(environ, secrets_dir=secrets_dir), most_reads, clock or SystemClock()
-    )
+    """Return the application that the environment configures. Raises UsageError."""
+    return Application(load_settings(secrets_dir), max_reads, clock or SystemClock())
 
 
-class Application:
-    """Answers each request with one document by its deadline; at most *most_reads* of them read at once."""
+class Application(Flask):
+    """Responds to each request with one document within its deadline.
 
-    def __init__(self, settings: Settings, most_reads: int, clock: Clock) -> None:
+    At most *max_reads* requests read at once; the others get 429 without waiting.
+    """
+
+    response_class = Response
+
+    def __init__(self, settings: ServerSettings, max_reads: int, clock: Clock) -> None:
+        super().__init__(__name__, static_folder=None)
         self.deadline = settings.deadline
-        self.reader = Reader(settings, clock)
+        self.service = EnrollmentService(settings, clock)
         self._key = settings.key
         self._clock = clock
-        self._reads = threading.BoundedSemaphore(most_reads)
-        self._public = {
-            "/healthz": Answer(HTTPStatus.OK, b"ok\n", content_type="text/plain; charset=utf-8"),
-            "/openapi.json": Answer(HTTPStatus.OK, read_file("openapi.json")),
-            "/swagger.json": Answer(HTTPStatus.OK, read_file("swagger.json")),
-        }
+        self._reads = threading.BoundedSemaphore(max_reads)
+        # werkzeug cuts a chunked body here: one byte more shows that it is too large.
+        self.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        self.url_map.merge_slashes = False
+        self.add_url_rule(ENROLLMENTS, view_func=self.read_enrollments, methods=["GET", "POST"])
+        self.add_url_rule("/healthz", view_func=self.report_health)
+        self.add_url_rule("/<any(openapi, swagger):name>.json", view_func=self.describe_api)
+        self.before_request(self.begin)
+        self.after_request(self.end)
+        self.register_error_handler(HTTPException, self.refuse)
+        self.register_error_handler(ConnectorError, error_response)
+        self.register_error_handler(Exception, self.report_defect)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
-        arrived_at: float = environ.get(ARRIVED_AT, self._clock.monotonic())
-        request_id = new_request_id()
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        try:
-            answer = self._answer(method, path, environ, arrived_at)
-        except HttpError as refused:
-            answer = refused.answer
-        except ConnectorError as error:
-            answer = answer_error(error)
-        except Exception as error:  # noqa: BLE001 - the one place where a defect becomes an answer
-            answer = defect(error)
-            log_defect(error, request_id)
-        log_request(method, path, answer, self._clock.monotonic() - arrived_at, request_id)
-        start_response(answer.status_line, answer.head(request_id))
-        return [] if method == "HEAD" else [answer.body]
+    def begin(self) -> None:
+        """Note when the request arrived, and give it an id."""
+        g.arrived_at = request.environ.get(ARRIVED_AT, self._clock.monotonic())
+        g.request_id = new_request_id()
 
-    def _answer(
-        self, method: str, path: str, environ: Mapping[str, Any], arrived_at: float
-    ) -> Answer:
-        if path not in PATHS:
-            raise HttpError(
-                HTTPStatus.NOT_FOUND,
-                "There is nothing at this path.",
-                hint=f"What there is: {', '.join(PATHS)}.",
-            )
-        methods = ("GET", "POST") if path == ENROLLMENTS else ("GET", "HEAD")
-        if method not in methods:
-            raise HttpError(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                f"{path} is not to be asked in this way.",
-                hint=f"Use {' or '.join(methods)}.",
-                headers=(("Allow", ", ".join(methods)),),
-            )
-        return self._public.get(path) or self._enrollments(method, environ, arrived_at)
-
-    def _enrollments(self, method: str, environ: Mapping[str, Any], arrived_at: float) -> Answer:
-        check_key(environ, self._key)
-        token = read_token(environ)
-        given = read_body(environ) if method == "POST" else read_query(environ)
-        # Who has to wait for others to be read is told so at once: threads that wait are none that answer.
+    def read_enrollments(self) -> Response:
+        """Run the request and return its document."""
+        if request.method == "HEAD":
+            # Flask adds it to GET.
+            raise MethodNotAllowed
+        check_key(request, self._key)
+        token = read_token(request)
+        values = read_body(request) if request.method == "POST" else read_query(request)
+        # A request that would wait here would take a thread from those that can be answered.
         if not self._reads.acquire(blocking=False):
-            return too_busy(self._clock.now())
+            error = TemporaryError(
+                "This server answers as many requests as it can.",
+                hint="Ask again in a moment.",
+                retry_at=self._clock.now() + timedelta(seconds=1),
+            )
+            return error_response(error, HTTPStatus.TOO_MANY_REQUESTS)
         try:
-            return self.reader.read(given, token, arrived_at)
+            outcome = self.service.read(values, token, g.arrived_at)
         finally:
             self._reads.release()
+        return document_response(outcome.document, outcome.error, self._clock.now())
+
+    def report_health(self) -> Response:
+        """Respond to a liveness probe."""
+        return Response(b"ok\n", content_type="text/plain; charset=utf-8")
+
+    def describe_api(self, name: str) -> Response:
+        """Return an API document."""
+        return Response(read_file(f"{name}.json"))
+
+    def refuse(self, error: HTTPException) -> Response:
+        """Respond to a request that Flask, or the parsing of a request, refuses."""
+        return refusal(HTTPStatus(error.code or HTTPStatus.BAD_REQUEST), request.path)
+
+    def report_defect(self, error: Exception) -> Response:
+        """Respond to an internal error without its message, which may quote anything."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        kind = type(error).__name__
+        _log(
+            f"defect, request id {g.request_id}:"
+            f" {kind} in {Path(frame.filename).name}, line {frame.lineno}"
+        )
+        hint = "Please report it, with the request id's line of the log."
+        return error_response(InternalError(f"A defect in alm-enrollments: {kind}.", hint=hint))
+
+    def end(self, response: Response) -> Response:
+        """Complete *response* and log the request."""
+        seconds = self._clock.monotonic() - g.arrived_at
+        return finish(response, g.request_id, seconds, request.method, request.path)
 
 
 def new_request_id() -> str:
     """Return an id that no other request has had."""
     return secrets.token_hex(8)
+
+
+def finish(
+    response: Response, request_id: str, seconds: float, method: str = "", path: str = ""
+) -> Response:
+    """Add the headers that every response has, and log the request in one line.
+
+    A method or path that the server does not know is logged as a dash: it may quote anything.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Request-Id"] = request_id
+    logged_method = method if method in _LOGGED_METHODS else "-"
+    logged_path = path if path in METHODS else "-"
+    code = "" if response.exit_code is None else f" error {response.exit_code}"
+    _log(
+        f"{logged_method} {logged_path} {response.status_code} {seconds:.3f} s,"
+        f" request id {request_id}{code}"
+    )
+    return response
+
+
+def _log(text: str) -> None:
+    # Standard error may be closed.
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write(f"alm-enrollments: {text}\n")
+        sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""waitress, for callers that are slow, many, or speak no HTTP: none of them keeps the others waiting. Knows no paths."""
+"""Serve a WSGI application with waitress: slow clients and floods keep nobody else waiting."""
 
 from __future__ import annotations
 
@@ -6,208 +6,233 @@ import contextlib
 import logging
 import socket
 import sys
+import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
-from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
-from waitress.server import TcpWSGIServer
+from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
-from connector.clock import SystemClock
-from connector.server.app import ARRIVED_AT, new_request_id
-from connector.server.log import log_request
-from connector.server.request import MAX_BODY_BYTES, too_large
-from connector.server.response import HttpError
+from connector import signals
+from connector.errors import Problem, UsageError
+from connector.server.app import ARRIVED_AT, finish, new_request_id
+from connector.server.request import MAX_BODY_BYTES
+from connector.server.response import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from collections.abc import Callable
+    from wsgiref.types import WSGIApplication
 
-#: Threads that are left to answer what needs no reading, a liveness probe above all.
-SPARE_THREADS = 4
-_LARGEST_HEAD = 16 * 1024
-# Well below the 1,024 descriptors that processes are commonly allowed: those towards ALM come on top.
-_MOST_CONNECTIONS = 400
-_PATIENCE_SECONDS = 30.0
-# What is still taken in, and thrown away, from who was refused.
-_MOST_UNHEARD = 1024 * 1024
-_clock = SystemClock()
+    from connector.server.app import Application
 
-
-class Serveable(Protocol):
-    """A WSGI application that answers within a deadline of so many seconds."""
-
-    deadline: float
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
-        ...
+_BACKLOG = 1024
+_MAX_HEAD_BYTES = 16 * 1024
+# Processes may commonly have 1,024 open files, and connections to ALM need some of them.
+_MAX_CONNECTIONS = 400
+_TIMEOUT_SECONDS = 30
+_MAX_DRAINED_BYTES = 1024 * 1024
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
-    arrived_at = 0.0
+class _Task(WSGITask):  # type: ignore[misc] # waitress has no types
+    """Passes the time at which the request arrived to the application."""
 
-    def received(self, data: bytes) -> int:
-        taken: int = super().received(data)
-        if self.completed:
-            self.arrived_at = _clock.monotonic()
-        return taken
-
-
-class _Task(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environment()
-        environ[ARRIVED_AT] = self.request.arrived_at
-        return environ
+        return {**super().get_environment(), ARRIVED_AT: self.channel.arrived_at}
 
 
-class _Refusal(ErrorTask):  # type: ignore[misc]
-    """Answers what is no HTTP, or too much of it, with the same document as everything else."""
+class _RefusalTask(ErrorTask):  # type: ignore[misc]
+    """Responds with a document to what waitress refuses: malformed or too large requests."""
 
     def execute(self) -> None:
-        status = HTTPStatus(self.request.error.code)
-        if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            answer = too_large().answer
-        else:
-            answer = HttpError(
-                status,
-                f"The request is not understood: {status.phrase}.",
-                hint="Nothing was sent to ALM.",
-            ).answer
-        request_id = new_request_id()
-        self.status = answer.status_line
-        self.response_headers.extend(answer.head(request_id))
-        self.set_close_on_finish()
-        self.content_length = len(answer.body)
-        self.channel.lingers = True
-        log_request("", "", answer, _clock.monotonic() - self.request.arrived_at, request_id)
-        self.write(answer.body)
+        response = refusal(HTTPStatus(self.request.error.code))
+        finish(response, new_request_id(), time.monotonic() - self.channel.arrived_at)
+        self.status = response.status
+        self.response_headers.extend(response.headers)
+        self.write(response.get_data())
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    parser_class = _Parser
-    task_class = _Task
-    error_task_class = _Refusal
+    """A connection for one request."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - handed on
-        self.waiting_since = _clock.monotonic()
-        self.lingers = False
-        self.unheard = 0
+    task_class = _Task
+    error_task_class = _RefusalTask
+    arrived_at = 0.0
+    has_responded = False
+    is_draining = False
+    drained_bytes = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - waitress's own
+        self.waiting_since = time.monotonic()
         super().__init__(*args, **kwargs)
 
+    def received(self, data: bytes) -> bool:
+        if self.is_draining:
+            self.drained_bytes += len(data)
+            if self.drained_bytes > _MAX_DRAINED_BYTES:
+                self.close_now()
+            return False
+        self.arrived_at = time.monotonic()
+        return bool(super().received(data))
+
+    def service(self) -> None:
+        # No keep-alive and no pipelining: a client that never reads would make responses pile up.
+        self.requests[0].headers["CONNECTION"] = "close"
+        super().service()
+
     def write_soon(self, data: bytes) -> int:
-        self.waiting_since = _clock.monotonic()
-        written: int = super().write_soon(data)
-        return written
+        self.has_responded, self.waiting_since = True, time.monotonic()
+        return int(super().write_soon(data))
 
     def handle_close(self) -> None:
-        """Hang up; on who may still be sending what was refused, only when he has heard why: a reset would take that from him."""
-        if not self.lingers:
-            super().handle_close()
+        """Close the connection; after a response, first the sending half only.
+
+        A reset could take the response from a client that is still sending (RFC 9112, 9.6).
+        """
+        if self.is_draining or not self.has_responded:
+            self.close_now()
             return
-        self.lingers, self.will_close, self.unheard = False, False, _MOST_UNHEARD
+        self.is_draining, self.will_close = True, False
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 
-    def handle_read(self) -> None:
-        if not self.unheard:
-            super().handle_read()
-            return
-        data = b""
-        with contextlib.suppress(OSError):
-            data = self.recv(self.adj.recv_bytes)
-        self.unheard -= min(len(data), self.unheard)
-        if not data or not self.unheard:
-            super().handle_close()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is being answered, and all that was answered is on its way."""
-        return not self.requests and not self.total_outbufs_len
+    def close_now(self) -> None:
+        """Close the connection."""
+        super().handle_close()
 
 
-class Server(TcpWSGIServer):  # type: ignore[misc]
-    """Serves *application* on *listening*, a socket that is bound. Whoever keeps it waiting for *patience* seconds is hung up on."""
+class Server:
+    """Serves *application* on *listening*, a bound socket, with waitress.
 
-    channel_class = _Channel
+    Clients have *timeout* seconds to send a request, and as many to read the response. ``stop``
+    ends ``run`` when all running requests are finished, or after *grace* seconds.
+    """
 
     def __init__(
         self,
-        application: Serveable,
+        application: WSGIApplication,
         listening: socket.socket,
+        *,
         threads: int,
-        patience: float = _PATIENCE_SECONDS,
+        grace: float,
+        timeout: float = _TIMEOUT_SECONDS,
     ) -> None:
-        # It quotes paths, and tells what every request's own line tells.
+        # It would quote paths; each request has a line in the log of its own.
         logging.getLogger("waitress").setLevel(logging.CRITICAL)
-        self._grace = application.deadline
-        self._patience = patience
+        self._grace = grace
+        self._timeout = timeout
         self._is_stopping = False
-        adjustments = Adjustments(
+        self._sockets: dict[int, Any] = {}
+        self._waitress = create_server(
+            application,
+            map=self._sockets,
             sockets=[listening],
             threads=threads,
             ident=None,
-            connection_limit=2 * _MOST_CONNECTIONS,
-            cleanup_interval=1,
-            max_request_header_size=_LARGEST_HEAD,
-            # It refuses what has as many bytes as this.
+            connection_limit=2 * _MAX_CONNECTIONS,
+            max_request_header_size=_MAX_HEAD_BYTES,
+            # waitress refuses a body of this size.
             max_request_body_size=MAX_BODY_BYTES + 1,
-            # The document is in memory as it is: learners' records go into no temporary file, and need no place for one.
+            # The records of learners go into no temporary file.
             outbuf_overflow=sys.maxsize,
             log_socket_errors=False,
             asyncore_use_poll=True,
         )
-        told = (listening.family, listening.type, listening.proto, listening.getsockname())
-        super().__init__(
-            application, {}, True, listening, adj=adjustments, sockinfo=told, bind_socket=False
-        )
+        self._waitress.channel_class = _Channel
 
-    def handle_accept(self) -> None:
-        """Take in a connection; where there are too many, the one goes that has kept the server waiting for longest."""
-        super().handle_accept()
-        waiting = [channel for channel in self.active_channels.values() if not channel.requests]
-        if len(self.active_channels) > _MOST_CONNECTIONS and waiting:
-            min(waiting, key=lambda channel: channel.waiting_since).handle_close()
+    @property
+    def url(self) -> str:
+        """The URL of the server."""
+        host, port = self._waitress.effective_host, self._waitress.effective_port
+        if ":" in host:
+            host = f"[{host}]"
+        return f"http://{host}:{port}"
 
-    def maintenance(self, now: float) -> None:  # noqa: ARG002 - the system's time may be set
-        """Hang up on those who send, or take, a byte now and then, as on those who do nothing."""
-        latest = _clock.monotonic() - self._patience
-        for channel in list(self.active_channels.values()):
-            if not channel.requests and channel.waiting_since < latest:
-                channel.handle_close()
+    @property
+    def connections(self) -> list[Any]:
+        """The open connections."""
+        return list(self._waitress.active_channels.values())
 
     def stop(self) -> None:
-        """Have ``run`` finish what is being answered, and return; may be called by a signal's handler."""
+        """Let ``run`` end. May be called in a signal handler, and more than once."""
         if not self._is_stopping:
             self._is_stopping = True
-            self.pull_trigger()
+            self._waitress.pull_trigger()
 
     def run(self) -> None:
-        """Serve until ``stop`` is called, then take no connection any more, and return when the last answer has left."""
+        """Serve until ``stop`` is called, then refuse connections and finish running requests."""
         while not self._is_stopping:
-            self._turn()
-        self.accepting = False
-        self.del_channel()
-        self.socket.close()
-        ends_at = _clock.monotonic() + self._grace
+            self._poll()
+            self._close_overdue()
+        # Only the listening socket: threads still wake the loop with the trigger.
+        wasyncore.dispatcher.close(self._waitress)
+        ends_at = time.monotonic() + self._grace
         self._close_idle()
-        while self.active_channels and _clock.monotonic() < ends_at:
-            self._turn()
+        while self.connections and time.monotonic() < ends_at:
+            self._poll()
+            self._close_overdue()
             self._close_idle()
-        self.task_dispatcher.set_thread_count(0)
-        if not self.active_channels:
-            # A thread that still answers would write to it, or to whatever has its number by then.
-            self.trigger.close()
+        for connection in self.connections:
+            connection.close_now()
+        self._waitress.task_dispatcher.set_thread_count(0)
+        self._waitress.trigger.close()
+
+    def _poll(self) -> None:
+        wasyncore.loop(timeout=1, use_poll=True, map=self._sockets, count=1)
+
+    def _close_overdue(self) -> None:
+        """Close connections that wait too long for their client, and of too many the oldest.
+
+        waitress's own timeout starts again with each byte, and does not close a connection whose
+        client reads nothing.
+        """
+        waiting = [connection for connection in self.connections if not connection.requests]
+        waiting.sort(key=lambda connection: connection.waiting_since)
+        excess = len(self.connections) - _MAX_CONNECTIONS
+        overdue_since = time.monotonic() - self._timeout
+        for position, connection in enumerate(waiting):
+            if position < excess or connection.waiting_since < overdue_since:
+                connection.close_now()
 
     def _close_idle(self) -> None:
-        for channel in list(self.active_channels.values()):
-            if channel.is_idle:
-                channel.handle_close()
+        for connection in self.connections:
+            if not connection.requests and not connection.total_outbufs_len:
+                connection.close_now()
 
-    def _turn(self) -> None:
-        wasyncore.loop(
-            timeout=self.adj.asyncore_loop_timeout, use_poll=True, map=self._map, count=1
+
+def serve(
+    application: Application,
+    listening: socket.socket,
+    threads: int,
+    on_ready: Callable[[str], object],
+) -> None:
+    """Serve *application* on *listening*, a bound socket, until SIGINT or SIGTERM.
+
+    Calls *on_ready* with the server's URL. Returns when running requests are finished.
+    """
+    log = logging.getLogger("connector")
+    if log.level > logging.DEBUG:
+        # The warnings of a run name learners; each request has a line of its own.
+        log.setLevel(logging.ERROR)
+    server = Server(application, listening, threads=threads, grace=application.deadline)
+    signals.call_on_first(server.stop)
+    on_ready(server.url)
+    server.run()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on *host* and *port*. Raises UsageError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that is no host's name"
+        problem = Problem(
+            "--host and --port",
+            f"{host} and {port}, which cannot be served: {reason}",
+            "an address of this machine, a free port",
         )
+        raise UsageError.of([problem], hint="Nothing was started.") from error

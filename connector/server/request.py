@@ -1,29 +1,27 @@
-"""What a request asks for: its key, its inputs, the credentials that it brings. Runs nothing."""
+"""Parse a request: its key, its inputs, the token that it brings."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
 import hashlib
 import hmac
 import json
 import re
-from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl
 
+from werkzeug.exceptions import RequestEntityTooLarge, Unauthorized, UnsupportedMediaType
+
 from connector.errors import Problem, UsageError
-from connector.server.response import HttpError
-from connector.settings.sources import credential_names, variable
+from connector.settings import credential_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from flask import Request
     from pydantic import SecretStr
 
-#: The inputs that a request may give: those that name no address, no file and no share of the server.
+#: The inputs that a request may set: no address, no file, no share of the server.
 INPUTS = (
     "user_id",
     "lo_types",
@@ -37,211 +35,140 @@ INPUTS = (
     "allow_incomplete",
 )
 MAX_BODY_BYTES = 64 * 1024
-MOST_FIELDS = 100
+MAX_QUERY_FIELDS = 100
 TOKEN_HEADER = "X-ALM-Token"  # noqa: S105 - the header's name
-HINT = "Nothing was sent to ALM; /openapi.json tells every input."
-_ELSEWHERE = ", or user_ids_file instead"
-_SHOWN_CHARACTERS = 60
-_CHALLENGES = (
-    ("WWW-Authenticate", 'Bearer realm="alm-enrollments"'),
-    ("WWW-Authenticate", 'Basic realm="alm-enrollments", charset="UTF-8"'),
-)
+_MAX_QUOTED_CHARACTERS = 60
 
 
-def check_key(environ: Mapping[str, Any], key: SecretStr) -> None:
-    """Raise HttpError 401 unless the request shows the key: as bearer token, as Basic's password or in ``X-API-Key``."""
-    # In constant time: how much of a key is right is not to be measured.
-    if not any(
-        hmac.compare_digest(_digest(shown), _digest(key.get_secret_value()))
-        for shown in _shown_keys(environ)
-    ):
-        raise HttpError(
-            HTTPStatus.UNAUTHORIZED,
-            "The request shows no key of this server, or a wrong one.",
-            hint="Send it as Authorization: Bearer KEY, as Basic's password, or as X-API-Key. Nothing was sent to ALM.",
-            headers=_CHALLENGES,
-        )
+def usage_error(*problems: Problem) -> UsageError:
+    """Return the error that refuses a request for *problems*."""
+    hint = "Nothing was sent to ALM; /openapi.json tells every input."
+    return UsageError.of(problems, hint=hint)
 
 
-def _shown_keys(environ: Mapping[str, Any]) -> Iterator[str]:
-    scheme, _, rest = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+def check_key(request: Request, key: SecretStr) -> None:
+    """Raise Unauthorized unless *key* is the bearer token, Basic's password or ``X-API-Key``."""
+    expected = _digest(key.get_secret_value())
+    # In constant time, so that nobody can measure how much of a key is right.
+    if not any(hmac.compare_digest(_digest(sent), expected) for sent in _sent_keys(request)):
+        raise Unauthorized
+
+
+def _sent_keys(request: Request) -> Iterator[str]:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    # werkzeug would take a bearer token with "=" in its middle for parameters.
     if scheme.lower() == "bearer":
-        yield rest.strip()
-    elif scheme.lower() == "basic":
-        try:
-            yield (
-                base64.b64decode(rest.strip(), validate=True)
-                .decode("utf-8", "surrogateescape")
-                .partition(":")[2]
-            )
-        except (binascii.Error, ValueError):
-            yield ""
-    yield environ.get("HTTP_X_API_KEY", "").strip()
+        yield value.strip()
+    elif request.authorization and request.authorization.type == "basic":
+        yield request.authorization.password or ""
+    yield request.headers.get("X-API-Key", "").strip()
 
 
 def _digest(key: str) -> bytes:
-    # Of one length, whatever is shown.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def read_token(environ: Mapping[str, Any]) -> str | None:
-    """Return ALM's token that the request brings; ``None`` where it has no such header.
+def read_token(request: Request) -> str | None:
+    """Return the ALM token that *request* brings, or ``None`` without such a header.
 
-    Raises UsageError for one that cannot be sent, an empty one among them: whoever
-    meant to bring his own must not be answered with what the server's reaches.
+    Raises UsageError for a token that cannot be sent. That includes an empty one: the client
+    meant to bring a token, and must not get what the server's own credentials can read.
     """
-    token: str | None = environ.get("HTTP_X_ALM_TOKEN")
+    token = request.headers.get(TOKEN_HEADER)
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        _refuse(
-            [
-                Problem(
-                    TOKEN_HEADER,
-                    "empty" if not token else "not to be sent as it is",
-                    "ALM's access token, without spaces, or no such header",
-                )
-            ]
-        )
+        value = "not to be sent as it is" if token else "empty"
+        allowed = "ALM's access token, without spaces, or no such header"
+        raise usage_error(Problem(TOKEN_HEADER, value, allowed))
     return token
 
 
-def read_body(environ: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs in a JSON body. Raises HttpError for one that is too large or no JSON, UsageError for what is no input."""
-    if environ.get("QUERY_STRING"):
-        _refuse([Problem("the query", "given together with a body", "the inputs in one of them")])
-    kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    body = _bytes_of(environ)
-    if kind != "application/json":
-        raise HttpError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "The body is not declared as JSON.",
-            hint="Send it as Content-Type: application/json.",
-        )
+def read_body(request: Request) -> dict[str, Any]:
+    """Return the inputs in the JSON body of *request*.
+
+    Raises RequestEntityTooLarge, UnsupportedMediaType, and UsageError for anything but an object
+    of inputs.
+    """
+    if request.query_string:
+        allowed = "the inputs in one of them"
+        raise usage_error(Problem("the query", "given together with a body", allowed))
+    body = request.get_data()
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType
+    example = 'an object such as {"user_id": ["20941371"]}'
     try:
         inputs = json.loads(
-            body.decode("utf-8-sig"), object_pairs_hook=_each_once, parse_constant=_no_number
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_unique_names,
+            parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError):
-        _refuse(
-            [
-                Problem(
-                    "the body",
-                    "not JSON",
-                    'an object such as {"user_id": ["20941371"]}, each name once',
-                )
-            ]
-        )
+        problem = Problem("the body", "not JSON", f"{example}, each name once")
+        raise usage_error(problem) from None
     if not isinstance(inputs, dict):
-        _refuse(
-            [Problem("the body", "no JSON object", 'an object such as {"user_id": ["20941371"]}')]
-        )
-    return _known(inputs)
-
-
-def _bytes_of(environ: Mapping[str, Any]) -> bytes:
-    length: str = environ.get("CONTENT_LENGTH") or ""
-    # Of chunks the server knows no length; it says that it ends them, or there is no body to be read.
-    most = (
-        int(length)
-        if re.fullmatch("[0-9]{1,18}", length)
-        else MAX_BODY_BYTES + 1
-        if environ.get("wsgi.input_terminated")
-        else 0
-    )
-    body = bytearray()
-    if not length or most <= MAX_BODY_BYTES:
-        while len(body) < most and (piece := environ["wsgi.input"].read(most - len(body))):
-            body += piece
-    if max(len(body), most if length else 0) > MAX_BODY_BYTES:
-        raise too_large()
-    return bytes(body)
-
-
-def too_large() -> HttpError:
-    """Return the refusal of a body over the limit; nothing more of it is read."""
-    return HttpError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"The body is larger than {MAX_BODY_BYTES // 1024} KB.",
-        hint="Ask for fewer learners at once.",
-    )
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found
-
-
-def _no_number(_: str) -> NoReturn:
-    raise ValueError
-
-
-def read_query(environ: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs in the query, as text. Raises UsageError for what is no input, or given twice."""
-    try:
-        pairs = parse_qsl(
-            environ.get("QUERY_STRING", ""),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MOST_FIELDS,
-        )
-    except ValueError:
-        _refuse(
-            [
-                Problem(
-                    "the query",
-                    "not to be understood",
-                    f"UTF-8, percent-encoded, at most {MOST_FIELDS} fields",
-                )
-            ]
-        )
-    names = [name for name, _ in pairs]
-    twice = [
-        Problem(_shown(name), "given twice", "once; several values with commas")
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    return _known(dict(pairs), twice)
-
-
-def _known(inputs: dict[str, Any], problems: list[Problem] | None = None) -> dict[str, Any]:
-    found = [*(problems or ()), *(_stranger(name) for name in inputs if name not in INPUTS)]
-    if found:
-        _refuse(found)
+        raise usage_error(Problem("the body", "no JSON object", example))
+    if unknown := _unknown_inputs(inputs):
+        raise usage_error(*unknown)
     return inputs
 
 
-def _stranger(name: str) -> Problem:
-    if name in credential_names():
-        return Problem(
-            name,
-            "no input of a request",
-            f"ALM's token in the header {TOKEN_HEADER}, where everything but headers is written to logs",
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError
+    return values
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    # NaN and Infinity, which Python reads and JSON does not have.
+    raise ValueError
+
+
+def read_query(request: Request) -> dict[str, str]:
+    """Return the inputs in the query of *request*.
+
+    Raises UsageError for an unknown name, a name that comes twice, and text that is not UTF-8.
+    """
+    try:
+        # request.args would replace what is not UTF-8.
+        pairs = parse_qsl(
+            request.query_string.decode("latin-1"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_QUERY_FIELDS,
         )
-    return Problem(
-        _shown(name),
-        "no input of a request",
-        near=next(iter(difflib.get_close_matches(name[:_SHOWN_CHARACTERS], INPUTS, n=1)), ""),
-    )
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
-
-
-def _refuse(problems: list[Problem]) -> NoReturn:
-    raise UsageError.of(problems, hint=HINT)
-
-
-def retold(error: UsageError) -> UsageError:
-    """Return *error* of the inputs' judgement in the words of this way in."""
-    if not error.problems:
-        return error
-    renamed = {variable("access_token"): TOKEN_HEADER}
-    told = [
-        replace(
-            one, name=renamed.get(one.name, one.name), allowed=one.allowed.removesuffix(_ELSEWHERE)
-        )
-        for one in error.problems
+    except ValueError:
+        allowed = f"UTF-8, percent-encoded, at most {MAX_QUERY_FIELDS} fields"
+        raise usage_error(Problem("the query", "not to be understood", allowed)) from None
+    names = [name for name, _ in pairs]
+    problems = [
+        Problem(_quoted(name), "given twice", "once; several values with commas")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
     ]
-    return UsageError.of(told, hint=HINT)
+    problems += _unknown_inputs(dict(pairs))
+    if problems:
+        raise usage_error(*problems)
+    return dict(pairs)
+
+
+def _unknown_inputs(values: dict[str, Any]) -> list[Problem]:
+    problems = []
+    for name in values:
+        if name in credential_names():
+            allowed = (
+                f"ALM's token in the header {TOKEN_HEADER},"
+                " where everything but headers is written to logs"
+            )
+            problems.append(Problem(name, "no input of a request", allowed))
+        elif name not in INPUTS:
+            near = difflib.get_close_matches(name[:_MAX_QUOTED_CHARACTERS], INPUTS, n=1)
+            problems.append(Problem(_quoted(name), "no input of a request", near="".join(near)))
+    return problems
+
+
+def _quoted(name: str) -> str:
+    if len(name) <= _MAX_QUOTED_CHARACTERS:
+        return name
+    return f"{name[:_MAX_QUOTED_CHARACTERS]}…"

@@ -1,18 +1,16 @@
-"""What is answered: the contract's document under a status that says the same. Reads no request."""
+"""Build responses: the document of a run or of a refusal, and the status that says the same."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from connector.clock import parse_moment
+from flask import Response as FlaskResponse
+
 from connector.errors import (
     AuthenticationError,
-    ConnectorError,
-    InternalError,
     PartialError,
     ProtocolError,
     TemporaryError,
@@ -20,24 +18,33 @@ from connector.errors import (
     UsageError,
     UserNotFoundError,
 )
-from connector.output.document import build_document
+from connector.output.document import failed_document
+from connector.server.request import MAX_BODY_BYTES
 from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from connector.errors import ConnectorError
     from connector.output.document import Document
 
-JSON = "application/json"
-_STATUS_FOR_CODE = {
+ENROLLMENTS = "/v1/enrollments"
+#: The methods of each path.
+METHODS = {
+    ENROLLMENTS: ("GET", "POST"),
+    "/healthz": ("GET", "HEAD"),
+    "/openapi.json": ("GET", "HEAD"),
+    "/swagger.json": ("GET", "HEAD"),
+}
+_STATUSES = {
     UsageError.exit_code: HTTPStatus.BAD_REQUEST,
     UserNotFoundError.exit_code: HTTPStatus.NOT_FOUND,
     UnreachableError.exit_code: HTTPStatus.BAD_GATEWAY,
     ProtocolError.exit_code: HTTPStatus.BAD_GATEWAY,
     AuthenticationError.exit_code: HTTPStatus.BAD_GATEWAY,
 }
-# Of several learners' failures the one decides that another request is the likeliest to mend.
-_LIKELIEST_LAST = (
+# Of the failures of several users, the last in this list decides: another request may succeed.
+_LEAST_RETRYABLE_FIRST = (
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.BAD_REQUEST,
@@ -45,130 +52,108 @@ _LIKELIEST_LAST = (
     HTTPStatus.GATEWAY_TIMEOUT,
     HTTPStatus.TOO_MANY_REQUESTS,
 )
+_REFUSALS = {
+    HTTPStatus.UNAUTHORIZED: (
+        "The request shows no key of this server, or a wrong one.",
+        (
+            "Send it as Authorization: Bearer KEY, as Basic's password, or as X-API-Key."
+            " Nothing was sent to ALM."
+        ),
+    ),
+    HTTPStatus.NOT_FOUND: (
+        "There is nothing at this path.",
+        f"What there is: {', '.join(METHODS)}.",
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        f"The body is larger than {MAX_BODY_BYTES // 1024} KB.",
+        "Ask for fewer learners at once.",
+    ),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
+        "The body is not declared as JSON.",
+        "Send it as Content-Type: application/json.",
+    ),
+}
+_CHALLENGES = (
+    ("WWW-Authenticate", 'Bearer realm="alm-enrollments"'),
+    ("WWW-Authenticate", 'Basic realm="alm-enrollments", charset="UTF-8"'),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer; *code* is the error's exit code, for the log."""
+class Response(FlaskResponse):
+    """A response, and the exit code of the error that it reports."""
 
-    status: HTTPStatus
-    body: bytes
-    code: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    content_type: str = JSON
-
-    def head(self, request_id: str) -> list[tuple[str, str]]:
-        """Return the headers: nobody keeps what is in it, or takes it for anything else."""
-        return [
-            ("Content-Type", self.content_type),
-            ("Content-Length", str(len(self.body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("X-Request-Id", request_id),
-            *self.headers,
-        ]
-
-    @property
-    def status_line(self) -> str:
-        """The status as WSGI wants it."""
-        return f"{self.status.value} {self.status.phrase}"
+    default_mimetype = "application/json"
+    exit_code: int | None = None
 
 
-def answer_document(
-    document: Document, text: str, error: ConnectorError | None, now: datetime
-) -> Answer:
-    """Return the answer that a run's *document* is, *text* being it without secrets; *error* is what the run fails with."""
-    if error is None:
-        return Answer(HTTPStatus.OK, _line(text))
-    return Answer(
-        status_of(document),
-        _line(text),
-        error.code,
-        _retry_after(document["error"]["retry_at"], now),
-    )
-
-
-def answer_error(
-    error: ConnectorError,
+def document_response(
+    document: Document,
+    error: ConnectorError | None,
+    now: datetime,
     status: HTTPStatus | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> Answer:
-    """Return the answer to a request that came to no run, its *status* that of the error where none is named."""
-    document = build_document([], error, requested=0, requests=0, allow_incomplete=False)
-    waits = _retry_after(document["error"]["retry_at"], datetime.now(UTC))
-    return Answer(
-        status or status_of(document), _line(to_json(document)), error.code, (*headers, *waits)
-    )
+) -> Response:
+    """Return the response to a run that produced *document* and failed with *error*, if it failed.
+
+    The *status* follows from the document if it is not given.
+    """
+    if error is None:
+        status = HTTPStatus.OK
+    elif status is None:
+        status = status_of(document)
+    response = Response(f"{to_json(document)}\n", f"{status.value} {status.phrase}")
+    if error is not None:
+        response.exit_code = error.code
+        if retry_at := document["error"]["retry_at"]:
+            seconds = (datetime.fromisoformat(retry_at) - now).total_seconds()
+            response.headers["Retry-After"] = str(max(math.ceil(seconds), 1))
+    return response
 
 
-def _line(text: str) -> bytes:
-    return f"{text}\n".encode()
+def error_response(error: ConnectorError, status: HTTPStatus | None = None) -> Response:
+    """Return the response to a request that led to no run."""
+    return document_response(failed_document(error), error, datetime.now(UTC), status)
+
+
+def refusal(status: HTTPStatus, path: str = "") -> Response:
+    """Return the response that refuses a request with *status*, before its inputs are read."""
+    methods = METHODS.get(path, ())
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"{path} is not to be asked in this way."
+        hint = f"Use {' or '.join(methods)}."
+    else:
+        message, hint = _REFUSALS.get(
+            status,
+            (f"The request is not understood: {status.phrase}.", "Nothing was sent to ALM."),
+        )
+    response = error_response(UsageError(message, hint=hint), status)
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(methods)
+    if status is HTTPStatus.UNAUTHORIZED:
+        response.headers.extend(_CHALLENGES)
+    return response
 
 
 def status_of(document: Document) -> HTTPStatus:
     """Return the status of a *document* that has an error.
 
-    Where some learners were read and others were not (65), the list looks whole and is
-    not: the status is that of the failures.
+    If only some users were read (65), the list looks complete and is not: the status is that of
+    the failures.
     """
     error = document["error"]
-    alike = [
-        one["error"]
-        for one in document["users"]["failed"]
-        if error["code"] in (PartialError.exit_code, one["error"]["code"])
+    errors = [
+        failed["error"]
+        for failed in document["users"]["failed"]
+        if error["code"] in (PartialError.exit_code, failed["error"]["code"])
     ]
-    return max(map(_status_of_error, alike or [error]), key=_LIKELIEST_LAST.index)
+    return max(map(_status_of_error, errors or [error]), key=_LEAST_RETRYABLE_FIRST.index)
 
 
 def _status_of_error(error: Mapping[str, Any]) -> HTTPStatus:
     if error["code"] != TemporaryError.exit_code:
-        return _STATUS_FOR_CODE.get(error["code"], HTTPStatus.INTERNAL_SERVER_ERROR)
+        return _STATUSES.get(error["code"], HTTPStatus.INTERNAL_SERVER_ERROR)
     if error["http_status"] == HTTPStatus.TOO_MANY_REQUESTS:
         return HTTPStatus.TOO_MANY_REQUESTS
-    # Without an error of ALM's own no whole answer of ALM's came in time.
-    return (
-        HTTPStatus.BAD_GATEWAY
-        if (error["http_status"] or 0) >= HTTPStatus.BAD_REQUEST
-        else HTTPStatus.GATEWAY_TIMEOUT
-    )
-
-
-def _retry_after(retry_at: str | None, now: datetime) -> tuple[tuple[str, str], ...]:
-    moment = parse_moment(retry_at) if retry_at else None
-    return (
-        (("Retry-After", str(max(math.ceil((moment - now).total_seconds()), 1))),) if moment else ()
-    )
-
-
-class HttpError(Exception):
-    """A request that is refused before any run: the *error* to tell, under which *status*, with which *headers*."""
-
-    def __init__(
-        self,
-        status: HTTPStatus,
-        message: str,
-        *,
-        hint: str,
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.answer = answer_error(UsageError(message, hint=hint), status, headers)
-
-
-def too_busy(now: datetime) -> Answer:
-    """Return the answer where as many reads are under way as the server takes."""
-    error = TemporaryError(
-        "This server answers as many requests as it can.",
-        hint="Ask again in a moment.",
-        retry_at=now + timedelta(seconds=1),
-    )
-    return answer_error(error, HTTPStatus.TOO_MANY_REQUESTS)
-
-
-def defect(error: Exception) -> Answer:
-    """Return the answer where this program is wrong; it tells the kind of *error*, and not what it holds."""
-    told = InternalError(
-        f"A defect in alm-enrollments: {type(error).__name__}.",
-        hint="Please report it, with the request id's line of the log.",
-    )
-    return answer_error(told)
+    if (error["http_status"] or 0) >= HTTPStatus.BAD_REQUEST:
+        return HTTPStatus.BAD_GATEWAY
+    # ALM reported no error: it did not answer, or not completely, in time.
+    return HTTPStatus.GATEWAY_TIMEOUT

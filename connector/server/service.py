@@ -1,115 +1,141 @@
-"""From a request's inputs to its answer: one run, within the time that is left for it. Knows nothing of WSGI."""
+"""Run requests: one run each, within the time that is left, on accounts that they share."""
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import replace
+import threading
+from dataclasses import astuple, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
+from connector.alm.auth import TokenSource
+from connector.alm.rate_limit import RateLimiter
 from connector.errors import Problem, TemporaryError, UsageError, UserNotFoundError
 from connector.redact import Redactor
 from connector.runner import RunHooks, execute
-from connector.server.accounts import AccountCache
-from connector.server.request import HINT, TOKEN_HEADER, retold
-from connector.server.response import Answer, answer_document
-from connector.settings import load_inputs
-from connector.settings.sources import Environment, credential_names, variable
-from connector.text import to_json
+from connector.runner.connection import Account
+from connector.server.request import TOKEN_HEADER, usage_error
+from connector.settings import SANDBOX, load_given, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from connector.clock import Clock
-    from connector.server.settings import Settings
+    from connector.runner import Outcome, Progress
+    from connector.server.settings import ServerSettings
     from connector.settings import Credentials, Inputs
 
-# The server's own credentials are few; those that are files may be replaced while it runs.
-_MOST_OWN = 4
-MOST_BROUGHT = 256
-# Between the last moment for ALM and that for the answer; a run is looked after every half second.
-_MARGIN_SECONDS = 1.0
-_MARGIN = 0.1
+# Feeds and polls take the first enrollment for the latest.
+_SORT = "-dateEnrolled"
+# Credentials in files may be replaced while the server runs.
+_MAX_OWN_ACCOUNTS = 4
+_MAX_BROUGHT_ACCOUNTS = 256
+# From the last moment for ALM to that for the response.
+_MAX_MARGIN_SECONDS = 1.0
+_MARGIN_SHARE = 0.1
 
 
-class Reader:
-    """Reads for requests, all that come on one credential through one quota gate."""
+class EnrollmentService:
+    """Reads enrollments for requests. Requests on one credential share its token and quota."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: ServerSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        key = settings.key.get_secret_value()
-        # Whatever is brought must not push the server's own off the shelf.
-        self._own = AccountCache(_MOST_OWN, key)
-        self.brought = AccountCache(MOST_BROUGHT, key)
+        self._lock = threading.Lock()
+        # Apart, so that tokens of requests cannot push out the server's own credentials.
+        self._own_accounts = lru_cache(_MAX_OWN_ACCOUNTS)(self._open_account)
+        self._brought_accounts = lru_cache(_MAX_BROUGHT_ACCOUNTS)(self._open_account)
 
-    def read(self, given: Mapping[str, Any], token: str | None, arrived_at: float) -> Answer:
-        """Return the answer to the inputs *given*, read with *token* or else with the server's own credentials.
+    def read(self, values: Mapping[str, Any], token: str | None, arrived_at: float) -> Outcome:
+        """Run with the inputs in *values*, with *token* or else with the server's credentials.
 
-        Raises UsageError for inputs that cannot be used, UserNotFoundError for a learner
-        who may not be asked for, TemporaryError where the deadline has passed.
+        *arrived_at* is the monotonic time from which the deadline counts. Raises UsageError for
+        invalid inputs, UserNotFoundError for a user that the server does not serve, and
+        TemporaryError when the deadline has passed.
         """
-        inputs, credentials = self._load(given, token)
+        inputs, credentials = self._load(values, token)
         self._check_users(inputs)
-        ends_at = arrived_at + min(inputs.deadline, self._settings.deadline)
-        margin = min(_MARGIN_SECONDS, _MARGIN * (ends_at - arrived_at))
-        seconds = ends_at - margin - self._clock.monotonic()
-        held = (self._own if token is None else self.brought).take(credentials, inputs.quota_share)
-        outcome = execute(
-            # In tenths, for it is told.
-            replace(inputs, deadline=max(math.floor(seconds * 10) / 10, 0.01)),
+        seconds = min(inputs.deadline, self._settings.deadline)
+        ends_at = arrived_at + seconds
+        margin = min(_MAX_MARGIN_SECONDS, _MARGIN_SHARE * seconds)
+        left = ends_at - margin - self._clock.monotonic()
+        account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
+
+        def check_time(_: Progress) -> None:
+            # Looking up a host name does not heed the run's own deadline.
+            if self._clock.monotonic() >= ends_at - margin / 2:
+                raise TemporaryError(
+                    f"The deadline of {seconds:g} s passed while ALM was waited for.",
+                    hint="Ask again.",
+                    retry_at=self._clock.now(),
+                )
+
+        return execute(
+            # In tenths, since messages quote it.
+            replace(inputs, deadline=max(math.floor(left * 10) / 10, 0.01)),
             credentials,
-            held.redactor,
+            redactor,
             clock=self._clock,
             stdin=io.StringIO(),
-            around=RunHooks(
-                watch=lambda _: self._look(ends_at - margin / 2, ends_at - arrived_at),
-                shared=held.shared,
-            ),
+            hooks=RunHooks(on_progress=check_time, account=account),
         )
-        text = held.redactor.clean_document(to_json(outcome.document))
-        return answer_document(outcome.document, text, outcome.error, self._clock.now())
 
-    def _load(self, given: Mapping[str, Any], token: str | None) -> tuple[Inputs, Credentials]:
-        environ, secrets_dir = self._settings.environ, self._settings.secrets_dir
+    def account(
+        self, credentials: Credentials, quota_share: float, *, is_own: bool
+    ) -> tuple[Account, Redactor]:
+        """Return the account of *credentials*, the server's own or a request's."""
+        accounts = self._own_accounts if is_own else self._brought_accounts
+        # Without the lock, two first requests on one credential would get an account each.
+        with self._lock:
+            return accounts(credentials, quota_share)
+
+    def _load(self, values: Mapping[str, Any], token: str | None) -> tuple[Inputs, Credentials]:
+        inputs, credentials = self._settings.load_own()
         if token is not None:
-            own = [variable(name) for name in credential_names()]
-            environ = Environment(
-                {name: value for name, value in environ.items() if name.upper() not in own}
-            )
-            environ[variable("access_token")] = token
-            secrets_dir = None
-        elif not self._settings.has_credentials:
-            raise UsageError.of(
-                [
-                    Problem(
-                        TOKEN_HEADER,
-                        "missing",
-                        "ALM's access token: this server has none of its own",
-                    )
-                ],
-                hint=HINT,
-            )
+            credentials = {"access_token": SecretStr(token)}
+        elif not credentials and inputs.get("base_url") != SANDBOX:
+            allowed = "ALM's access token: this server has none of its own"
+            raise usage_error(Problem(TOKEN_HEADER, "missing", allowed))
+        # As everywhere, null and empty text mean "not given".
+        present = {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and not value.strip())
+        }
         redactor = Redactor()
         redactor.add(self._settings.key.get_secret_value())
         try:
-            return load_inputs(given, environ, redactor, secrets_dir=secrets_dir)
+            return load_given({"sort": _SORT, **inputs, **credentials, **present}, redactor)
         except UsageError as error:
-            raise retold(error) from None
+            raise _as_request_error(error) from None
 
     def _check_users(self, inputs: Inputs) -> None:
         for user_id in inputs.user_id:
             if self._settings.user_ids is not None and user_id not in self._settings.user_ids:
                 raise UserNotFoundError(
                     f"This server is not to be asked for user {user_id}.",
-                    hint="Nothing was sent to ALM; ALM_SERVE_USER_IDS lists the learners that it may be asked for.",
+                    hint="Nothing was sent to ALM;"
+                    " ALM_SERVE_USER_IDS lists the learners that it may be asked for.",
                 )
 
-    def _look(self, ends_at: float, deadline: float) -> None:
-        """Raise TemporaryError where a run goes on past *ends_at*: looking up a host's name heeds no deadline."""
-        if self._clock.monotonic() >= ends_at:
-            raise TemporaryError(
-                f"The deadline of {deadline:g} s passed while ALM was waited for.",
-                hint="Ask again.",
-                retry_at=self._clock.now(),
-            )
+    def _open_account(
+        self, credentials: Credentials, quota_share: float
+    ) -> tuple[Account, Redactor]:
+        redactor = Redactor()
+        redactor.add(self._settings.key.get_secret_value())
+        for secret in filter(None, astuple(credentials)):
+            redactor.add(secret.get_secret_value())
+        return Account(TokenSource(credentials, redactor), RateLimiter(quota_share)), redactor
+
+
+def _as_request_error(error: UsageError) -> UsageError:
+    """Return *error* of the inputs in the terms of a request."""
+    problems = []
+    for problem in error.problems:
+        name = TOKEN_HEADER if problem.name == variable("access_token") else problem.name
+        allowed = problem.allowed.removesuffix(", or user_ids_file instead")
+        problems.append(replace(problem, name=name, allowed=allowed))
+    return usage_error(*problems)

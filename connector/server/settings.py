@@ -1,9 +1,10 @@
-"""What the door is told by the environment: its own settings, and what every run through it shares. Answers nothing."""
+"""The settings of the server, from the environment."""
 
 from __future__ import annotations
 
 import difflib
 import io
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,118 +12,105 @@ from pydantic import SecretStr
 
 from connector.errors import Problem, UsageError
 from connector.redact import Redactor
-from connector.schemas import load_schema
-from connector.settings import load_inputs, read_value
-from connector.settings.problems import SANDBOX, allowed
-from connector.settings.sources import PREFIX, SECRETS_DIR, Environment, input_names, variable
+from connector.schemas import explain, load_schema
+from connector.settings import PREFIX, SANDBOX, allowed, load_given, read_value, variable
+from connector.settings.sources import read_sources
 from connector.settings.users import read_user_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-# What of the inputs is the server's and no request's; every other one in the environment is meant for other commands.
-_OF_THE_SERVER = ("base_url", "concurrency", "quota_share")
-# Feeds and polls take the first of what they get for the latest.
-_NEWEST_FIRST = "-dateEnrolled"
-_NEAR = 0.9
+# Other inputs in the environment are for other commands.
+_OWN_INPUTS = ("base_url", "concurrency", "quota_share")
+# A less similar variable is no misspelled setting: Kubernetes sets ALM_SERVE_SERVICE_HOST and
+# others for a service with the name alm-serve.
+_MIN_SIMILARITY = 0.9
 _HINT = "The server was not started; alm-enrollments serve --help tells every setting."
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """The door's settings. *user_ids* are ``None`` where any learner may be asked for; *environ* is what its runs see."""
+class ServerSettings:
+    """The server's own settings; *user_ids* is ``None`` if it serves every user."""
 
     key: SecretStr
     deadline: float
     user_ids: frozenset[str] | None
-    environ: Environment
-    has_credentials: bool
     secrets_dir: Path | None
 
+    def load_own(self) -> tuple[dict[str, Any], dict[str, SecretStr]]:
+        """Return the inputs and the credentials that the server sets for requests.
 
-def load_settings(
-    environ: Mapping[str, str], *, secrets_dir: Path | None = SECRETS_DIR
-) -> Settings:
-    """Return the settings that *environ* tells.
+        Reads credentials in files again, since they may be replaced while the server runs.
+        """
+        own = read_sources({}, self.secrets_dir)
+        inputs = {name: own.inputs[name] for name in _OWN_INPUTS if name in own.inputs}
+        return inputs, own.credentials
 
-    Raises UsageError with every problem of the door's own settings at once, or with
-    those of ALM's credentials; none at all are no problem, requests may bring theirs.
+
+def load_settings(secrets_dir: Path | None) -> ServerSettings:
+    """Return the settings of the environment; the credentials for ALM may also be files.
+
+    Raises UsageError with all problems at once. Missing credentials are no problem, for requests
+    may bring a token.
     """
-    redactor = Redactor()
     rules = load_schema("serve")["properties"]
-    given = {name: value for name in rules if (value := environ.get(variable(name), "").strip())}
-    redactor.add(given.get("serve_key", ""))
-    file = (
-        given.pop("serve_user_ids")[1:].strip()
-        if given.get("serve_user_ids", "").startswith("@")
-        else None
-    )
-    values = {name: read_value(value, rules[name]) for name, value in given.items()}
-    problems = [*_problems(values, redactor), *_slips(environ, rules)]
-    if problems:
-        raise UsageError.of(problems, hint=_HINT)
-    others = {variable(name) for name in input_names() if name not in _OF_THE_SERVER}
-    own = Environment(
-        {name: value for name, value in environ.items() if name.upper() not in others}
-    )
-    own[variable("sort")] = _NEWEST_FIRST
+    texts = {name: os.environ.get(variable(name), "").strip() for name in rules}
+    redactor = Redactor()
+    redactor.add(texts["serve_key"])
+    path = None
+    if texts["serve_user_ids"].startswith("@"):
+        path = texts.pop("serve_user_ids")[1:].strip() or "-"
+    values = {name: read_value(text, rules[name]) for name, text in texts.items() if text}
+    problems = [*_invalid(values, redactor), *_misspelled(rules)]
     user_ids = values.get("serve_user_ids")
-    return Settings(
-        key=SecretStr(values["serve_key"]),
+    if path:
+        try:
+            inputs, _ = load_given({"user_ids_file": path, "base_url": SANDBOX}, redactor)
+            user_ids = read_user_ids(inputs, io.StringIO()).ids
+        except UsageError as error:
+            name = variable("serve_user_ids")
+            problems += [replace(problem, name=name) for problem in error.problems]
+    settings = ServerSettings(
+        key=SecretStr(texts["serve_key"]),
         deadline=values.get("serve_deadline", rules["serve_deadline"]["default"]),
-        user_ids=_ids_of_file(file or "-")
-        if file is not None
-        else frozenset(user_ids)
-        if user_ids
-        else None,
-        environ=own,
-        has_credentials=_has_credentials(own, redactor, secrets_dir),
+        user_ids=user_ids and frozenset(user_ids),
         secrets_dir=secrets_dir,
     )
+    problems += _own_problems(settings, redactor)
+    if problems:
+        raise UsageError.of(problems, hint=_HINT)
+    return settings
 
 
-def _problems(values: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]:
-    schema = load_schema("serve")
-    if "serve_key" not in values:
-        yield Problem(variable("serve_key"), "missing", allowed(schema["properties"]["serve_key"]))
-    import jsonschema  # noqa: PLC0415 - once at the start
+def _invalid(values: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]:
+    # The only error without a path is a missing key.
+    names = {error.path[0] if error.path else "serve_key" for error in explain("serve", values)}
+    for name, rule in load_schema("serve")["properties"].items():
+        if name not in names:
+            continue
+        if name not in values:
+            value = "missing"
+        elif rule.get("writeOnly"):
+            value = "not fit to be one"
+        else:
+            value = redactor.clean(repr(values[name]))
+        yield Problem(variable(name), value, allowed(rule))
 
-    for name, rule in schema["properties"].items():
-        if name in values and not jsonschema.Draft202012Validator(rule).is_valid(values[name]):
-            shown = (
-                "not fit to be one" if rule.get("writeOnly") else redactor.clean(repr(values[name]))
-            )
-            yield Problem(variable(name), shown, allowed(rule))
 
-
-def _slips(environ: Mapping[str, str], rules: Mapping[str, Any]) -> Iterator[Problem]:
-    known = [variable(name) for name in rules]
-    for name in environ:
-        if name.startswith(PREFIX) and name not in known:
-            # Kubernetes tells of a service alm-serve in variables that begin like these.
-            for near in difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
+def _misspelled(names: Iterable[str]) -> Iterator[Problem]:
+    variables = [variable(name) for name in names]
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name not in variables:
+            for near in difflib.get_close_matches(name.upper(), variables, 1, _MIN_SIMILARITY):
                 yield Problem(name, "no setting", near=near)
 
 
-def _has_credentials(environ: Environment, redactor: Redactor, secrets_dir: Path | None) -> bool:
-    """Return whether the server has credentials of its own. Raises UsageError where what it has cannot be used."""
+def _own_problems(settings: ServerSettings, redactor: Redactor) -> Iterator[Problem]:
+    yield from read_sources({}, settings.secrets_dir).problems
+    inputs, credentials = settings.load_own()
+    token = {"access_token": "of-a-request"}
     try:
-        load_inputs({"user_id": ["1"]}, environ, redactor, secrets_dir=secrets_dir)
+        load_given({"user_id": "1", **inputs, **(credentials or token)}, redactor)
     except UsageError as error:
-        missing = variable("access_token")
-        if [(problem.name, problem.given) for problem in error.problems] != [(missing, "missing")]:
-            raise UsageError.of(error.problems, hint=_HINT) from None
-        return False
-    return True
-
-
-def _ids_of_file(path: str) -> frozenset[str]:
-    inputs, _ = load_inputs(
-        {"user_ids_file": path, "base_url": SANDBOX}, Environment(), Redactor(), secrets_dir=None
-    )
-    try:
-        return frozenset(read_user_ids(inputs, io.StringIO()).ids)
-    except UsageError as error:
-        renamed = [replace(problem, name=variable("serve_user_ids")) for problem in error.problems]
-        raise UsageError.of(renamed, hint=_HINT) from None
+        yield from error.problems

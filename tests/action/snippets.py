@@ -1,28 +1,28 @@
-"""The YAML that README and docs show, laid out as the repository in which a reader would put it."""
+"""The YAML of README and docs, laid out as a repository with the files of its readers."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from tests.support.process import CHECKOUT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
-OWN_ACTION = "OWNER/REPO@v1"
-# What is not GitHub's says in its first line which file it is; those that have a schema have a folder of their own.
+# A block for another system says in its first line which file it is.
 FOLDERS = {"# .gitlab-ci.yml": "shown/gitlab", "# azure-pipelines.yml": "shown/azure"}
 _BLOCK = re.compile(r"^```ya?ml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _WORKFLOW = "name: shown\non: push\npermissions: {}\njobs:\n  shown:\n"
 
 
 def lay_out(pages: Iterable[Path], root: Path) -> None:
-    """Write every block of *pages* under *root*, as a file named for its page and line, beside the action and the linters' settings."""
-    # By this folder actionlint knows where `./` is, and holds inputs and outputs to action.yml.
+    """Write every block of *pages* under *root*, next to the action; name it by page and line."""
+    # actionlint finds the action `./` by this folder, and checks inputs and outputs against it.
     (root / ".git").mkdir()
     for name in ("action.yml", ".github/zizmor.yml"):
         _write(root / name, (CHECKOUT / name).read_text(encoding="utf-8"))
@@ -30,34 +30,31 @@ def lay_out(pages: Iterable[Path], root: Path) -> None:
         text = page.read_text(encoding="utf-8")
         for block in _BLOCK.finditer(text):
             line = text.count("\n", 0, block.start()) + 2
-            folder, content = place(block[1])
+            folder, content = file_of(block[1])
             _write(root / folder / f"{page.stem}-{line}.yml", content)
 
 
-def place(block: str) -> tuple[str, str]:
-    """Return the folder that *block* belongs to, and the file that it is there: steps become a workflow."""
+def file_of(block: str) -> tuple[str, str]:
+    """Return the folder and the content of the file that *block* is; steps become a workflow."""
     first = block.partition("\n")[0]
+    content = yaml.safe_load(block)
+    own = block.replace("OWNER/REPO@v1", "./")
     if first in FOLDERS:
         return FOLDERS[first], block
-    content = yaml.safe_load(block)
-    if isinstance(content, dict) and "jobs" in content:
-        return ".github/workflows", block.replace(OWN_ACTION, "./")
-    if isinstance(content, dict) and "steps" in content:
-        return _workflow(block)
-    if isinstance(content, list) and all(isinstance(step, dict) for step in content):
-        return _workflow(f"steps:\n{textwrap.indent(block, '  ')}")
+    if "jobs" in content:
+        return ".github/workflows", own
+    if "steps" in content:
+        return ".github/workflows", _workflow(own)
+    if isinstance(content, list):
+        return ".github/workflows", _workflow(f"steps:\n{textwrap.indent(own, '  ')}")
     if re.fullmatch(r"# [\w./-]+\.ya?ml", first):
         return "shown/other", block
-    raise ValueError(
-        f"Neither workflow nor steps: say in a first comment line which file it is.\n{block}"
-    )
+    raise ValueError(f"Name the file of this block in a first comment line.\n{block}")
 
 
-def _workflow(job: str) -> tuple[str, str]:
+def _workflow(job: str) -> str:
     runner = "" if re.search("^runs-on:", job, re.MULTILINE) else "    runs-on: ubuntu-latest\n"
-    return ".github/workflows", f"{_WORKFLOW}{runner}{textwrap.indent(job, '    ')}".replace(
-        OWN_ACTION, "./"
-    )
+    return f"{_WORKFLOW}{runner}{textwrap.indent(job, '    ')}"
 
 
 def _write(path: Path, text: str) -> None:

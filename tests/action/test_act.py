@@ -1,4 +1,4 @@
-"""The action in a workflow, run by act in place of GitHub's runner: one run for all that is asked of it."""
+"""The action in a workflow, run by act instead of GitHub's runner: one run for all tests."""
 
 from __future__ import annotations
 
@@ -12,221 +12,169 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.sandbox import ACCESS_TOKEN, Settings
-from connector.sandbox.learners import enrollments_of
-from connector.sandbox.server import SandboxServer
-from connector.schemas import load_schema
-from tests.action.conftest import CHECKOUT, once, pip_environ
+from connector.sandbox import ACCESS_TOKEN
 from tests.action.runner import read_github
-from tests.faults.book import answer, body_of, record
-from tests.faults.server import FaultServer
+from tests.action.test_composite import FIELDS
+from tests.support.pages import answer, body_of, record
+from tests.support.process import CHECKOUT, PATIENCE_SECONDS
+from tests.support.sandbox import ids_of, unlimited_sandbox
+from tests.support.server import FaultServer
 
 if TYPE_CHECKING:
-    from tests.faults.server import Actions, Seen
+    from tests.support.server import Actions, Request
 
-# Installed with the tests: where it is missing, starting it fails them.
+# Installed with the tests.
 ACT = Path(sys.executable).with_name("act")
 WORKFLOW = "tests/action/workflows/act.yml"
-PWNED = "x\n::error::pwned\r\n  ::set-output name=pwned::1\n##[error]pwned ##vso[task.complete]%0A::error::pwned"
-FIELDS = [name for name in load_schema("outputs")["properties"] if name != "enrollments"]
+PWNED = (
+    "x\n::error::pwned\r\n  ::set-output name=pwned::1\n"
+    "##[error]pwned ##vso[task.complete]%0A::error::pwned"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What act left behind: its exit code, its log, and what the workflow's own steps saw."""
+    """What act left: its exit code, its log, and the variables that the workflow's steps saw."""
 
     exit_code: int
     log: list[dict[str, Any]]
     seen: dict[str, dict[str, str]]
 
     def of(self, job: str) -> list[dict[str, Any]]:
-        """Return *job*'s part of the log."""
+        """Return the part of the log that is about *job*."""
         return [entry for entry in self.log if entry.get("jobID") == job]
 
     def results_of(self, job: str) -> list[str]:
-        """Return how *job* ended, once for each of its runs."""
+        """Return how *job* ended, once per run."""
         return [entry["jobResult"] for entry in self.of(job) if "jobResult" in entry]
 
     def written_by(self, job: str) -> str:
-        """Return what *job*'s steps wrote, whether act obeyed it or not."""
-        return "".join(
-            entry.get("raw") or entry["msg"]
-            for entry in self.of(job)
-            if "raw" in entry or "raw_output" in entry
-        )
+        """Return what the steps of *job* wrote, whether act obeyed it or not."""
+        lines = [entry for entry in self.of(job) if "raw" in entry or "raw_output" in entry]
+        return "".join(entry.get("raw") or entry["msg"] for entry in lines)
 
 
-def hostile(request: Seen) -> Actions:
-    """Answer with a page, or a refusal, in which whatever can be text is commands."""
-    wrong = {"status": "400", "title": PWNED, "source": {"info": PWNED}}
+def hostile(request: Request) -> Actions:
+    """Answer with a page or an error in which every text is a command."""
     names = ("state", "dateEnrolled", "enrollmentSource")
     page = {"data": [record(f"course:1_{PWNED}_31", **dict.fromkeys(names, PWNED))], "links": {}}
-    refused = request.user_id == "32"
-    status, body = (400, body_of(wrong)) if refused else (200, body_of(page))
-    return (
-        answer(
-            status, body, "Content-Type: application/vnd.api+json", "X-Request-Id: ##[error]pwned"
-        ),
-    )
+    error = {"status": "400", "title": PWNED, "source": {"info": PWNED}}
+    status, body = (400, error) if request.user_id == "32" else (200, page)
+    return (answer(status, body_of(body), "X-Request-Id: ##[error]pwned"),)
 
 
-def act(folder: Path, python: Path, wheels: Path) -> None:
-    """Run the workflow in a repository that holds the action, and leave what came of it in *folder*."""
-    for name in ("repository", "home", "seen"):
-        (folder / name).mkdir(parents=True)
+def copy_checkout(repository: Path, environ: dict[str, str]) -> None:
+    """Create a repository with the action and the workflow."""
     for name in ("connector", "requirements", "schemas"):
-        shutil.copytree(
-            CHECKOUT / name,
-            folder / "repository" / name,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(CHECKOUT / name, repository / name, ignore=ignored)
     for name in ("action.yml", WORKFLOW):
-        shutil.copy(CHECKOUT / name, folder / "repository")
-    environ = {
-        "HOME": str(folder / "home"),
-        "XDG_CACHE_HOME": str(folder / "home"),
-        "PATH": f"{python}:/usr/bin:/bin",
-    }
-    who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
-    for command in (["init"], ["add", "."], [*who, "commit", "-m", "All"]):
-        subprocess.run(
-            ["git", *command],
-            cwd=folder / "repository",
-            env=environ,
-            check=True,
-            capture_output=True,
-        )
-    with SandboxServer(Settings(rate_per_minute=0)) as sandbox, FaultServer([], hostile) as foe:
-        told: dict[str, dict[str, object]] = {
-            "--env": {"SEEN": folder / "seen", **pip_environ(wheels)},
-            "--secret": {"ALM_ACCESS_TOKEN": ACCESS_TOKEN},
-            "--var": {"BASE_URL": sandbox.url, "HOSTILE_URL": foe.url, "USERS": '["31","32"]'},
-        }
-        flags = [
-            word
-            for flag, values in told.items()
-            for name, value in values.items()
-            for word in (flag, f"{name}={value}")
-        ]
-        finished = subprocess.run(
-            [
-                ACT,
-                "push",
-                "-W",
-                Path(WORKFLOW).name,
-                "-P",
-                "ubuntu-latest=-self-hosted",
-                "--no-cache-server",
-                "--json",
-                *flags,
-            ],
-            cwd=folder / "repository",
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    (folder / "log").write_text(finished.stdout, encoding="utf-8")
-    (folder / "exit_code").write_text(str(finished.returncode), encoding="utf-8")
+        shutil.copy(CHECKOUT / name, repository)
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init"], ["add", "."], [*author, "commit", "-m", "All"]):
+        git = ["git", *command]
+        subprocess.run(git, cwd=repository, env=environ, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory, python: Path, wheels: Path) -> Ran:
-    """Return what came of the workflow."""
-    folder = once(tmp_path_factory, "act", lambda folder: act(folder, python, wheels))
-    log = [json.loads(line) for line in (folder / "log").read_text(encoding="utf-8").splitlines()]
-    seen = {
-        path.name: dict(
-            pair.split("=", 1)
-            for pair in path.read_text(encoding="utf-8").split("\0")
-            if pair.startswith("SEEN_")
+def ran(tmp_path_factory: pytest.TempPathFactory, python: Path, packages: Path) -> Ran:
+    """Run the workflow, and return what it left."""
+    folder = tmp_path_factory.mktemp("act")
+    home, seen, repository = (folder / name for name in ("home", "seen", "repository"))
+    for path in (home, seen, repository):
+        path.mkdir()
+    environ = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PATH": f"{python}:/usr/bin:/bin"}
+    copy_checkout(repository, environ)
+    with unlimited_sandbox() as sandbox, FaultServer([], hostile) as foe:
+        values = [
+            *("--env", f"SEEN={seen}", "--env", f"PIP_FIND_LINKS={packages}"),
+            *("--secret", f"ALM_ACCESS_TOKEN={ACCESS_TOKEN}"),
+            *("--var", f"BASE_URL={sandbox.url}", "--var", f"HOSTILE_URL={foe.url}"),
+            *("--var", 'USERS=["31","32"]'),
+        ]
+        platform = ["-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--json"]
+        finished = subprocess.run(
+            [ACT, "push", "-W", Path(WORKFLOW).name, *platform, *values],
+            cwd=repository,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=3 * PATIENCE_SECONDS,
+            check=False,
         )
-        for path in (folder / "seen").iterdir()
-    }
-    return Ran(int((folder / "exit_code").read_text(encoding="utf-8")), log, seen)
+    log = [json.loads(line) for line in finished.stdout.splitlines()]
+    return Ran(finished.returncode, log, {path.name: variables(path) for path in seen.iterdir()})
 
 
-def ids_of(user: str) -> list[str]:
-    """Return the ids of every enrollment that the sandbox has of *user*."""
-    return [one["id"] for one in enrollments_of(user)]
+def variables(file: Path) -> dict[str, str]:
+    """Return the variables ``SEEN_…`` that a step wrote to *file*."""
+    pairs = [pair.split("=", 1) for pair in file.read_text(encoding="utf-8").split("\0") if pair]
+    return {name: value for name, value in pairs if name.startswith("SEEN_")}
 
 
 def test_act__outputs_reach_the_next_step(ran: Ran) -> None:
-    """A next step gets every field as an output, and fromJSON reads it."""
+    """A next step has every field as an output that fromJSON reads."""
     seen = ran.seen["read"]
     outputs = json.loads(seen["SEEN_OUTPUTS"])
 
     assert ran.results_of("read") == ["success"]
     assert sorted(outputs) == sorted(FIELDS)
-    assert json.loads(outputs["enrollment_ids"]) == ids_of("31") + ids_of("32")
-    assert seen["SEEN_FIRST_ID"] == ids_of("31")[0]
+    assert json.loads(outputs["enrollment_ids"]) == ids_of(["31", "32"])
+    assert seen["SEEN_FIRST_ID"] == ids_of(["31"])[0]
     assert (outputs["complete"], outputs["error"], outputs["output_file"]) == ("true", "", "")
     assert json.loads(outputs["users"]) == {"requested": 2, "read": 2, "failed": []}
 
 
-def test_act__second_use_in_a_job(ran: Ran) -> None:
-    """A second use in the job runs with the packages of the first one: no index and no wheels are there any more."""
+def test_act__second_use_needs_no_installation(ran: Ran) -> None:
+    """A second use in a job runs with the packages of the first one, without any index."""
     assert ran.seen["read"]["SEEN_SECOND"] == "success"
 
 
-def test_act__failure_that_the_workflow_expects(ran: Ran) -> None:
-    """With continue-on-error the workflow goes on, and branches by the exit code in the output error."""
+def test_act__workflow_branches_by_the_exit_code(ran: Ran) -> None:
+    """With continue-on-error the workflow goes on, and reads the exit code from ``error``."""
     seen = ran.seen["read"]
     outputs = json.loads(seen["SEEN_UNKNOWN"])
 
+    message = 'ALM knows no user 4041 (404: "NOT_FOUND: no user 4041").'
     assert (seen["SEEN_OUTCOME"], seen["SEEN_CODE"]) == ("failure", "67")
-    assert (
-        json.loads(outputs["error"])["message"]
-        == 'ALM knows no user 4041 (404: "NOT_FOUND: no user 4041").'
-    )
+    assert json.loads(outputs["error"])["message"] == message
     assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")
 
 
-def test_act__failure_that_it_does_not(ran: Ran) -> None:
+def test_act__failure_stops_the_job(ran: Ran) -> None:
     """Without continue-on-error the job is red, and no later step runs."""
-    assert ran.results_of("red") == ["failure"]
+    assert (ran.results_of("red"), ran.exit_code) == (["failure"], 1)
     assert "red" not in ran.seen
-    assert ran.exit_code == 1
 
 
 def test_act__outputs_reach_the_next_job(ran: Ran) -> None:
     """A job's outputs reach the job that needs it."""
     seen = ran.seen["later"]
 
-    assert json.loads(seen["SEEN_IDS"]) == ids_of("31") + ids_of("32")
-    assert seen["SEEN_LAST_ID"] == ids_of("31")[1]
+    assert json.loads(seen["SEEN_IDS"]) == ids_of(["31", "32"])
+    assert seen["SEEN_LAST_ID"] == ids_of(["31"])[1]
 
 
-def test_act__matrix_over_users(ran: Ran) -> None:
-    """A matrix over users has a job for each, side by side on one runner."""
-    courses = {
-        user: [one for one in ids_of(user) if one.startswith("course:")] for user in ("31", "32")
-    }
+def test_act__matrix_has_a_job_per_user(ran: Ran) -> None:
+    """A matrix over users has a job per user, in parallel on one runner."""
+    found = {user: json.loads(ran.seen[f"each-{user}"]["SEEN_IDS"]) for user in ("31", "32")}
 
     assert ran.results_of("each") == ["success", "success"]
-    assert {user: json.loads(ran.seen[f"each-{user}"]["SEEN_IDS"]) for user in courses} == courses
+    assert found == {user: ids_of([user], "course:") for user in found}
 
 
-def test_act__hostile_server(ran: Ran) -> None:
-    """No text that a server sends becomes a command or an output, in a page or in a refusal, and ids come out as they were."""
-    page, refusal = (
-        json.loads(ran.seen["hostile"][name]) for name in ("SEEN_PAGE", "SEEN_REFUSAL")
-    )
+def test_act__text_of_a_server_is_no_command(ran: Ran) -> None:
+    """No text of a server becomes a command or an output, and ids are returned as they are."""
+    seen = ran.seen["hostile"]
+    page, refusal = json.loads(seen["SEEN_PAGE"]), json.loads(seen["SEEN_REFUSAL"])
 
     assert ran.results_of("hostile") == ["success"]
     assert json.loads(page["enrollment_ids"]) == [f"course:1_{PWNED}_31"]
     assert page.keys() == refusal.keys() == set(FIELDS)
     assert json.loads(refusal["error"])["code"] == 64
-    assert {
-        entry["name"] for entry in ran.of("hostile") if entry.get("command") == "set-output"
-    } == set(FIELDS)
+    outputs = [entry["name"] for entry in ran.of("hostile") if entry.get("command") == "set-output"]
+    assert set(outputs) == set(FIELDS)
     obeyed = read_github(ran.written_by("hostile")).commands
-    assert [command.name for command in obeyed] == [
-        "add-mask",
-        "add-mask",
-        "group",
-        "endgroup",
-        "error",
-    ]
+    names = [command.name for command in obeyed]
+    assert names == ["add-mask", "add-mask", "group", "endgroup", "error"]
     assert obeyed[-1].data.startswith("ALM refuses the request for user 32 (400: ")

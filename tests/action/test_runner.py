@@ -1,12 +1,12 @@
-"""The model of the runner against what its own sources, documentation and tests say."""
+"""The model of the runners, against their own sources, documentation and tests."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.action.runner import (
-    AuthenticationError,
     Command,
+    RejectedError,
     job_outputs,
     lines_of,
     parse_outputs,
@@ -36,7 +36,7 @@ OUTPUTS = [
 
 @pytest.mark.parametrize(("file", "outputs"), OUTPUTS)
 def test_parse_outputs__well_formed(file: bytes, outputs: dict[str, str]) -> None:
-    """NAME=VALUE and NAME<<DELIMITER, by whichever sign comes first."""
+    """An output is NAME=VALUE or NAME<<DELIMITER; the first of both signs decides."""
     assert parse_outputs(file) == outputs
 
 
@@ -45,6 +45,8 @@ def test_parse_outputs__well_formed(file: bytes, outputs: dict[str, str]) -> Non
     [
         b"a\n",
         b"=b\n",
+        b"=b=c\n",
+        b"<<E=b\n",
         b"<<E\nE\n",
         b"a<<\n\n",
         b"a<<E\nb\n",
@@ -54,13 +56,13 @@ def test_parse_outputs__well_formed(file: bytes, outputs: dict[str, str]) -> Non
     ],
 )
 def test_parse_outputs__malformed(file: bytes) -> None:
-    """A line without name or sign, and a value without its end, fail the step."""
-    with pytest.raises(AuthenticationError, match="Invalid"):
+    """A line without a name or a sign, or a value without its end, fails the step."""
+    with pytest.raises(RejectedError, match="Invalid"):
         parse_outputs(file)
 
 
 def test_job_outputs__empty_and_masked() -> None:
-    """A later job gets no output that is empty, and none that holds a mask."""
+    """Later jobs get no output that is empty or contains a masked text."""
     outputs = {"ids": '["course:1_2_31"]', "count": "3", "error": ""}
 
     assert job_outputs(outputs) == {"ids": '["course:1_2_31"]', "count": "3"}
@@ -68,18 +70,18 @@ def test_job_outputs__empty_and_masked() -> None:
 
 
 def test_job_outputs__one_megabyte() -> None:
-    """Names and values may have 1 MB together, each character two bytes, or four."""
+    """Names and values may have 1 MB in total, each character two bytes or four."""
     assert len(job_outputs({"a": "x" * 524_286, "b": ""})["a"]) == 524_286
     for value in ("x" * 524_287, "😀" * 262_144):
-        with pytest.raises(AuthenticationError, match="1 MB"):
+        with pytest.raises(RejectedError, match="1 MB"):
             job_outputs({"a": value, "b": ""})
 
 
 def test_read_summary__masked_and_limited() -> None:
-    """A summary is masked line by line, and thrown away over 1 MiB."""
+    """A summary is masked line by line, and dropped over 1 MiB."""
     assert read_summary(b"a secret\r\nb", ["secret"]) == "a ***\nb\n"
     assert len(read_summary(b"x" * 1_048_575 + b"\n")) == 1_048_576
-    with pytest.raises(AuthenticationError, match="1024k"):
+    with pytest.raises(RejectedError, match="1024k"):
         read_summary(b"x" * 1_048_577)
 
 
@@ -116,7 +118,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("line", "command"), COMMANDS)
 def test_read_github__command(line: str, command: Command) -> None:
-    """Two colons at the beginning, or two number signs and a bracket anywhere, are a command; its escapes are read back once."""
+    """``::`` at the beginning or ``##[`` anywhere is a command; its escapes are undone once."""
     assert read_github(f"{line}\n").commands == [command]
 
 
@@ -134,16 +136,17 @@ def test_read_github__command(line: str, command: Command) -> None:
     ],
 )
 def test_read_github__text(line: str) -> None:
-    """What is not quite a command is shown as it is."""
+    """A line that only resembles a command is text."""
     log = read_github(f"{line}\n")
 
     assert (log.commands, log.lines) == ([], [line])
 
 
 def test_read_github__masks_and_groups() -> None:
-    """A mask holds for what follows, in both streams, and only within a line; groups are counted."""
+    """A mask applies to later lines of both streams, within a line; groups are counted."""
     log = read_github(
-        "s3cret\n::add-mask::s3cret\n::add-mask::a%0Ab\n::add-mask:: \n::group::s3cret\rs3cret a\nb\n",
+        "s3cret\n::add-mask::s3cret\n::add-mask::a%0Ab\n::add-mask:: \n"
+        "::group::s3cret\rs3cret a\nb\n",
         "s3cret\n::endgroup::\n",
     )
 
@@ -163,13 +166,18 @@ AZURE_COMMANDS = [
         "in the middle ##vso[Task.LogIssue type=error;code=6%3B7]told",
         Command("task.logissue", "told", {"type": "error", "code": "6;7"}),
     ),
+    (
+        "##vso[task.setvariable variable=a]##[endgroup]##vso[task.x]told",
+        Command("task.setvariable", "##[endgroup]##vso[task.x]told", {"variable": "a"}),
+    ),
     ("##[group]told", Command("group", "told")),
+    ("##vso[task]##[group]told", Command("group", "told")),
 ]
 
 
 @pytest.mark.parametrize(("line", "command"), AZURE_COMMANDS)
 def test_read_azure__command(line: str, command: Command) -> None:
-    """The agent finds its commands anywhere in a line, and reads the escapes of values and data back alike."""
+    """The agent obeys the first command in a line; all text behind its bracket is data."""
     assert read_azure(f"{line}\n").commands == [command]
 
 
@@ -184,12 +192,12 @@ def test_read_azure__command(line: str, command: Command) -> None:
     ],
 )
 def test_read_azure__text(line: str) -> None:
-    """What is not quite a command is shown as it is."""
+    """A line that only resembles a command is text."""
     assert read_azure(f"{line}\n").lines == [line]
 
 
 def test_read_azure__masks_and_groups() -> None:
-    """A secret is masked in what follows, and groups are counted."""
+    """A secret is masked in later lines, and groups are counted."""
     log = read_azure("##vso[task.setsecret]s3cret\n##[group]a\ns3cret\n##[endgroup]\n")
 
     assert (log.masks, log.lines, log.open_groups) == (["s3cret"], ["***"], 0)

@@ -1,20 +1,17 @@
-"""The command where a CI system runs it: what its runner makes of both streams and of every file, however the run ends."""
+"""The command in a CI system: what its runner reads in both streams and every file."""
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.sandbox import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN
+from connector.sandbox import ACCESS_TOKEN
+from tests.action import runner
 from tests.action.runner import (
-    Command,
     Log,
     job_outputs,
     parse_outputs,
@@ -23,531 +20,367 @@ from tests.action.runner import (
     read_summary,
 )
 from tests.contract.test_fetch import BAD_INPUT
-from tests.contract.test_secrets import CANARY, RUNS, TRIPLE, everything, leaks
+from tests.support.process import PATIENCE_SECONDS, Finished, wait_until
+from tests.support.sandbox import DOCUMENTED_USER, EMBEDDED, TRIPLE, reaching
+from tests.support.secrets import CANARY, leaks
+from tests.support.secrets import TRIPLE as CANARIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from .conftest import Finished, Reaching, RunCommand, StartSandbox
+    from connector.sandbox.server import SandboxServer
+    from tests.support.process import Command
+    from tests.support.sandbox import StartSandbox
 
-SANDBOX_TRIPLE = {
-    "ALM_CLIENT_ID": CLIENT_ID,
-    "ALM_CLIENT_SECRET": CLIENT_SECRET,
-    "ALM_REFRESH_TOKEN": REFRESH_TOKEN,
-}
-FILES = ("--output-dir", "folder", "--dotenv", "report")
+FILES = "--output-dir folder --dotenv report"
 AZURE = {"TF_BUILD": "True", "AGENT_OS": "Linux"}
+FULL = {"GITHUB_OUTPUT": "/dev/full"}
+UNWRITABLE = "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full)."
+MASKS = ("::add-mask::", "##vso[task.setsecret]")
 
 
 @pytest.fixture
-def github(tmp_path: Path) -> dict[str, str]:
+def github(command: Command, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the variables of GitHub's runner, with empty files for outputs and summary."""
-    for name in ("output", "summary"):
-        (tmp_path / name).touch()
+    files = {name: command.folder / name for name in ("output", "summary")}
+    for file in files.values():
+        file.touch()
     return {
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
-        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_OUTPUT": str(files["output"]),
+        "GITHUB_STEP_SUMMARY": str(files["summary"]),
+        "RUNNER_TEMP": str(tmp_path_factory.mktemp("runner")),
         "RUNNER_OS": "Linux",
     }
 
 
 def in_github(finished: Finished) -> Log:
-    """Return what GitHub's runner made of the run; groups are closed, and one error at most is annotated."""
+    """Return what GitHub's runner reads: closed groups, and one annotation at most."""
     log = read_github(finished.stderr, finished.stdout)
     assert log.open_groups == 0
     assert len(log.named("error")) <= 1
     return log
 
 
-def outputs_of(github: Mapping[str, str]) -> dict[str, str]:
-    """Return the outputs that the runner finds."""
-    return parse_outputs(Path(github["GITHUB_OUTPUT"]).read_bytes())
-
-
-def as_outputs(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the contract says of *document* as outputs."""
-    texts = {
-        name: json.dumps(value, separators=(",", ":"))
-        for name, value in document.items()
-        if name != "enrollments"
-    }
-    return {
-        name: document[name] if text.startswith('"') else text.removeprefix("null")
-        for name, text in texts.items()
-    }
+def in_azure(finished: Finished) -> dict[str, str]:
+    """Return the variables that Azure's agent reads: closed groups, and one issue at most."""
+    log = read_azure(finished.stderr, finished.stdout)
+    errors = [issue for issue in log.named("task.logissue") if issue.properties["type"] == "error"]
+    assert (log.open_groups, len(errors) <= 1) == (0, True)
+    variables = log.named("task.setvariable")
+    return {variable.properties["variable"]: variable.data for variable in variables}
 
 
 def in_folder(folder: Path) -> dict[str, str]:
-    """Return each file's name and text."""
+    """Return the text of each file by its name."""
     return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
-def in_azure(finished: Finished) -> dict[str, str]:
-    """Return the variables that Azure Pipelines' agent has set in the end; groups are closed, and one error at most is told."""
-    log = read_azure(finished.stderr, finished.stdout)
-    assert log.open_groups == 0
-    assert (
-        len([issue for issue in log.named("task.logissue") if issue.properties["type"] == "error"])
-        <= 1
-    )
-    return {
-        command.properties["variable"]: command.data for command in log.named("task.setvariable")
-    }
+def outputs_of(command: Command) -> dict[str, str]:
+    """Return the outputs that GitHub's runner reads."""
+    return parse_outputs((command.folder / "output").read_bytes())
 
 
-ENDINGS = [
-    pytest.param("31", "page=9:503", 0, "✅ complete", id="success"),
-    pytest.param("31", "page=1:503", 0, "✅ complete", id="success after a failure"),
-    pytest.param("4041", "page=9:503", 67, "❌ failed", id="unknown user"),
-    pytest.param("4041,31", "page=9:503", 65, "❌ failed", id="some users"),
-    pytest.param("31", "*:429/30x*", 75, "❌ failed", id="quota"),
-    pytest.param("31", "*:401x*", 77, "❌ failed", id="refused token"),
-    pytest.param("ada", "page=9:503", 64, "❌ failed", id="usage"),
-]
+def as_outputs(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return *document* as outputs: strings as they are, null as nothing, the rest as JSON."""
+    outputs = {}
+    for name, value in document.items():
+        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        outputs[name] = "" if value is None else text
+    outputs.pop("enrollments")
+    return outputs
 
 
-@pytest.mark.parametrize(("users", "fault", "exit_code", "headline"), ENDINGS)
-def test_github__every_ending(
+def names(log: Log) -> list[str]:
+    """Return the names of the commands in *log*."""
+    return [entry.name for entry in log.commands]
+
+
+@pytest.mark.parametrize(
+    ("users", "fault", "exit_code", "headline"),
+    [
+        ("31", "page=9:503", 0, "✅ complete"),
+        ("4041", "page=9:503", 67, "❌ failed"),
+        ("4041,31", "page=9:503", 65, "❌ failed"),
+        ("31", "*:429/30x*", 75, "❌ failed"),
+        ("31", "*:401x*", 77, "❌ failed"),
+        ("ada", "page=9:503", 64, "❌ failed"),
+    ],
+)
+def test_github__says_what_the_document_says(
     users: str,
     fault: str,
     exit_code: int,
     headline: str,
     github: dict[str, str],
-    command: RunCommand,
+    command: Command,
     start_sandbox: StartSandbox,
-    reaching: Reaching,
 ) -> None:
-    """However the run ends, outputs and summary say the same as the document, and one annotation says why it failed."""
+    """However the run ends, outputs, summary and annotation agree with the document."""
     server = start_sandbox(fault)
 
-    finished = command(environ=reaching(server, ALM_USER_ID=users, ALM_DEADLINE="5", **github))
+    finished = command(f"--user-id {users} --deadline 5", **reaching(server, **github))
 
     document, log = finished.document, in_github(finished)
-    assert finished.exit_code == exit_code
-    assert outputs_of(github) == as_outputs(document)
-    assert (
-        read_summary(Path(github["GITHUB_STEP_SUMMARY"]).read_bytes())
-        .splitlines()[2]
-        .startswith(f"**{headline}** · ")
-    )
-    assert [error.properties for error in log.named("error")] == [
-        {"title": f"alm-enrollments: exit code {exit_code}"}
-    ] * bool(exit_code)
-    assert [error.data.splitlines()[:2] for error in log.named("error")] == [
-        [error["message"], f"What to do: {error['hint']}"] for error in [document["error"]] if error
-    ]
+    summary = read_summary((command.folder / "summary").read_bytes())
+    title = {"title": f"alm-enrollments: exit code {exit_code}"}
+    assert (finished.exit_code, outputs_of(command)) == (exit_code, as_outputs(document))
+    assert summary.splitlines()[2].startswith(f"**{headline}** · ")
+    assert [error.properties for error in log.named("error")] == [title] * bool(exit_code)
+    for annotation in log.named("error"):
+        message, advice = annotation.data.splitlines()[:2]
+        assert message == document["error"]["message"]
+        assert advice == f"What to do: {document['error']['hint']}"
     assert log.lines[-1] == finished.stdout.removesuffix("\n")
 
 
-def test_github__quiet_success(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+def test_github__quiet_success_only_masks(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """A run of which there is nothing to tell masks its token, and says nothing else: no empty group is in the log."""
-    finished = command(environ=reaching(start_sandbox(), ALM_USER_ID="31", **github))
+    """A run without messages masks its token, and writes no empty group."""
+    finished = command("--user-id 31", **reaching(sandbox, **github))
 
     assert finished.stderr == f"::add-mask::{ACCESS_TOKEN}\n"
-    assert job_outputs(outputs_of(github), [ACCESS_TOKEN])["complete"] == "true"
+    assert job_outputs(outputs_of(command), [ACCESS_TOKEN])["complete"] == "true"
 
 
-def test_github__what_happened_is_folded(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+def test_github__messages_are_in_one_group(
+    github: dict[str, str], command: Command, start_sandbox: StartSandbox
 ) -> None:
-    """What is told on the way, with RUNNER_DEBUG every request, is in one group, behind the masks and before the annotation."""
-    variables = reaching(
-        start_sandbox("page=1:503"), ALM_USER_ID="4041", RUNNER_DEBUG="1", **github
-    )
+    """All messages are in one group, after the masks and before the annotation."""
+    server = start_sandbox("page=1:429/0.1")
 
-    finished = command(environ=variables)
+    finished = command("--user-id 4041", **reaching(server, RUNNER_DEBUG="1", **github))
 
     lines = finished.stderr.splitlines()
-    assert [
-        line.split("::")[1] if line.startswith("::") else line.split()[1] for line in lines
-    ] == [
-        *(
-            "add-mask",
-            "group",
-            "GET",
-            "attempt",
-            "GET",
-            "error:",
-            "endgroup",
-            "error title=alm-enrollments%3A exit code 67",
-        )
-    ]
+    kinds = [line.split("::")[1] if line.startswith("::") else line.split()[1] for line in lines]
+    messages = ["GET", "attempt", "waiting", "GET", "error:"]
+    annotation = "error title=alm-enrollments%3A exit code 67"
+    assert kinds == ["add-mask", "group", *messages, "endgroup", annotation]
     in_github(finished)
 
 
-def test_github__bad_input(github: dict[str, str], command: RunCommand, tmp_path: Path) -> None:
-    """The annotation lists every problem of the inputs, and the outputs have the error, as has every other channel."""
-    finished = command("--dead-line", "5", *FILES, environ={**BAD_INPUT, **github})
+def test_github__reports_invalid_inputs(github: dict[str, str], command: Command) -> None:
+    """Every channel gets the error that lists all invalid inputs."""
+    finished = command(f"--dead-line 5 {FILES}", **BAD_INPUT, **github)
 
-    (error,) = in_github(finished).named("error")
-    assert finished.exit_code == 64
-    assert error.data.startswith(
-        "8 inputs are not valid: --dead-line is no flag (did you mean --deadline?); "
-    )
-    assert error.data.splitlines()[0] == finished.document["error"]["message"]
-    assert outputs_of(github) == in_folder(tmp_path / "folder") == as_outputs(finished.document)
-    assert "COMPLETE=false\n" in (tmp_path / "report").read_text(encoding="utf-8")
+    (annotation,) = in_github(finished).named("error")
+    outputs = as_outputs(finished.document)
+    problem = "8 inputs are not valid: --dead-line is no flag (did you mean --deadline?); "
+    assert (finished.exit_code, annotation.data[: len(problem)]) == (64, problem)
+    assert annotation.data.splitlines()[0] == finished.error["message"]
+    assert outputs_of(command) == in_folder(command.folder / "folder") == outputs
+    assert "COMPLETE=false\n" in command.files()["report"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_github__stopped_in_mid_wait(
-    number: signal.Signals,
-    github: dict[str, str],
-    environ: dict[str, str],
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
+def test_github__cancelled_run_has_complete_outputs(
+    number: signal.Signals, github: dict[str, str], command: Command, start_sandbox: StartSandbox
 ) -> None:
-    """A run that is cancelled while it waits leaves whole outputs with its error, a closed group and one annotation."""
+    """A run that is cancelled while it waits writes its outputs, and one annotation."""
     server = start_sandbox("*:429/50x*")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "connector"],
-        env={**environ, **reaching(server, ALM_USER_ID="31", RUNNER_DEBUG="1", **github)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not server.requests:
-        time.sleep(0.05)
-    time.sleep(0.3)
+    variables = reaching(server, RUNNER_DEBUG="1", **github)
+    process = command.start("--user-id 31", **variables)
+    wait_until(lambda: server.requests)
+    time.sleep(0.1)
 
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=10)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
 
-    log = read_github(stderr, stdout)
-    assert process.returncode == 128 + number
-    assert (log.open_groups, [command.name for command in log.commands]) == (
-        0,
-        ["add-mask", "group", "endgroup", "error"],
-    )
-    assert json.loads(outputs_of(github)["error"])["code"] == 128 + number
-    assert outputs_of(github) == as_outputs(json.loads(stdout))
+    finished = Finished(process.returncode, stdout, stderr)
+    assert (finished.exit_code, finished.error["code"]) == (128 + number,) * 2
+    assert names(in_github(finished)) == ["add-mask", "group", "endgroup", "error"]
+    assert outputs_of(command) == as_outputs(finished.document)
 
 
-def test_github__cannot_be_written(
-    github: dict[str, str],
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+def test_github__unwritable_outputs_end_with_73(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """Where GitHub's outputs cannot be written the run fails with 73, and standard output and every other channel say so."""
-    variables = reaching(start_sandbox(), ALM_USER_ID="31", **github, **AZURE)
+    """If GitHub's outputs cannot be written, the run fails with 73 in every other channel."""
+    variables = reaching(sandbox, **AZURE) | github | FULL
 
-    finished = command(*FILES, environ={**variables, "GITHUB_OUTPUT": "/dev/full"})
+    finished = command(f"--user-id 31 {FILES}", **variables)
 
     outputs = as_outputs(finished.document)
-    (error,) = in_github(finished).named("error")
-    assert finished.exit_code == 73
-    assert (
-        error.data
-        == "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full).\nWhat to do: Mend it and run again."
-    )
-    assert (
-        json.loads(outputs["error"])["code"],
-        outputs["complete"],
-        outputs["enrollment_ids"],
-    ) == (73, "false", "[]")
-    assert in_azure(finished) == in_folder(tmp_path / "folder") == outputs
-    assert f"ERROR={outputs['error']}\n" in (tmp_path / "report").read_text(encoding="utf-8")
+    (annotation,) = in_github(finished).named("error")
+    assert (finished.exit_code, finished.error["code"]) == (73, 73)
+    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Mend it and run again."
+    assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")
+    assert in_azure(finished) == in_folder(command.folder / "folder") == outputs
+    assert f"ERROR={outputs['error']}\n" in command.files()["report"]
 
 
-def test_github__one_annotation_of_two_errors(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+def test_github__annotates_the_first_of_two_errors(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """Of a run that fails in part, and then cannot write what it has, the first error is annotated, which the second would hide."""
-    variables = reaching(start_sandbox(), ALM_USER_ID="4041,31", **github)
+    """If a run fails in part and cannot write its outputs, the first error is annotated."""
+    finished = command("--user-id 4041,31", **reaching(sandbox) | github | FULL)
 
-    finished = command(environ={**variables, "GITHUB_OUTPUT": "/dev/full"})
-
-    (error,) = in_github(finished).named("error")
-    assert finished.exit_code == 73
-    assert error.properties == {"title": "alm-enrollments: exit code 65"}
-    assert (
-        finished.document["error"]["message"]
-        == "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full)."
-    )
+    (annotation,) = in_github(finished).named("error")
+    assert (finished.exit_code, finished.error["message"]) == (73, UNWRITABLE)
+    assert annotation.properties == {"title": "alm-enrollments: exit code 65"}
 
 
-def test_folder__cannot_be_made(
-    github: dict[str, str],
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+def test_folder__that_cannot_be_made_ends_with_73(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """A folder that cannot be made ends the run before anything is sent, and GitHub's outputs have the error."""
-    (tmp_path / "folder").touch()
-    server = start_sandbox()
+    """A folder that cannot be made ends the run before the first request."""
+    (command.folder / "folder").touch()
 
-    finished = command(*FILES, environ=reaching(server, ALM_USER_ID="31", **github))
+    finished = command(f"--user-id 31 {FILES}", **reaching(sandbox, **github))
 
-    in_github(finished)
-    assert (finished.exit_code, server.requests) == (73, [])
-    assert (
-        finished.document["error"]["message"]
-        == "The output folder cannot be written: File exists (folder)."
-    )
-    assert outputs_of(github) == as_outputs(finished.document)
+    message = "The output folder cannot be written: File exists (folder)."
+    assert (finished.exit_code, sandbox.requests) == (73, [])
+    assert finished.error["message"] == message
+    assert outputs_of(command) == as_outputs(finished.document)
 
 
-def test_masks__of_every_credential_before_any_text(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+def test_masks__come_before_any_message(
+    github: dict[str, str], command: Command, start_sandbox: StartSandbox
 ) -> None:
-    """Every credential is masked once, in each system's way, before anything else is told."""
-    variables = reaching(
-        start_sandbox("*:401x*"), ALM_USER_ID="31", **SANDBOX_TRIPLE, **github, **AZURE
-    )
+    """Every credential is masked once in each system's way, before anything else is written."""
+    server = start_sandbox("*:401x*")
 
-    finished = command(environ=variables)
+    finished = command("--user-id 31", **reaching(server, **TRIPLE, **github, **AZURE))
 
-    secrets = [ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN]
-    assert finished.stderr.splitlines()[:8] == [
-        *(f"::add-mask::{secret}" for secret in secrets),
-        *(f"##vso[task.setsecret]{secret}" for secret in secrets),
-    ]
+    secrets = [ACCESS_TOKEN, *TRIPLE.values()]
+    masks = [f"{mask}{secret}" for mask in MASKS for secret in secrets]
+    assert finished.stderr.splitlines()[:8] == masks
     assert finished.stderr.count("add-mask") == finished.stderr.count("setsecret") == 4
 
 
-def test_masks__of_a_token_that_the_run_is_given(
-    github: dict[str, str], command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
+def test_masks__include_a_refreshed_token(
+    github: dict[str, str], command: Command, start_sandbox: StartSandbox
 ) -> None:
-    """A token that the run is given on the way is masked before anything is sent with it, or told."""
+    """A token that the run receives is masked before it is used or logged."""
     server = start_sandbox(token_lifetime=2)
-    variables = reaching(
-        server,
-        ALM_USER_ID="31",
-        RUNNER_DEBUG="1",
-        ALM_LO_TYPES="all",
-        ALM_PAGE_LIMIT="10",
-        **SANDBOX_TRIPLE,
-        **github,
-    )
+    variables = reaching(server, RUNNER_DEBUG="1", **TRIPLE, **github)
 
-    finished = command(environ=variables)
+    finished = command("--user-id 31 --lo-types all", **variables)
 
     lines = finished.stderr.splitlines()
-    given = [at for at, line in enumerate(lines) if " POST " in line]
-    assert finished.exit_code == 0
-    assert len(given) > 1
-    assert [lines[at + 1] for at in given] == [
-        f"::add-mask::{ACCESS_TOKEN}-{number}" for number in range(2, len(given) + 2)
-    ]
-    assert in_github(finished).masks == [
-        line.removeprefix("::add-mask::") for line in lines if "add-mask" in line
-    ]
+    refreshes = [number for number, line in enumerate(lines) if " POST " in line]
+    expected = [f"::add-mask::{ACCESS_TOKEN}-{n}" for n in range(2, len(refreshes) + 2)]
+    assert (finished.exit_code, len(refreshes) > 1) == (0, True)
+    assert [lines[number + 1] for number in refreshes] == expected
+    assert len(in_github(finished).masks) == 4 + len(refreshes)
 
 
-def test_masks__that_hold_the_user_id(github: dict[str, str], command: RunCommand) -> None:
-    """A user id that is part of a secret is warned of, and so are the outputs that GitHub will drop."""
-    variables = {
-        "ALM_USER_ID": "20941371",
-        "ALM_BASE_URL": "sandbox",
-        "ALM_CLIENT_ID": "20941371",
-        **github,
-    }
-
-    finished = command(environ=variables)
-
-    first, second = in_github(finished).named("warning")
-    dropped = (
-        outputs_of(github).keys()
-        - job_outputs(outputs_of(github), ["20941371"]).keys()
-        - {"output_file", "error"}
-    )
-    assert first.data.startswith(
-        "A user id is part of a masked secret: GitHub drops every job output that holds masked text"
-    )
-    assert second.data.startswith(
-        "enrollment_ids, resource_grade_ids: GitHub drops job outputs like these"
-    )
-    assert dropped == {"enrollment_ids", "resource_grade_ids"}
-
-
-@pytest.mark.parametrize("fault", ["*:401x*", "*:htmlx*", "*:same-token", "*:foreign-nextx*"])
-@pytest.mark.parametrize("argv", [RUNS[0], RUNS[4], RUNS[6]], ids=" ".join)
-def test_sinks__hold_no_secret(
-    argv: tuple[str, ...],
-    fault: str,
-    github: dict[str, str],
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+def test_masks__that_are_part_of_an_id_cause_warnings(
+    github: dict[str, str], command: Command
 ) -> None:
-    """With every channel there, no form of a credential is written anywhere but where it is masked."""
-    variables = reaching(
-        start_sandbox(fault), ALM_USER_ID="31", ALM_DEADLINE="3", **github, **AZURE, **TRIPLE
-    )
+    """A user id in a secret causes warnings that name the outputs that GitHub will drop."""
+    finished = command(**EMBEDDED, **github, ALM_CLIENT_ID=DOCUMENTED_USER)
 
-    finished = command(*argv, *FILES, environ={**variables, "ALM_ACCESS_TOKEN": CANARY})
+    warnings = [warning.data for warning in in_github(finished).named("warning")]
+    outputs = {name: value for name, value in outputs_of(command).items() if value}
+    dropped = outputs.keys() - job_outputs(outputs, [DOCUMENTED_USER]).keys()
+    assert dropped == {"enrollment_ids", "resource_grade_ids"}
+    first = "A user id is part of a masked secret: GitHub drops every job output that holds masked"
+    second = "enrollment_ids, resource_grade_ids: GitHub drops job outputs like these"
+    assert [warnings[0][: len(first)], warnings[1][: len(second)]] == [first, second]
 
-    masks = ("::add-mask::", "##vso[task.setsecret]")
-    text = "\n".join(
-        line for line in everything(finished, tmp_path).splitlines() if not line.startswith(masks)
-    )
-    assert leaks(text) == []
+
+@pytest.mark.parametrize("line", ["--debug", "--debug --user-id k4nari/t0ken+A%b==", "check"])
+def test_outputs__hold_no_secret(
+    line: str, github: dict[str, str], command: Command, start_sandbox: StartSandbox
+) -> None:
+    """With every channel present, only masks hold a credential."""
+    server = start_sandbox("*:401x*")
+    credentials = {**CANARIES, "ALM_ACCESS_TOKEN": CANARY}
+    variables = {"ALM_BASE_URL": server.url, "ALM_USER_ID": "31", **credentials}
+
+    finished = command(f"{line} {FILES}", **variables, **github, **AZURE)
+
+    written = "\n".join([finished.stdout, finished.stderr, *command.files().values()])
+    lines = [line for line in written.splitlines() if not line.startswith(MASKS)]
+    assert leaks("\n".join(lines)) == []
     assert in_github(finished).masks[0] == CANARY
 
 
-def test_sinks__hold_no_secret_that_is_a_path(
-    github: dict[str, str], command: RunCommand, tmp_path: Path
+def test_outputs__hold_no_secret_that_is_part_of_a_path(
+    github: dict[str, str], command: Command
 ) -> None:
-    """A credential that was given as a folder, too, is written nowhere but where it is masked, although the error names the folder."""
-    variables = {
-        "ALM_USER_ID": "31",
-        "ALM_BASE_URL": "sandbox",
-        "ALM_CLIENT_SECRET": "s3cret-folder",
-        **github,
-        **AZURE,
-    }
+    """An error that names a folder does not show the credential in its path."""
+    variables = {**EMBEDDED, **github, **AZURE, "ALM_CLIENT_SECRET": "s3cret-folder"}
 
-    finished = command("--output-dir", "/dev/null/s3cret-folder", environ=variables)
+    finished = command("--output-dir /dev/null/s3cret-folder", **variables)
 
-    text = everything(finished, tmp_path)
-    assert (
-        finished.document["error"]["message"]
-        == "The output folder cannot be written: Not a directory (/dev/null/***)."
-    )
-    assert (
-        in_github(finished).named("error")[0].data.splitlines()[0]
-        == finished.document["error"]["message"]
-    )
-    assert [line for line in text.splitlines() if "s3cret" in line] == [
-        "::add-mask::s3cret-folder",
-        "##vso[task.setsecret]s3cret-folder",
-    ]
+    written = "\n".join([finished.stdout, finished.stderr, *command.files().values()])
+    message = "The output folder cannot be written: Not a directory (/dev/null/***)."
+    assert finished.error["message"] == message
+    assert in_github(finished).named("error")[0].data.splitlines()[0] == message
+    masks = [f"{mask}s3cret-folder" for mask in MASKS]
+    assert [line for line in written.splitlines() if "s3cret" in line] == masks
 
 
-def test_check__folds_and_masks(
-    github: dict[str, str],
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+def test_check__folds_masks_and_annotates(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """The check, which has no document, closes its group and writes no outputs."""
-    finished = command(
-        "check",
-        *FILES,
-        environ=reaching(start_sandbox(), ALM_USER_ID="31", RUNNER_DEBUG="1", **github),
-    )
+    """A check masks, groups its messages and annotates its error, and writes no outputs."""
+    variables = reaching(sandbox, RUNNER_DEBUG="1", **github)
 
-    assert [command.name for command in in_github(finished).commands] == [
-        "add-mask",
-        "group",
-        "endgroup",
-    ]
-    assert (finished.exit_code, outputs_of(github), (tmp_path / "folder").exists()) == (
-        0,
-        {},
-        False,
-    )
+    valid = command(f"check --user-id 31 {FILES}", **variables)
+    invalid = command("check", **github)
 
-
-def test_check__annotates_what_is_wrong(github: dict[str, str], command: RunCommand) -> None:
-    """What the check finds wrong is annotated."""
-    finished = command("check", environ=github)
-
-    assert [command.name for command in in_github(finished).commands] == [
-        "group",
-        "endgroup",
-        "error",
-    ]
-    assert (finished.exit_code, outputs_of(github)) == (64, {})
+    assert (valid.exit_code, names(in_github(valid))) == (0, ["add-mask", "group", "endgroup"])
+    assert (invalid.exit_code, names(in_github(invalid))) == (64, ["group", "endgroup", "error"])
+    assert (outputs_of(command), (command.folder / "folder").exists()) == ({}, False)
 
 
 @pytest.mark.parametrize(("users", "issues"), [("31", []), ("4041", [("error", "67")])])
-def test_azure__variables_and_issues(
-    users: str,
-    issues: list[tuple[str, str]],
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
+def test_azure__has_variables_and_issues(
+    users: str, issues: list[tuple[str, str]], command: Command, sandbox: SandboxServer
 ) -> None:
-    """In Azure Pipelines the output variables say the same as the document, and an issue says why the run failed."""
-    finished = command(environ=reaching(start_sandbox(), ALM_USER_ID=users, **AZURE))
+    """In Azure Pipelines output variables hold the document, and an issue holds the error."""
+    finished = command(f"--user-id {users}", **reaching(sandbox, **AZURE))
 
     log = read_azure(finished.stderr, finished.stdout)
+    found = [issue.properties for issue in log.named("task.logissue")]
     assert in_azure(finished) == as_outputs(finished.document)
-    assert [
-        (issue.properties["type"], issue.properties["code"]) for issue in log.named("task.logissue")
-    ] == issues
+    assert [(properties["type"], properties["code"]) for properties in found] == issues
     assert log.lines[-1] == finished.stdout.removesuffix("\n")
 
 
-def test_channels__all_at_once(
-    github: dict[str, str],
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+def test_channels__all_have_the_same_values(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """Every channel that is there gets the same, and none obeys what another one is told."""
-    variables = reaching(start_sandbox("page=1:503"), ALM_USER_ID="4041,31", **github, **AZURE)
-
-    finished = command(*FILES, environ=variables)
+    """Every channel gets the same values, and none of them obeys another one's commands."""
+    finished = command(f"--user-id 4041,31 {FILES}", **reaching(sandbox, **github, **AZURE))
 
     outputs = as_outputs(finished.document)
-    assert outputs_of(github) == in_azure(finished) == in_folder(tmp_path / "folder") == outputs
-    lines = (tmp_path / "report").read_text(encoding="utf-8").splitlines()
-    assert {line.partition("=")[0].lower(): line.partition("=")[2] for line in lines} == outputs
-    assert [command.name for command in in_github(finished).commands] == [
-        "add-mask",
-        *["group"] * 2,
-        *["endgroup"] * 2,
-        "error",
-    ]
+    assert outputs_of(command) == in_azure(finished) == in_folder(command.folder / "folder")
+    assert outputs_of(command) == outputs
+    pairs = [line.split("=", 1) for line in command.files()["report"].splitlines()]
+    assert {name.lower(): value for name, value in pairs} == outputs
+    groups = ["group", "group", "endgroup", "endgroup"]
+    assert names(in_github(finished)) == ["add-mask", *groups, "error"]
 
 
-@pytest.mark.parametrize("users", ["31", "4041", "ada"])
+@pytest.mark.parametrize("user", ["31", "4041", "ada"])
 def test_stdout__is_written_last(
-    users: str,
-    github: dict[str, str],
-    environ: dict[str, str],
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+    user: str, github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """Where both streams are one, as in a pod, the document is the last line, whatever the channels were told before."""
-    finished = subprocess.run(
-        [sys.executable, "-m", "connector", *FILES],
-        env={
-            **environ,
-            **reaching(start_sandbox("page=1:503"), ALM_USER_ID=users, **github, **AZURE),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=tmp_path,
-        text=True,
-        check=False,
-    )
+    """If both streams are one, as in a pod, the document is the last line."""
+    variables = reaching(sandbox, **github, **AZURE)
 
-    *_, last = finished.stdout.splitlines()
+    finished = command.shell(f"alm-enrollments --user-id {user} {FILES} 2>&1", **variables)
+
+    last = finished.stdout.splitlines()[-1]
     assert finished.stdout.endswith(f"\n{last}\n")
-    assert as_outputs(json.loads(last)) == outputs_of(github)
-    assert read_github(finished.stdout).commands[0] == Command("add-mask", ACCESS_TOKEN)
+    assert as_outputs(json.loads(last)) == outputs_of(command)
+    mask = runner.Command("add-mask", ACCESS_TOKEN)
+    assert read_github(finished.stdout).commands[0] == mask
 
 
-def test_stdout__is_written_last_although_a_channel_fails(
-    github: dict[str, str], environ: dict[str, str], start_sandbox: StartSandbox, reaching: Reaching
+def test_stdout__is_written_last_if_a_channel_fails(
+    github: dict[str, str], command: Command, sandbox: SandboxServer
 ) -> None:
-    """So it is where a run that failed cannot write its outputs either: what that has to tell is told before, and its group closed."""
-    variables = reaching(
-        start_sandbox(), ALM_USER_ID="4041", **{**github, "GITHUB_OUTPUT": "/dev/full"}
-    )
+    """If a failed run cannot write its outputs either, the document is still the last line."""
+    variables = reaching(sandbox) | github | FULL
 
-    finished = subprocess.run(
-        [sys.executable, "-m", "connector"],
-        env={**environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    finished = command.shell("alm-enrollments --user-id 4041 2>&1", **variables)
 
-    assert finished.returncode == 67
+    assert finished.exit_code == 67
     assert json.loads(finished.stdout.splitlines()[-1])["error"]["code"] == 67
     assert read_github(finished.stdout).open_groups == 0

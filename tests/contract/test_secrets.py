@@ -1,155 +1,103 @@
-"""No secret reaches any sink, whichever way it is written: every output of every kind of run is searched for canaries."""
+"""No secret reaches any output: everything that a run writes is searched for its credentials."""
 
 from __future__ import annotations
 
-import base64
+import shlex
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import pytest
 
+from tests.support.sandbox import TRIPLE as SANDBOX_TRIPLE
+from tests.support.sandbox import reaching
+from tests.support.secrets import CANARY, TRIPLE, leaks
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from connector.sandbox.server import SandboxServer
+    from tests.support.process import Command, Finished
+    from tests.support.sandbox import StartSandbox
 
-    from .conftest import Finished, Reaching, RunCommand, StartSandbox
+__all__ = ["CANARY", "TRIPLE", "everything", "leaks"]
 
-CANARY = "canary/t0ken+A%b=="
-TRIPLE = {
-    "ALM_CLIENT_ID": "canary-client-id",
-    "ALM_CLIENT_SECRET": "canary+client/secret",
-    "ALM_REFRESH_TOKEN": "canary~refresh~token",
-}
-SECRETS = [CANARY, *TRIPLE.values()]
-
-
-def forms(secret: str) -> list[str]:
-    """Return *secret* as it may be written: raw, URL-encoded, and in base64 at each alignment."""
-    encoded = [
-        base64.b64encode(b"x" * shift + secret.encode()).decode()[4:-4] for shift in range(3)
-    ]
-    return [secret, quote(secret), quote(secret, safe=""), *encoded]
-
-
-def leaks(text: str) -> list[str]:
-    """Return the secrets that *text* holds in any form."""
-    return [
-        secret for secret in SECRETS if any(form.lower() in text.lower() for form in forms(secret))
-    ]
-
-
-def everything(finished: Finished, folder: Path) -> str:
-    """Return all that a run wrote: both streams and every file."""
-    files = [
-        path.read_text(encoding="utf-8", errors="replace")
-        for path in folder.rglob("*")
-        if path.is_file()
-    ]
-    return "\n".join([finished.stdout, finished.stderr, *files])
-
-
-RUNS = [
-    ("--debug",),
-    ("--debug", "--access-token", CANARY),
-    ("--debug", f"--access-token={CANARY}"),
-    ("--debug", CANARY),
-    ("--debug", "--user-id", CANARY),
-    ("--debug", "--since", CANARY, "--output-file", CANARY),
-    ("check", "--debug"),
+QUOTED = shlex.quote(CANARY)
+# A credential in every place where a user may put it by mistake.
+LINES = [
+    "--debug",
+    f"--debug --access-token {QUOTED}",
+    f"--debug --access-token={QUOTED}",
+    f"--debug {QUOTED}",
+    f"--debug --user-id {QUOTED}",
+    f"--debug --since {QUOTED} --output-file {QUOTED}",
+    "check --debug",
 ]
 
 
-@pytest.mark.parametrize("argv", RUNS, ids=" ".join)
-@pytest.mark.parametrize(
-    "fault", ["*:401x*", "*:resetx*", "*:htmlx*", "*:same-token", "*:schemax*", "*:foreign-nextx*"]
-)
-def test_sinks__hold_no_secret(
-    argv: tuple[str, ...],
-    fault: str,
-    command: RunCommand,
-    start_sandbox: StartSandbox,
-    reaching: Reaching,
-    tmp_path: Path,
+def everything(finished: Finished, command: Command) -> str:
+    """Return all that a run wrote: both streams and every file."""
+    return "\n".join([finished.stdout, finished.stderr, *command.files().values()])
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("fault", ["*:401x*", "*:schemax*"])
+def test_outputs__hold_no_secret(
+    line: str, fault: str, command: Command, start_sandbox: StartSandbox
 ) -> None:
-    """Whatever goes wrong, and however much is told of it, no form of a credential is written anywhere."""
+    """Whatever goes wrong, and however much is logged, no output holds a credential."""
     server = start_sandbox(fault)
-    variables = {"ALM_USER_ID": "31", "ALM_DEADLINE": "3", **TRIPLE, "ALM_ACCESS_TOKEN": CANARY}
+    credentials = {**TRIPLE, "ALM_ACCESS_TOKEN": CANARY}
 
-    finished = command(*argv, environ={**reaching(server), **variables})
+    finished = command(line, **(reaching(server, ALM_USER_ID="31") | credentials))
 
-    assert finished.exit_code in (64, 75, 76, 77)
-    assert leaks(everything(finished, tmp_path)) == []
-    assert leaks(repr(server.requests)) == []
+    assert finished.exit_code in (64, 76, 77)
+    assert leaks(everything(finished, command) + repr(server.requests)) == []
 
 
-def test_sinks__refreshed_token(
-    command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
-) -> None:
-    """A token that the run itself was given is as secret as the one that it began with."""
+def test_outputs__hold_no_refreshed_token(command: Command, start_sandbox: StartSandbox) -> None:
+    """A token that the run receives is as secret as the one that it started with."""
     server = start_sandbox("page=1:dead-token")
-    triple = {
-        "ALM_CLIENT_ID": "sandbox-client-id",
-        "ALM_CLIENT_SECRET": "sandbox-client-secret",
-        "ALM_REFRESH_TOKEN": "sandbox-refresh-token",
-    }
 
-    finished = command("--debug", environ=reaching(server, ALM_USER_ID="31", **triple))
+    finished = command("--debug --user-id 31", **reaching(server, **SANDBOX_TRIPLE))
 
     assert finished.exit_code == 0
     assert "sandbox-access-token" not in finished.stdout + finished.stderr
 
 
-def test_sinks__env_file(command: RunCommand, tmp_path: Path) -> None:
-    """A malformed line of the env-file is told by its number alone."""
-    file = tmp_path / "alm.env"
+def test_env_file__errors_name_the_line_only(command: Command) -> None:
+    """An error in the env-file names the line by its number, and does not quote it."""
+    file = command.folder / "alm.env"
     file.write_text(f"ALM_USER_ID=31\nALM_ACCESS_TOKEN {CANARY}\n", encoding="utf-8")
 
-    finished = command("--env-file", str(file))
+    finished = command("--env-file alm.env")
 
     assert finished.exit_code == 64
     assert "env_file is not to be understood in line 2" in finished.stderr
     assert leaks(finished.stdout + finished.stderr) == []
 
 
-def test_debug__tells_requests_without_secrets(
-    command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
-) -> None:
-    """--debug tells method, URL, status, time and request id of each request."""
-    server = start_sandbox()
+def test_debug__logs_requests_without_secrets(command: Command, sandbox: SandboxServer) -> None:
+    """--debug logs method, URL, status, time and request id of each request."""
+    finished = command("--debug --user-id 20941371", **reaching(sandbox))
 
-    finished = command("--debug", environ=reaching(server, ALM_USER_ID="20941371"))
-
-    assert finished.stderr.startswith(
-        f"alm-enrollments: GET {server.url}/primeapi/v2/users/20941371/enrollments?page%5Blimit%5D=10"
-    )
+    url = f"{sandbox.url}/primeapi/v2/users/20941371/enrollments?page%5Blimit%5D=10"
+    assert finished.stderr.startswith(f"alm-enrollments: GET {url}")
     assert finished.stderr.endswith("request id sandbox-1\n")
 
 
-def test_proxy__never_sees_loopback(
-    command: RunCommand, start_sandbox: StartSandbox, reaching: Reaching
-) -> None:
-    """What goes to loopback goes there directly, whatever proxy the environment names: it would be shown the token."""
+def test_proxy__is_not_used_for_loopback(command: Command, sandbox: SandboxServer) -> None:
+    """A proxy in the environment never sees a request to loopback, or its token."""
     nobody = "http://127.0.0.1:9"
     proxies = {"HTTP_PROXY": nobody, "http_proxy": nobody, "ALL_PROXY": nobody}
 
-    finished = command(environ=reaching(start_sandbox(), ALM_USER_ID="20941371", **proxies))
+    finished = command("--user-id 20941371", **reaching(sandbox, **proxies))
 
     assert (finished.exit_code, finished.stderr) == (0, "")
-    assert finished.document["enrollment_count"] == 3
 
 
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
-def test_proxy__is_heeded_for_https(scheme: str, command: RunCommand) -> None:
-    """What goes out over https takes the proxy that the environment names, however the scheme is written."""
-    variables = {
-        "ALM_USER_ID": "1",
-        "ALM_ACCESS_TOKEN": CANARY,
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "ALM_DEADLINE": "1",
-    }
+def test_proxy__is_used_for_https(scheme: str, command: Command) -> None:
+    """A request over https takes the proxy of the environment, however the scheme is written."""
+    variables = {"ALM_ACCESS_TOKEN": CANARY, "HTTPS_PROXY": "http://127.0.0.1:9"}
 
-    finished = command(environ={**variables, "ALM_BASE_URL": f"{scheme}://localhost:9"})
+    finished = command(f"--user-id 1 --deadline 0.2 --base-url {scheme}://localhost:9", **variables)
 
-    assert finished.exit_code == 69
-    assert finished.document["error"]["message"].startswith(
-        "The proxy in front of localhost:9 does not answer as one"
-    )
+    message = "The proxy in front of localhost:9 does not answer as one"
+    assert (finished.exit_code, finished.error["message"][: len(message)]) == (69, message)

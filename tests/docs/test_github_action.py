@@ -1,4 +1,4 @@
-"""The page for users of the action is exact: its table of errors has every error, and none that is not there."""
+"""The action's page is exact: its table of errors has every message, and no other."""
 
 from __future__ import annotations
 
@@ -8,89 +8,76 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.tables import README
+from connector import errors
+from tests.support.process import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = (README.parent / "docs" / "GITHUB_ACTION.md").read_text(encoding="utf-8")
-SOURCES = [*(README.parent / "connector").rglob("*.py"), README.parent / "action.yml"]
-TREES = [
-    ast.parse(path.read_text(encoding="utf-8"))
-    for path in SOURCES
-    if path.suffix == ".py" and not {"sandbox", "http"} & {*path.parts}
+PAGE = (CHECKOUT / "docs/GITHUB_ACTION.md").read_text(encoding="utf-8")
+# The action starts neither the sandbox nor the HTTP API.
+SOURCES = [
+    path
+    for path in (CHECKOUT / "connector").rglob("*.py")
+    if not {"sandbox", "server"} & {*path.parts}
 ]
-OURS = re.compile(
-    r"(Usage|Partial|UnknownUser|Unreachable|UntrustedHost|Defect|Output|Temporary|Protocol|Refused|OutOfScope)Error"
-)
+# Texts as the program has them, not as lines of source: a text may continue on the next line.
+TEXTS = [(CHECKOUT / "action.yml").read_text(encoding="utf-8")]
+for source in SOURCES:
+    constants = [
+        node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Constant)
+    ]
+    TEXTS += [node.value for node in constants if isinstance(node.value, str)]
+CLASSES = {
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.ConnectorError)
+}
 
 
-def text_of(node: ast.expr) -> str | None:
-    """Return the text of *node*, an ellipsis for what is filled in; ``None`` where it is no text."""
+def is_class(node: ast.AST) -> bool:
+    """Return whether *node* names a class of errors."""
+    return isinstance(node, ast.Name) and node.id in CLASSES
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """Yield the text of *node*, with an ellipsis for what is filled in."""
     if isinstance(node, ast.JoinedStr):
-        return "".join(
-            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
-        )
-    return (
-        re.sub(r"\{\w+\}", "…", node.value)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        else None
-    )
+        parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+        yield "".join(map(str, parts))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield re.sub(r"\{\w+\}", "…", node.value)
 
 
 def messages() -> Iterator[str]:
-    """Yield the message of every error that is raised, or that stands in a table of errors."""
-    for node in (node for tree in TREES for node in ast.walk(tree)):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and OURS.fullmatch(node.func.id)
-            and node.args
-        ):
-            yield from filter(None, [text_of(node.args[0])])
-        if isinstance(node, ast.Tuple):
-            names = [
-                position
-                for position, one in enumerate(node.elts)
-                if isinstance(one, ast.Name) and OURS.fullmatch(one.id)
-            ]
-            yield from filter(
-                None,
-                [
-                    text_of(node.elts[position + 1])
-                    for position in names
-                    if position + 1 < len(node.elts)
-                ],
+    """Yield the message of every error that is raised, or listed next to its class in a table."""
+    for node in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Call) and is_class(node.func):
+            yield from (text for argument in node.args[:1] for text in texts(argument))
+        elif isinstance(node, ast.Tuple):
+            pairs = zip(node.elts, node.elts[1:], strict=False)
+            yield from (
+                text for first, second in pairs if is_class(first) for text in texts(second)
             )
 
 
-# A word or a file name alone comes from elsewhere: a name, an exit code's short form.
-MESSAGES = sorted(
-    {
-        message
-        for message in messages()
-        if " " in message and not message.startswith(("… {", "…; the deadline"))
-    }
-)
+# One word is a name, or the short form of an exit code.
+MESSAGES = sorted({message for message in messages() if re.search(r"\w \w", message)})
 ROWS = re.findall(r"^\| (`.*?) \|", PAGE.partition("| the message begins |")[2], flags=re.MULTILINE)
 PHRASES = [phrase for row in ROWS for phrase in re.findall(r"`([^`]+)`", row)]
 
 
-def begins(message: str, phrase: str) -> bool:
-    """Return whether *message* begins as *phrase* does; an ellipsis in either stands for anything."""
-    return re.match(".*?".join(map(re.escape, phrase.split("…"))), message) is not None
-
-
 @pytest.mark.parametrize("message", MESSAGES)
 def test_errors__each_has_a_row(message: str) -> None:
-    """Whatever error a user meets, the table has a row that it begins with."""
-    assert [phrase for phrase in PHRASES if begins(message, phrase)] != []
+    """The table has a row for each message; an ellipsis in a row stands for anything."""
+    patterns = [".*?".join(map(re.escape, phrase.split("…"))) for phrase in PHRASES]
+
+    assert [pattern for pattern in patterns if re.match(pattern, message)] != []
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
 def test_errors__each_row_is_an_error(phrase: str) -> None:
-    """No row quotes a text that the program does not have."""
-    source = " ".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    """Each row quotes a text that the program has."""
     pieces = [piece.strip() for piece in phrase.split("…") if piece.strip()]
 
-    assert [piece for piece in pieces if piece not in source] == []
+    assert [piece for piece in pieces if not any(piece in text for text in TEXTS)] == []

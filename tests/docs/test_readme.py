@@ -1,4 +1,4 @@
-"""The README is exact: its tables are the schemas', and what it shows is what happens."""
+"""The README and docs are exact: tables are generated, and commands do what they show."""
 
 from __future__ import annotations
 
@@ -12,145 +12,125 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.tables import EXPORT, README, columns_table, updated
+from tests.support.process import CHECKOUT, PATIENCE_SECONDS, command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECKOUT = README.parent
+    from tests.support.process import Command
+
+__all__ = ["command"]
+
 TEXT = README.read_text(encoding="utf-8")
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
+# What a command in the background listens on; its output is shown when it does.
+PORT = "8484"
+IN_BACKGROUND = """{command} > started &
+until [ -s started ] && (: > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.05; done
+cat started"""
 
 
-def blocks(language: str, text: str = TEXT) -> list[str]:
-    """Return the fenced blocks of *language*."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, *pages: Path) -> list[str]:
+    """Return the fenced blocks of *language* in *pages*."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+    return [block for page in pages for block in pattern.findall(page.read_text(encoding="utf-8"))]
 
 
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    """Return variables under which ``alm-enrollments`` is this checkout's."""
-    command = tmp_path / "bin" / "alm-enrollments"
-    command.parent.mkdir()
-    command.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{CHECKOUT}" exec "{sys.executable}" -m connector "$@"\n',
-        encoding="utf-8",
-    )
-    command.chmod(0o755)
-    return {"PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
+def test_tables__are_generated() -> None:
+    """The tables of the README and of EXPORT.md are those that `make docs` writes."""
+    export = EXPORT.read_text(encoding="utf-8")
 
-
-def test_tables__are_the_schemas() -> None:
-    """The README's tables are those that the schemas and the error classes give (`make docs` writes them)."""
     assert updated(TEXT) == TEXT
-    assert updated(
-        EXPORT.read_text(encoding="utf-8"), {"columns": columns_table}
-    ) == EXPORT.read_text(encoding="utf-8")
+    assert updated(export, {"columns": columns_table}) == export
+    names = re.findall(r"<!-- (\w+) -->\n", TEXT)
+    assert names == ["outputs", "inputs", "credentials", "exits"]
 
 
-def test_tables__are_all_there() -> None:
-    """No table has lost its place in the README."""
-    assert re.findall(r"<!-- (\w+) -->\n", TEXT) == ["outputs", "inputs", "credentials", "exits"]
-
-
-@pytest.mark.parametrize(
-    "block",
-    [block for page in PAGES for block in blocks("console", page.read_text(encoding="utf-8"))],
-)
-def test_console__shows_what_happens(block: str, environ: dict[str, str], tmp_path: Path) -> None:
-    """Every command line shown gives the output shown under it; an ellipsis stands for what differs from run to run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize("block", blocks("console", *PAGES))
+def test_console__shows_what_happens(block: str, command: Command) -> None:
+    """Each command prints the lines under it; an ellipsis stands for what varies."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
-    lines = block.replace("8484", port).splitlines()
-    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    script = "\n".join(
-        f"echo '$ {position}'\n{line}{'; sleep 2' * line.endswith('&')}".replace("&; ", "& ")
-        for position, line in enumerate(commands)
-    )
+    script = ["trap 'kill $(jobs -p) 2> /dev/null' EXIT"]
+    expected = []
+    for line in block.replace(PORT, port).splitlines():
+        shown = line.removeprefix("$ ")
+        if line == shown:
+            expected.append(re.escape(line).replace("…", ".*"))
+            continue
+        script.append(f"echo '$ {len(script)}'")
+        command_line = shown.removesuffix("&")
+        if command_line != shown:
+            shown = IN_BACKGROUND.format(command=command_line, port=port)
+        script.append(shown)
+        expected.append(r"\$ \d+")
 
-    shown = subprocess.run(
-        ["bash", "-c", f"trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}"],
-        env=environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    ).stdout
+    finished = command.shell("\n".join(script))
 
-    expected = "\n".join(line if not line.startswith("$ ") else "$ N" for line in lines)
-    pattern = re.escape(expected).replace("…", ".*").replace(r"\$\ N", r"\$ \d+")
-    assert re.fullmatch(pattern + r"\s*", shown, flags=re.DOTALL), shown
+    assert re.fullmatch("\n".join(expected) + r"\s*", finished.stdout, flags=re.DOTALL), finished
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python__runs(block: str, tmp_path: Path) -> None:
-    """Every Python snippet runs as it stands, against the embedded sandbox."""
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
-        env={"PYTHONPATH": str(CHECKOUT), "PATH": os.environ["PATH"]},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.mark.parametrize("block", blocks("python", README))
+def test_python__runs(block: str, command: Command) -> None:
+    """Each Python example runs as it is, against the embedded sandbox."""
+    process = command.start_python(["-W", "error", "-c", block])
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
 
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert "course:7236827_7877699_20941371" in finished.stdout
+    assert (process.returncode, stderr) == (0, "")
+    assert "course:7236827_7877699_20941371" in stdout
 
 
-@pytest.mark.parametrize(
-    "block", [block for page in PAGES for block in blocks("sh", page.read_text(encoding="utf-8"))]
-)
-def test_sh__is_sound(block: str) -> None:
-    """Every shell snippet parses, and names only targets, commands and variables that are there."""
-    help_text = "".join(
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Return the names of all flags and variables in the help, without prefix and in lower case."""
+    command = [sys.executable, "-m", "connector"]
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    text = "".join(
         subprocess.run(
-            [sys.executable, "-m", "connector", *command],
-            cwd=CHECKOUT,
+            [*command, *arguments],
+            env=environ,
+            cwd=tmp_path_factory.mktemp("help"),
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        for command in (["--help"], ["serve", "--help"])
+        for arguments in (["--help"], ["serve", "--help"])
     )
-    targets = re.findall(
-        r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
+    flags = {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)", text)}
+    return flags | {name.lower() for name in re.findall(r"ALM_(\w+)", text)}
+
+
+@pytest.mark.parametrize("block", blocks("sh", *PAGES))
+def test_sh__is_sound(block: str, names: set[str]) -> None:
+    """Each shell example parses, and uses only targets and variables that exist."""
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
 
     subprocess.run(["bash", "-n", "-c", block], check=True)
 
-    assert set(re.findall(r"^make (\w+)", block, flags=re.MULTILINE)) <= set(targets)
-    assert {
-        name.removeprefix("ALM_").lower().replace("_", "-")
-        for name in re.findall(r"\bALM_\w+", block)
-    } <= {
-        *re.findall(r"--([a-z-]+)", help_text),
-        *(name.lower().replace("_", "-") for name in re.findall(r"ALM_(\w+)", help_text)),
-    }
+    assert set(re.findall(r"^make (\w+)", block, flags=re.MULTILINE)) <= targets
+    assert {name.lower() for name in re.findall(r"\bALM_(\w+)", block)} <= names
 
 
-def test_numbers__are_those_that_the_benchmarks_print() -> None:
-    """Every line of the tables of numbers is one that `make bench` prints, and none of those is left out."""
-    source = "".join(
+def test_numbers__are_those_of_the_benchmarks() -> None:
+    """Each row of numbers is one that `make bench` prints, and none of its rows is missing."""
+    sources = "".join(
         (CHECKOUT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
         for name in ("bench", "scale", "action")
     )
-    starts = {
-        start.strip() for start in re.findall(r'(?: row\(\s*f?"|print\(f"\| )([^"{(,|]+)', source)
-    }
+    starts = re.findall(r'(?: row\(\s*f?"|print\(\s*f?"\| )([^"{(|]{12,})', sources)
+    printed = {start.strip() for start in starts}
     rows = re.findall(r"^\| ([^|]+) \| [0-9.]+ (?:ms|µs|s|MB)[^|]*\|", TEXT, flags=re.MULTILINE)
 
-    assert [row for row in rows if not row.startswith(tuple(starts))] == []
-    assert {start for start in starts if not any(row.startswith(start) for row in rows)} == {
-        "the same: curl and jq"
-    } - set(rows)
+    assert [row for row in rows if not row.startswith(tuple(printed))] == []
+    missing = {start for start in printed if not any(row.startswith(start) for row in rows)}
+    # Where the table was made, curl was not installed.
+    assert missing <= {"the same: curl and jq"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links__lead_somewhere(page: Path) -> None:
-    """Every relative link names a file that is there."""
+def test_links__lead_to_files(page: Path) -> None:
+    """Each relative link names an existing file."""
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []

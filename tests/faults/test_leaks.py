@@ -1,144 +1,36 @@
-"""No secret in any sink, in any form: whatever goes wrong, and even where the server sends back the very header that it was sent."""
+"""No secret in any output: whatever fails, even if the server sends the credentials back."""
 
 from __future__ import annotations
 
 import base64
 import json
-import logging
-import traceback
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 
-from connector.cli.commands import main
-from tests.faults.book import FRESH_TOKEN, Book, answer, body_of, head, page, record
-from tests.faults.conftest import TOKEN, TRIPLE
-from tests.faults.server import Hang
-from tests.faults.table import FAULTS
+from tests.faults.conftest import BOTH, run
+from tests.support.pages import FRESH_TOKEN, answer, body_of, head, page, record
+from tests.support.secrets import SECRETS, TOKEN, TRIPLE, leaks, logged, traceback_of
+from tests.support.server import FaultServer, Hang, actions_of, healthy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from tests.faults.conftest import Play, Run
-    from tests.faults.server import Actions, FaultServer, Seen, Step
+    from tests.faults.conftest import Play
+    from tests.support.process import Command
+    from tests.support.server import Actions, Request, Step
 
-SECRETS = (TOKEN, FRESH_TOKEN, *TRIPLE.values())
-BOTH = {"ALM_ACCESS_TOKEN": TOKEN, **TRIPLE}
-BOOK = Book()
-# A wait that would cross it is not begun: the command itself waits on the machine's own clock.
-SOON = "0.15"
+    Echo = Callable[[str], Actions]
 
-
-def forms(secret: str) -> set[str]:
-    """Return *secret* as it may be written: raw, URL-encoded, JSON-escaped up to three times, in base64 at any alignment."""
-    written = {
-        secret,
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        repr(secret)[1:-1],
-        repr(secret.encode())[2:-1],
-    }
-    once = json.dumps(secret)[1:-1]
-    twice = json.dumps(once)[1:-1]
-    written |= {once, twice, json.dumps(twice)[1:-1], once.replace("/", "\\/")}
-    for shift in range(3):
-        piece = base64.b64encode(b"x" * shift + secret.encode()).decode()[4:-4]
-        written |= {piece, piece.replace("+", "-").replace("/", "_"), quote(piece, safe="")}
-    return written
-
-
-FORMS = {form.lower(): secret for secret in SECRETS for form in forms(secret)}
-
-
-def leaks(text: str) -> set[str]:
-    """Return the secrets that *text* holds, in any form."""
-    lower = text.lower()
-    return {secret for form, secret in FORMS.items() if form in lower}
-
-
-class Records(logging.Handler):
-    """Keeps what is logged by anything at all, as a handler of the user's own would write it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep message, arguments and traceback."""
-        self.lines.append(f"{record.name} {self.format(record)} {record.args!r}")
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    """Return what is logged at DEBUG, urllib3's and requests' own records among it."""
-    handler, names = Records(), ("", "connector", "urllib3", "urllib3.connectionpool", "requests")
-    before = {name: logging.getLogger(name).level for name in names}
-    logging.getLogger().addHandler(handler)
-    for name in names:
-        logging.getLogger(name).setLevel(logging.DEBUG)
-    yield handler
-    logging.getLogger().removeHandler(handler)
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
-
-
-def told_by(error: BaseException | None) -> str:
-    """Return *error* as a reporter of crashes would: its whole chain, with every frame's locals."""
-    return (
-        "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-        if error
-        else ""
-    )
-
-
-def command(server: FaultServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run the command with ``--debug`` in this process and return all that it wrote, to files in *folder* too."""
-    environ = {**BOTH, "ALM_BASE_URL": server.url, "ALM_USER_ID": "31", "ALM_DEADLINE": SOON}
-    main(["--debug", "--include", "learningObject"], environ)
-    written = capsys.readouterr()
-    files = [
-        path.read_text(encoding="utf-8", errors="replace")
-        for path in folder.rglob("*")
-        if path.is_file()
-    ]
-    return "\n".join([written.out, written.err, *files])
-
-
-BY_NAME = [pytest.param(fault.step, id=fault.name) for fault in FAULTS]
-
-
-@pytest.mark.parametrize("step", BY_NAME)
-def test_faults__in_a_program_of_ones_own(
-    step: Step, play: Play, run: Run, records: Records
-) -> None:
-    """Whatever fails, neither the log records nor the exception's chain, locals included, hold a secret."""
-    server = play(BOOK.answer, otherwise=step)
-
-    ran = run(server, environ=BOTH)
-
-    assert len(server.requests) > 1
-    assert leaks("\n".join(records.lines)) == set()
-    assert leaks(told_by(ran.outcome.error)) == set()
-    assert leaks(repr(ran)) == set()
-
-
-@pytest.mark.parametrize("step", BY_NAME)
-def test_faults__as_a_command(
-    step: Step, play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever fails, neither stream of the command nor any file holds a secret."""
-    assert leaks(command(play(otherwise=step), tmp_path, capsys)) == set()
-
-
-HOW: dict[str, Callable[[str], str]] = {
-    "raw": lambda text: text,
-    "url-encoded": lambda text: quote(text, safe=""),
+# A wait that would cross the deadline is not begun: the command waits on the system's clock.
+DEADLINE = "0.15"
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "URL-encoded": lambda text: quote(text, safe=""),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64-url": lambda text: base64.urlsafe_b64encode(b"xy" + text.encode()).decode(),
-    "json-escaped": lambda text: json.dumps(text)[1:-1],
+    "JSON-escaped": lambda text: json.dumps(text)[1:-1],
 }
 _PATH = "/primeapi/v2/users/31/enrollments"
 
@@ -151,8 +43,8 @@ def _with_record(enrollment_id: str = "course:1_11_31", **attributes: str) -> Ac
     return _answer(200, {"data": [record(enrollment_id, **attributes)]})
 
 
-# Where a server may put what it was sent.
-WHERE: dict[str, Callable[[str], Actions]] = {
+# Where a server may put the credential that it was sent.
+ECHOES: dict[str, Echo] = {
     "error-info": lambda sent: _answer(
         403, {"status": "403", "title": "FORBIDDEN", "source": {"info": sent}}
     ),
@@ -237,69 +129,52 @@ WHERE: dict[str, Callable[[str], Actions]] = {
         },
     ),
 }
-ECHOES = [
-    pytest.param(where, how, id=f"{place}-{form}")
-    for place, where in WHERE.items()
-    for form, how in HOW.items()
-]
 
 
-def _echo(where: Callable[[str], Actions], how: Callable[[str], str]) -> Step:
-    """Return the step that puts the request's own secrets *where*, written *how*."""
+def echoing(echo: Echo, encoding: str) -> Step:
+    """Return the step that sends the credentials of a request back in *encoding*."""
 
-    def step(seen: Seen) -> Actions:
-        return where(how(seen.headers.get("authorization") or seen.body.decode()))
+    def step(request: Request) -> Actions:
+        sent = request.headers.get("authorization") or request.body.decode()
+        return echo(ENCODINGS[encoding](sent))
 
     return step
 
 
-@pytest.mark.parametrize(("where", "how"), ECHOES)
-def test_echo__in_a_program_of_ones_own(
-    where: Callable[[str], Actions],
-    how: Callable[[str], str],
-    play: Play,
-    run: Run,
-    records: Records,
-) -> None:
-    """What the server sends back of a request's secrets is in no log record and nowhere in an exception's chain."""
-    server = play(otherwise=_echo(where, how))
-
-    ran = run(server, environ={"ALM_ACCESS_TOKEN": TOKEN}, include="learningObject", deadline=120)
-
-    assert leaks("\n".join(records.lines)) == set()
-    assert leaks(told_by(ran.outcome.error)) == set()
+def written_by_run(server: FaultServer, credentials: dict[str, str]) -> str:
+    """Return everything that a run in a Python program logs, raises and requests."""
+    with logged() as records:
+        ran = run(server, credentials, include="learningObject", deadline=120)
+    targets = [request.target for request in server.requests]
+    return "\n".join([*records, traceback_of(ran.outcome.error), *targets])
 
 
-@pytest.mark.parametrize(("where", "how"), ECHOES)
-def test_echo__as_a_command(
-    where: Callable[[str], Actions],
-    how: Callable[[str], str],
-    play: Play,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """What the server sends back of a request's secrets is in neither stream of the command, nor in a file."""
-    assert leaks(command(play(otherwise=_echo(where, how)), tmp_path, capsys)) == set()
+def written_by_command(server: FaultServer, command: Command) -> str:
+    """Return everything that the command writes with ``--debug``: both streams and all files."""
+    variables = {"ALM_BASE_URL": server.url, "ALM_DEADLINE": DEADLINE, "ALM_ACCESS_TOKEN": TOKEN}
+    line = "--debug --user-id 31 --include learningObject"
+    finished = command(line, **variables, **TRIPLE)
+    return "\n".join([finished.stdout, finished.stderr, *command.files().values()])
 
 
-@pytest.mark.parametrize(("where", "how"), ECHOES)
-def test_echo__is_not_sent_on(
-    where: Callable[[str], Actions], how: Callable[[str], str], play: Play, run: Run
-) -> None:
-    """What the server sends back of a secret goes out again in no address: addresses are written to logs on the way."""
-    server = play(otherwise=_echo(where, how))
+@pytest.mark.parametrize("encoding", ["plain", "base64-url"])
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_echo__is_in_no_output(echo: Echo, encoding: str, play: Play, command: Command) -> None:
+    """No log record, traceback, request, stream or file holds credentials that a server returns."""
+    server = play(otherwise=echoing(echo, encoding))
 
-    run(server, environ={"ALM_ACCESS_TOKEN": TOKEN}, deadline=120)
+    written = [written_by_run(server, {"access_token": TOKEN}), written_by_command(server, command)]
 
-    assert leaks("\n".join(seen.target for seen in server.requests)) == set()
+    assert server.requests != []
+    assert [leaks(text) for text in written] == [[], []]
 
 
-REFRESHES: dict[str, Callable[[str], Actions]] = {
+REFRESHES: dict[str, Echo] = {
     "refusal": lambda sent: _answer(400, {"message": sent}),
     "refusal-html": lambda sent: (answer(400, sent.encode()),),
     "failure": lambda sent: _answer(500, {"message": sent}, f"X-Request-Id: {sent[:200]}"),
     "no-token": lambda sent: _answer(200, {"sent": sent}),
-    "token-not-to-be-sent": lambda _: _answer(200, {"access_token": f"{FRESH_TOKEN} "}),
+    "token-not-sendable": lambda _: _answer(200, {"access_token": f"{FRESH_TOKEN} "}),
     "token-in-a-list": lambda _: _answer(200, [{"access_token": FRESH_TOKEN}]),
     "token-in-a-refusal": lambda _: _answer(400, {"access_token": FRESH_TOKEN}),
     "token-cut": lambda _: (answer(200, body_of({"access_token": FRESH_TOKEN}))[:-1], Hang.FIN),
@@ -310,75 +185,37 @@ REFRESHES: dict[str, Callable[[str], Actions]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "where", [pytest.param(where, id=name) for name, where in REFRESHES.items()]
-)
-@pytest.mark.parametrize("how", [pytest.param(how, id=name) for name, how in HOW.items()])
-def test_refresh__in_a_program_of_ones_own(
-    where: Callable[[str], Actions],
-    how: Callable[[str], str],
-    play: Play,
-    run: Run,
-    records: Records,
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("echo", REFRESHES.values(), ids=REFRESHES)
+def test_refresh__that_fails_is_in_no_output(
+    echo: Echo, encoding: str, play: Play, command: Command
 ) -> None:
-    """A refresh that fails shows nothing of what was sent, nor of a token that came and could not be used."""
+    """No output holds what a failed refresh sent, or a token that came back and is unusable."""
+    refresh = echoing(echo, encoding)
     server = play(
-        otherwise=lambda seen: (
-            where(how(seen.body.decode())) if seen.method == "POST" else (answer(401),)
+        otherwise=lambda request: (
+            actions_of(refresh, request) if request.method == "POST" else (answer(401),)
         )
     )
 
-    ran = run(server, environ=BOTH)
+    written = [written_by_run(server, BOTH), written_by_command(server, command)]
 
-    assert leaks("\n".join(records.lines)) == set()
-    assert leaks(told_by(ran.outcome.error)) == set()
-
-
-@pytest.mark.parametrize(
-    "where", [pytest.param(where, id=name) for name, where in REFRESHES.items()]
-)
-@pytest.mark.parametrize("how", [pytest.param(how, id=name) for name, how in HOW.items()])
-def test_refresh__as_a_command(
-    where: Callable[[str], Actions],
-    how: Callable[[str], str],
-    play: Play,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """The same, as a command."""
-    server = play(
-        otherwise=lambda seen: (
-            where(how(seen.body.decode())) if seen.method == "POST" else (answer(401),)
-        )
-    )
-
-    assert leaks(command(server, tmp_path, capsys)) == set()
+    assert [leaks(text) for text in written] == [[], []]
 
 
-@pytest.mark.parametrize("where", [pytest.param(where, id=place) for place, where in WHERE.items()])
-@pytest.mark.parametrize(
-    "how", [pytest.param(HOW[form], id=form) for form in ("raw", "base64-url")]
-)
-def test_refreshed_token__as_a_command(
-    where: Callable[[str], Actions],
-    how: Callable[[str], str],
-    play: Play,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A token that the run itself was given is as secret as the one that it began with."""
-    server = play((answer(401),), BOOK.answer, otherwise=_echo(where, how))
+@pytest.mark.parametrize("name", ["error-message", "attribute", "next-path", "request-id"])
+def test_refreshed_token__is_in_no_output(name: str, play: Play, command: Command) -> None:
+    """A token that the run receives is as secret as the one that it started with."""
+    server = play((answer(401),), healthy, otherwise=echoing(ECHOES[name], "plain"))
 
-    written = command(server, tmp_path, capsys)
+    written = written_by_command(server, command)
 
-    assert [seen.headers.get("authorization") for seen in server.requests][
-        2
-    ] == f"oauth {FRESH_TOKEN}"
-    assert leaks(written) == set()
+    assert server.requests[2].headers["authorization"] == f"oauth {FRESH_TOKEN}"
+    assert leaks(written) == []
 
 
 def test_leaks__are_found() -> None:
-    """The search itself finds every form, in the middle of other text."""
-    written = [how(f"oauth {secret}") for secret in SECRETS for how in HOW.values()]
+    """The search finds every secret in every encoding, in the middle of other text."""
+    texts = [encode(f"oauth {secret}") for secret in SECRETS for encode in ENCODINGS.values()]
 
-    assert [text for text in written if not leaks(f"…{text}…")] == []
+    assert [text for text in texts if not leaks(f"…{text}…")] == []

@@ -1,238 +1,185 @@
-"""What is too large is refused, as the contract says, and memory stays flat whatever the server sends."""
+"""What is too large is refused, and memory stays flat whatever the server sends."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import json
+import re
 import zlib
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.book import Book, answer, body_of, head, page, record
-from tests.faults.conftest import run_process
-from tests.faults.server import FaultServer, Flood
+from tests.faults.conftest import BOTH, run
 from tests.faults.table import NOPERM, OK, PROTOCOL, TEMPFAIL
+from tests.support.pages import USER, answer, body_of, head, next_link, page, page_body, record
+from tests.support.sandbox import DOCUMENTED_USER
+from tests.support.server import Flood
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Play, Run, RunProcess
-    from tests.faults.server import Actions, Seen
+    from collections.abc import Iterator
+
+    from tests.faults.conftest import Play
+    from tests.support.process import Command
+    from tests.support.server import Actions
 
 MEGABYTE = 1024 * 1024
-# The largest body allowed and what a growing buffer of it takes, with something over.
-MOST_MEMORY = 64 * MEGABYTE
-MOST_STDERR = 20_000
+# The largest allowed body in a growing buffer, with a margin; the bombs have four times as much.
+MAX_GROWTH = 100 * MEGABYTE
+MAX_MESSAGE = 2_000
+_STATUS = Path("/proc/self/status")
 
 
-@pytest.fixture(scope="module")
-def most_bytes(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """Return the memory that a process may have: that of one where nothing goes wrong, and one body of the largest size."""
-    with FaultServer((), Book().answer) as server:
-        return run_process(tmp_path_factory.mktemp("healthy"), server).peak_bytes + MOST_MEMORY
+def _kilobytes(name: str) -> int:
+    return int(re.findall(rf"{name}:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))[0])
 
 
-@cache
-def _gzip_bomb() -> bytes:
-    """Return half a megabyte that unpacks to half a gigabyte."""
-    return gzip.compress(bytes(16 * MEGABYTE), 9) * 32
-
-
-@cache
-def _deflate_bomb() -> bytes:
-    packer = zlib.compressobj(9)
-    return b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(256)) + packer.flush()
+@contextlib.contextmanager
+def flat_memory() -> Iterator[None]:
+    """Fail if this process needs much more memory inside than before (Linux only: proc(5))."""
+    if not _STATUS.exists():
+        yield
+        return
+    # Resets the peak to the present.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = _kilobytes("VmRSS")
+    yield
+    assert (_kilobytes("VmHWM") - before) * 1024 < MAX_GROWTH
 
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _packed(body: bytes, coding: str, status: bytes = b"200") -> Actions:
-    return (
-        head(f"Content-Encoding: {coding}", f"Content-Length: {len(body)}").replace(
-            b"200", status, 1
-        ),
-        body,
-    )
+def _packed(body: bytes, coding: str, status: int = 200, *headers: str) -> Actions:
+    length = f"Content-Length: {len(body)}"
+    return (head(f"Content-Encoding: {coding}", length, *headers, status=status), body)
 
 
-def _endless(*headers: str) -> bytes:
-    return head("Connection: close", *headers)
-
-
-_SPACES = b" " * MEGABYTE
-_NEXT = "/primeapi/v2/users/31/enrollments?page[cursor]="
+_SPACES = Flood(b" " * MEGABYTE, 512)
+_LETTERS = Flood(b"a" * MEGABYTE, 512)
+_GZIP_BOMB = gzip.compress(bytes(16 * MEGABYTE), 9) * 32
+_DEFLATE_BOMB = zlib.compress(bytes(512 * MEGABYTE), 9)
+_ENDLESS = "Connection: close"
 _CHUNKED = head("Transfer-Encoding: chunked")
-TOO_LARGE: dict[str, tuple[Actions, int]] = {
-    "body-with-length": (
-        (head(f"Content-Length: {256 * MEGABYTE}"), Flood(_SPACES, 256)),
-        PROTOCOL,
+_MOVED = "Location: /elsewhere"
+TOO_LARGE: dict[str, Actions] = {
+    "body with a length": (head(f"Content-Length: {512 * MEGABYTE}"), _SPACES),
+    "body of absurd length": (head("Content-Length: " + "9" * 30), _SPACES),
+    "body without a length": (head(_ENDLESS), _SPACES),
+    "body in chunks": (_CHUNKED, Flood(_chunk(b" " * MEGABYTE), 512)),
+    "body in one chunk": (_CHUNKED + b"ffffffffff\r\n", _SPACES),
+    "gzip bomb": _packed(_GZIP_BOMB, "gzip"),
+    "gzip bomb in a chunk": (
+        head("Transfer-Encoding: chunked", "Content-Encoding: gzip"),
+        _chunk(_GZIP_BOMB) + b"0\r\n\r\n",
     ),
-    "body-of-absurd-length": ((head("Content-Length: " + "9" * 30), Flood(_SPACES, 256)), PROTOCOL),
-    "body-without-length": ((_endless(), Flood(_SPACES, 256)), PROTOCOL),
-    "body-chunked": ((_CHUNKED, Flood(_chunk(_SPACES), 256)), PROTOCOL),
-    "body-in-one-chunk": ((_CHUNKED + b"ffffffffff\r\n", Flood(_SPACES, 256)), PROTOCOL),
-    "gzip-bomb": (_packed(_gzip_bomb(), "gzip"), PROTOCOL),
-    "gzip-bomb-chunked": (
-        (
-            head("Transfer-Encoding: chunked", "Content-Encoding: gzip"),
-            _chunk(_gzip_bomb()),
-            b"0\r\n\r\n",
-        ),
-        PROTOCOL,
-    ),
-    "gzip-bomb-in-gzip": (_packed(gzip.compress(_gzip_bomb(), 9), "gzip, gzip"), PROTOCOL),
-    "gzip-bomb-packed-six-times": (_packed(b"a", ", ".join(["gzip"] * 6)), TEMPFAIL),
-    "deflate-bomb": (_packed(_deflate_bomb(), "deflate"), PROTOCOL),
-    "gzip-bomb-as-error": (_packed(_gzip_bomb(), "gzip", b"403"), PROTOCOL),
-    "gzip-bomb-as-redirect": (
-        (
-            head("Location: /elsewhere", "Content-Encoding: gzip", "Connection: close").replace(
-                b"200", b"302", 1
-            ),
-            _gzip_bomb(),
-        ),
-        PROTOCOL,
-    ),
-    "body-of-a-redirect": (
-        (
-            head("Location: /elsewhere", "Connection: close").replace(b"200", b"302", 1),
-            Flood(_SPACES, 256),
-        ),
-        PROTOCOL,
-    ),
-    "header-line": ((b"HTTP/1.1 200 OK\r\nX-A: ", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
-    "header-name": ((b"HTTP/1.1 200 OK\r\n", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
-    "status-line": ((b"HTTP/1.1 200 ", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
-    "chunk-size-line": ((_CHUNKED, Flood(b"0" * MEGABYTE, 64)), PROTOCOL),
-    "trailer-line": ((_CHUNKED + b"0\r\nX-A: ", Flood(b"a" * MEGABYTE, 64)), PROTOCOL),
-    "next-link": ((answer(200, body_of(page((), _NEXT + "a" * MEGABYTE))),), PROTOCOL),
-    "id": (
-        (answer(200, body_of(page(["course:1_1_31"])).replace(b"course:1_1_31", b"a" * MEGABYTE)),),
-        PROTOCOL,
-    ),
+    "gzip bomb in gzip": _packed(gzip.compress(_GZIP_BOMB, 9), "gzip, gzip"),
+    "deflate bomb": _packed(_DEFLATE_BOMB, "deflate"),
+    "gzip bomb as an error": _packed(_GZIP_BOMB, "gzip", 403),
+    "gzip bomb as a redirect": _packed(_GZIP_BOMB, "gzip", 302, _MOVED),
+    "body of a redirect": (head(_MOVED, _ENDLESS, status=302), _SPACES),
+    "status line": (b"HTTP/1.1 200 ", _LETTERS),
+    "header line": (b"HTTP/1.1 200 OK\r\nX-A: ", _LETTERS),
+    "header name": (b"HTTP/1.1 200 OK\r\n", _LETTERS),
+    "chunk size line": (_CHUNKED, Flood(b"0" * MEGABYTE, 512)),
+    "trailer line": (_CHUNKED + b"0\r\nX-A: ", _LETTERS),
+    "next link": (answer(200, body_of(page((), next_link(USER, "a" * MEGABYTE)))),),
+    "id": (answer(200, body_of(page([f"course:1_{'1' * MEGABYTE}_31"]))),),
+}
+CODES = {
+    **{name: (actions, PROTOCOL) for name, actions in TOO_LARGE.items()},
+    "codings": (_packed(b"a", ", ".join(["gzip"] * 6)), TEMPFAIL),
     "message": ((answer(403, body_of({"message": "a" * 8 * MEGABYTE})),), NOPERM),
     "number": ((answer(200, b'{"data":[],"count":' + b"9" * MEGABYTE + b"}"),), TEMPFAIL),
     "brackets": ((answer(200, b"[" * MEGABYTE),), TEMPFAIL),
     "braces": ((answer(200, b'{"data":' * MEGABYTE),), TEMPFAIL),
-    "brackets-in-an-error": ((answer(403, b"[" * MEGABYTE),), NOPERM),
+    "brackets in an error": ((answer(403, b"[" * MEGABYTE),), NOPERM),
 }
 
 
-@pytest.mark.parametrize(
-    ("actions", "code"), [pytest.param(*case, id=name) for name, case in TOO_LARGE.items()]
-)
-def test_too_large__is_refused_in_flat_memory(
-    actions: Actions, code: int, play: Play, process: RunProcess, most_bytes: int
-) -> None:
-    """It ends with a named failure and a short message, and the process never holds much more than one body of the largest size."""
+@pytest.mark.parametrize(("actions", "code"), CODES.values(), ids=CODES)
+def test_too_large__is_refused_in_flat_memory(actions: Actions, code: int, play: Play) -> None:
+    """A response that is too large ends in a named failure with a short message, in flat memory."""
     server = play(otherwise=actions)
 
-    finished = process(server, "--deadline", "1" if code == TEMPFAIL else "20")
+    with flat_memory():
+        ran = run(server)
 
-    assert (
-        finished.exit_code,
-        json.loads(finished.stdout)["error"]["code"],
-        finished.is_complete,
-    ) == (code, code, False)
-    assert finished.peak_bytes < most_bytes
-    assert len(finished.stderr) < MOST_STDERR
+    error = ran.document["error"]
+    assert (ran.code, error["code"], ran.document["complete"]) == (code, code, False)
+    assert len(error["message"]) + len(error["hint"]) < MAX_MESSAGE
+
+
+def test_refresh__too_large_is_refused_in_flat_memory(play: Play) -> None:
+    """The response to a refresh is bounded as a page is."""
+    server = play((answer(401),), otherwise=_packed(_GZIP_BOMB, "gzip"))
+
+    with flat_memory():
+        ran = run(server, BOTH)
+
+    assert ran.code == PROTOCOL
 
 
 HEADERS = {
     "hundreds": [f"X-{number}: a" for number in range(500)],
-    "hundreds-the-same": ["X-Request-Id: a"] * 500,
-    "megabytes-together": [f"X-{number}: {'a' * 60_000}" for number in range(90)],
+    "hundreds of one name": ["X-Request-Id: a"] * 500,
+    "megabytes together": [f"X-{number}: {'a' * 60_000}" for number in range(90)],
     "cookies": [f"Set-Cookie: a{number}={'b' * 4_000}" for number in range(90)],
 }
 
 
-@pytest.mark.parametrize(
-    "headers", [pytest.param(headers, id=name) for name, headers in HEADERS.items()]
-)
-def test_headers__many_of_them(
-    headers: list[str], play: Play, process: RunProcess, most_bytes: int
-) -> None:
-    """Headers beyond all measure are refused or read past; they are not kept, and nothing fails without a name."""
-    server = play(otherwise=lambda seen: (answer(200, Book().body(seen), *headers),))
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
+def test_headers__too_many_are_refused_or_skipped(headers: list[str], play: Play) -> None:
+    """Excessive headers are refused or skipped, and never kept."""
+    body = page_body(USER, None)
+    server = play((answer(200, body, *headers),))
 
-    finished = process(server, "--deadline", "1")
+    with flat_memory():
+        ran = run(server)
 
-    assert finished.exit_code in (OK, TEMPFAIL, PROTOCOL)
-    assert finished.is_complete == (finished.exit_code == OK)
-    assert finished.peak_bytes < most_bytes
-    assert len(finished.stderr) < MOST_STDERR
+    assert ran.code in (OK, TEMPFAIL, PROTOCOL)
+    assert ran.document["complete"] is (ran.code == OK)
 
 
-@pytest.mark.parametrize("depth", [100, 900, 960, 5_000])
-@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-def test_depth__is_read_or_refused(
-    depth: int, opening: str, closing: str, play: Play, process: RunProcess
-) -> None:
-    """What is nested deeply, in a resource that goes into the document, is handed on or refused; it is no defect of ours."""
-    nested = opening * depth + ("1" if closing == "}" else "") + closing * depth
-    document = body_of(
-        {
-            "data": [record("course:1_11_31")],
-            "included": [{"id": "course:1", "type": "learningObject", "attributes": 0}],
-        }
-    )
-    body = document.replace(b'"attributes": 0', b'"attributes": {"a": ' + nested.encode() + b"}")
-    server = play(otherwise=(answer(200, body),))
+NESTED = {
+    "960 lists": "[" * 960 + "]" * 960,
+    "960 objects": '{"a":' * 960 + "1" + "}" * 960,
+    "5,000 objects": '{"a":' * 5_000 + "1" + "}" * 5_000,
+    "number beyond a float": "1e999",
+}
 
-    finished = process(server, "--include", "learningObject", "--deadline", "1")
+
+@pytest.mark.parametrize("value", NESTED.values(), ids=NESTED)
+def test_included_value__is_emitted_or_refused(value: str, play: Play, command: Command) -> None:
+    """An extreme value in an included resource is emitted or refused: never an internal error."""
+    included = {"id": "course:1", "type": "learningObject", "attributes": {"a": "VALUE"}}
+    document = body_of({"data": [record("course:1_11_31")], "included": [included]})
+    server = play(otherwise=(answer(200, document.replace(b'"VALUE"', value.encode())),))
+    variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token", "ALM_DEADLINE": "0.5"}
+
+    finished = command.as_process("--user-id 31 --include learningObject", **variables)
 
     assert finished.exit_code in (OK, TEMPFAIL, PROTOCOL)
-    assert finished.is_complete == (finished.exit_code == OK)
+    # Not parsed: it may be nested more deeply than this process can read.
+    assert ('"complete":true' in finished.stdout) is (finished.exit_code == OK)
 
 
-def test_infinity__in_a_related_resource(play: Play, process: RunProcess) -> None:
-    """A number beyond a float's reach, in a resource that goes into the document, is handed on or refused; it is no defect of ours."""
-    related = {"id": "course:1", "type": "learningObject", "attributes": {"a": "b"}}
-    body = body_of({"data": [record("course:1_11_31")], "included": [related]}).replace(
-        b'"b"', b"1e999"
+def test_process__has_a_small_peak(play: Play, command: Command) -> None:
+    """A process that reads a bomb needs little more memory than one that reads the sandbox."""
+    print_peak = (
+        "import atexit, pathlib, re; from connector.__main__ import run_command;"
+        "status = pathlib.Path('/proc/self/status');"
+        "atexit.register(lambda: print(re.findall(r'VmHWM:\\s+(\\d+)', status.read_text())[0]));"
+        "run_command()"
     )
-    server = play(otherwise=(answer(200, body),))
+    bomb = play(otherwise=_packed(_GZIP_BOMB, "gzip"))
+    peaks = []
 
-    finished = process(server, "--include", "learningObject", "--deadline", "1")
+    for url, user in (("sandbox", DOCUMENTED_USER), (bomb.url, USER)):
+        variables = {"ALM_BASE_URL": url, "ALM_USER_ID": user, "ALM_ACCESS_TOKEN": "a-token"}
+        process = command.start_python(["-c", print_peak], **variables)
+        peaks.append(int(process.communicate()[0].splitlines()[-1]) * 1024)
 
-    assert finished.exit_code in (OK, TEMPFAIL, PROTOCOL)
-
-
-def test_refresh__too_large(play: Play, process: RunProcess, most_bytes: int) -> None:
-    """The answer to a refresh is bounded as a page is."""
-    server = play((answer(401),), otherwise=_packed(_gzip_bomb(), "gzip"))
-    triple = {
-        "ALM_CLIENT_ID": "an-id",
-        "ALM_CLIENT_SECRET": "a-secret",
-        "ALM_REFRESH_TOKEN": "a-refresh-token",
-    }
-
-    finished = process(server, environ=triple)
-
-    assert finished.exit_code == PROTOCOL
-    assert finished.peak_bytes < most_bytes
-
-
-def test_pages__without_an_end(play: Play, run: Run) -> None:
-    """Pages that go on and on, each with a cursor and an enrollment of its own, are given up after ten thousand."""
-    quota = "X-Rate-Limit: 100000r/s", "X-Burst: 100000"
-
-    def step(seen: Seen) -> Actions:
-        number = int((seen.cursor or "opaque-0").removeprefix("opaque-"))
-        return (
-            answer(
-                200, body_of(page([f"course:{number}_1_31"], f"{_NEXT}opaque-{number + 1}")), *quota
-            ),
-        )
-
-    server = play(otherwise=step)
-
-    ran = run(server)
-
-    assert (ran.code, len(server.requests)) == (PROTOCOL, 10_000)
-    assert (
-        ran.document["error"]["message"] == "ALM's pages for user 31 do not end: 10000 were read."
-    )
-    assert ran.document["enrollment_ids"] == []
+    assert peaks[1] - peaks[0] < MAX_GROWTH

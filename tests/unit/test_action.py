@@ -1,394 +1,385 @@
-"""What the action runs: a real pip, whose index is a folder with the lock's wheels, fetched once a session."""
+"""The action's installer: hashes with a real pip and a tiny wheel, the rest with a fake pip."""
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import json
+import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from packaging.requirements import Requirement
 
 from connector import action
 from connector.action import CHECKOUT, installed_packages
 from connector.errors import UnreachableError
-from tests.action.conftest import LOCK, fake_pip, fetch_wheels, needed, once, pip_environ, use_first
+from tests.action.conftest import fake_pip, needed
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-# Some are for other machines: `name==1 ; marker`.
-WANTED = [
-    Requirement(line)
-    for line in re.findall(
-        r"^([a-z0-9-]+==[^\\\n]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE
-    )
-]
-NAMES = sorted(one.name for one in WANTED if one.marker is None or one.marker.evaluate())
-(IDNA,) = re.findall(r"^idna==(?:.*\\\n)+.*\n", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
-WHEEL = "idna-3.*-none-any.whl"
-HINT = "Nothing was sent. The runner needs pip, which actions/setup-python brings, and an index: PIP_INDEX_URL names a mirror."
-DEAD = {"PIP_INDEX_URL": "https://reader:hunter2-hunter2@127.0.0.1:9/simple/", "PIP_RETRIES": "0"}
-# Writes down what it was told, and fails.
-WITNESS = "import json, os, sys\njson.dump([sys.argv[1:], dict(os.environ)], open(os.environ['SEEN'], 'w'))\nsys.exit(3)\n"
-
-
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder with the lock's wheels."""
-    return once(tmp_path_factory, "wheels", fetch_wheels)
-
-
-@pytest.fixture(scope="session")
-def used(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
-    """Return a runner's folders after a job's first use of the action."""
-    return once(
-        tmp_path_factory,
-        "used",
-        lambda folder: use_first(folder, {**needed(), **pip_environ(wheels)}),
-    )
+WHEEL = "probe-1.0-py3-none-any.whl"
+HINT = (
+    "Nothing was sent. The runner needs pip, which actions/setup-python brings,"
+    " and an index: PIP_INDEX_URL names a mirror."
+)
+# Creates a file per --dest and --target, and writes down each call.
+FAKE_PYTHON = """#!/bin/sh
+echo "$@" >> "$RECORD"
+env > "$RECORD.environ"
+while [ $# -gt 1 ]; do
+    case "$1" in --dest|--target) : > "$2/probe.whl" ;; esac
+    shift
+done
+"""
 
 
 @pytest.fixture
-def environ(tmp_path: Path, wheels: Path) -> dict[str, str]:
+def index(tmp_path: Path) -> Path:
+    """Return an index that has only one wheel, which is nearly empty."""
+    project = tmp_path / "index/probe"
+    project.mkdir(parents=True)
+    (project / "index.html").write_text(f'<a href="{WHEEL}">{WHEEL}</a>')
+    info = "probe-1.0.dist-info"
+    with zipfile.ZipFile(project / WHEEL, "w") as wheel:
+        wheel.writestr("probe.py", "")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def lock(tmp_path: Path, index: Path) -> Path:
+    """Return a lock that has only that wheel."""
+    digest = hashlib.sha256((index / "probe" / WHEEL).read_bytes()).hexdigest()
+    path = tmp_path / "run.lock"
+    path.write_text(f"probe==1.0 --hash=sha256:{digest}\n")
+    return path
+
+
+@pytest.fixture
+def environ(tmp_path: Path, index: Path) -> dict[str, str]:
     """Return the variables of a new job on a new runner."""
     for name in ("temp", "tools", "home"):
         (tmp_path / name).mkdir()
-    folders = {
+    return {
+        **needed(),
+        "HOME": str(tmp_path / "home"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": index.as_uri(),
+        "PIP_NO_CACHE_DIR": "1",
+        "RECORD": str(tmp_path / "record"),
         "RUNNER_TEMP": str(tmp_path / "temp"),
         "RUNNER_TOOL_CACHE": str(tmp_path / "tools"),
-        "HOME": str(tmp_path / "home"),
     }
-    return {**needed(), **pip_environ(wheels), **folders}
 
 
 @pytest.fixture
-def kept(used: Path, environ: dict[str, str]) -> Path:
-    """Return the folder of wheels that an earlier job has left on the new job's runner."""
-    shutil.copytree(used / "tools", environ["RUNNER_TOOL_CACHE"], dirs_exist_ok=True)
-    (folder,) = Path(environ["RUNNER_TOOL_CACHE"], "alm-enrollments").iterdir()
-    return folder
+def cached_wheel(environ: dict[str, str], lock: Path, index: Path) -> Path:
+    """Return the wheel that an earlier job left with the runner's tools."""
+    name = packages_folder(environ, lock).name.removeprefix("alm-enrollments-")
+    wheel = Path(environ["RUNNER_TOOL_CACHE"], "alm-enrollments", name, WHEEL)
+    wheel.parent.mkdir(parents=True)
+    wheel.write_bytes((index / "probe" / WHEEL).read_bytes())
+    return wheel
+
+
+@pytest.fixture
+def fake_python(tmp_path: Path) -> str:
+    """Return a Python whose pip does nothing but create files."""
+    path = tmp_path / "python"
+    path.write_text(FAKE_PYTHON)
+    path.chmod(0o755)
+    return str(path)
+
+
+def packages_folder(environ: dict[str, str], lock: Path) -> Path:
+    """Return the folder of the packages of *lock*."""
+    python = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
+    digest = hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:16]
+    return Path(environ["RUNNER_TEMP"], f"alm-enrollments-{digest}")
 
 
 def without_index(environ: dict[str, str]) -> dict[str, str]:
-    """Return *environ* on a machine that cannot reach its index, whose address holds a password."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name not in ("PIP_NO_INDEX", "PIP_FIND_LINKS")
-    } | DEAD
+    """Return *environ* with an index that cannot be reached, and whose address has a password."""
+    url = "https://reader:hunter2-hunter2@127.0.0.1:9/simple/"
+    return {**environ, "PIP_INDEX_URL": url, "PIP_RETRIES": "0"}
 
 
-def packages_in(folder: Path) -> list[str]:
-    """Return the names of the packages that are installed in *folder*."""
-    return sorted(
-        path.name.partition("-")[0].replace("_", "-") for path in folder.glob("*.dist-info")
-    )
-
-
-def run(environ: dict[str, str], python: str = sys.executable) -> subprocess.CompletedProcess[str]:
-    """Run what the action runs, for the sandbox's documented user."""
-    given = {**environ, "ALM_BASE_URL": "sandbox", "ALM_USER_ID": "20941371"}
-    command = [python, "-I", "-u", "-X", "utf8", str(CHECKOUT / "connector" / "action.py")]
+def run(environ: dict[str, str], python: str) -> subprocess.CompletedProcess[str]:
+    """Run the action's step for the sandbox's documented user."""
+    inputs = {"ALM_BASE_URL": "sandbox", "ALM_USER_ID": "20941371"}
+    command = [python, "-I", "-u", "-X", "utf8", str(CHECKOUT / "connector/action.py")]
     return subprocess.run(
-        command, env=given, capture_output=True, text=True, timeout=60, check=False
+        command, env={**environ, **inputs}, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def action_with(lock: str, folder: Path) -> ModuleType:
-    """Return the module as it is in a checkout with another *lock*."""
-    (folder / "connector").mkdir(parents=True)
-    (folder / "requirements").mkdir()
-    (folder / "requirements/run.lock").write_text(lock, encoding="utf-8")
-    path = shutil.copy(CHECKOUT / "connector" / "action.py", folder / "connector")
-    spec = importlib.util.spec_from_file_location("action", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_installed_packages__first_use(environ: dict[str, str], lock: Path) -> None:
+    """The first use fills a folder of the job, and keeps the wheels with the runner's tools."""
+    folder = installed_packages(environ, lock=lock)
+
+    assert folder == packages_folder(environ, lock)
+    assert (folder / "probe.py").is_file()
+    assert [path.name for path in Path(environ["RUNNER_TOOL_CACHE"]).rglob("*.whl")] == [WHEEL]
+    assert list(Path(environ["RUNNER_TEMP"]).iterdir()) == [folder]
 
 
-def test_installed_packages__first_use(used: Path) -> None:
-    """The first use of a job fills one folder of the job's own with the lock's packages, and keeps the wheels with the runner's tools."""
-    (folder,) = (used / "temp").iterdir()
-    (kept,) = (used / "tools" / "alm-enrollments").iterdir()
+def test_installed_packages__second_use(environ: dict[str, str], lock: Path) -> None:
+    """The second use of a job runs no pip."""
+    folder = packages_folder(environ, lock)
+    folder.mkdir()
 
-    assert packages_in(folder) == NAMES
-    assert folder.name == f"alm-enrollments-{kept.name}"
-    assert len([*kept.iterdir()]) == len(NAMES)
-
-
-def test_main__second_use(used: Path, environ: dict[str, str]) -> None:
-    """The second use of a job needs neither pip, nor an index, nor the wheels."""
-    finished = run({**without_index(environ), "RUNNER_TEMP": str(used / "temp")})
-
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert json.loads(finished.stdout)["enrollment_count"] == 3
+    assert installed_packages(environ, lock=lock, python="/missing/python") == folder
+    assert list(folder.iterdir()) == []
 
 
-def test_installed_packages__next_job(kept: Path, environ: dict[str, str]) -> None:
-    """The next job on a runner installs from the wheels of the one before, and asks no index."""
-    with socket.create_server(("127.0.0.1", 0)) as index:
-        index.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple/"
-
-        folder = installed_packages(
-            {**without_index(environ), "PIP_INDEX_URL": address, "PIP_TIMEOUT": "1"}
-        )
-
-        assert packages_in(folder) == NAMES
-        assert len([*kept.iterdir()]) == len(NAMES)
-        with pytest.raises(BlockingIOError):
-            index.accept()
-
-
-def test_installed_packages__another_lock(
-    used: Path, environ: dict[str, str], tmp_path: Path
+def test_installed_packages__next_job(
+    cached_wheel: Path, environ: dict[str, str], lock: Path
 ) -> None:
-    """Another lock has a folder and wheels of its own: two versions of the action in one job do not share packages."""
-    both = {**environ, "RUNNER_TEMP": str(tmp_path / "both")}
-    shutil.copytree(used / "temp", tmp_path / "both")
+    """The next job on a runner installs from the earlier job's wheels, without an index."""
+    folder = installed_packages(without_index(environ), lock=lock)
 
-    folder = action_with(IDNA, tmp_path / "checkout").installed_packages(both)
-
-    assert packages_in(folder) == ["idna"]
-    assert packages_in(installed_packages(both)) == NAMES
+    assert (folder / "probe.py").is_file()
+    assert cached_wheel.is_file()
 
 
-@pytest.mark.parametrize(
-    "name", ["{version}", "{version}-1"], ids=["changed", "of a build that pip prefers"]
-)
-def test_installed_packages__foreign_wheel(name: str, kept: Path, environ: dict[str, str]) -> None:
-    """A wheel that somebody put among the runner's tools is not installed: it has not the lock's hash, and is fetched anew."""
-    (wheel,) = kept.glob(WHEEL)
-    honest, version = wheel.read_bytes(), wheel.name.partition("-py3")[0]
-    foreign = wheel.with_name(wheel.name.replace(version, name.format(version=version)))
-    foreign.write_bytes(honest)
+@pytest.mark.parametrize("name", [WHEEL, "probe-1.0-1-py3-none-any.whl"])
+def test_installed_packages__foreign_wheel(
+    name: str, cached_wheel: Path, environ: dict[str, str], lock: Path
+) -> None:
+    """A wheel without the lock's hash is not installed, and the locked one downloaded again."""
+    original = cached_wheel.read_bytes()
+    foreign = cached_wheel.with_name(name)
+    foreign.write_bytes(original)
     with zipfile.ZipFile(foreign, "a") as archive:
         archive.writestr("pwned.py", "")
 
-    folder = installed_packages(environ)
+    folder = installed_packages(environ, lock=lock)
 
-    assert packages_in(folder) == NAMES
+    assert (folder / "probe.py").is_file()
     assert not (folder / "pwned.py").exists()
-    assert wheel.read_bytes() == honest
+    assert cached_wheel.read_bytes() == original
 
 
 def test_installed_packages__foreign_wheel_without_index(
-    kept: Path, environ: dict[str, str]
+    cached_wheel: Path, environ: dict[str, str], lock: Path
 ) -> None:
-    """Where the foreign wheel cannot be fetched anew, nothing is installed, and no folder looks as if it were."""
-    (wheel,) = kept.glob(WHEEL)
-    with zipfile.ZipFile(wheel, "a") as archive:
+    """If the locked wheel cannot be downloaded again, no folder of packages appears."""
+    with zipfile.ZipFile(cached_wheel, "a") as archive:
         archive.writestr("pwned.py", "")
 
-    with pytest.raises(
-        UnreachableError,
-        match="The action's packages cannot be installed: ERROR: Could not find a version",
-    ) as caught:
-        installed_packages(without_index(environ))
+    with pytest.raises(UnreachableError, match="ERROR: Could not find a version") as raised:
+        installed_packages(without_index(environ), lock=lock)
 
-    assert caught.value.hint == HINT
-    assert [*Path(environ["RUNNER_TEMP"]).iterdir()] == []
+    assert raised.value.hint == HINT
+    assert list(Path(environ["RUNNER_TEMP"]).iterdir()) == []
 
 
-def test_installed_packages__lock_without_hashes(environ: dict[str, str], tmp_path: Path) -> None:
-    """A lock that has lost its hashes installs nothing."""
-    without_hashes = action_with("idna\n", tmp_path / "checkout")
+def test_installed_packages__lock_without_hashes(environ: dict[str, str], lock: Path) -> None:
+    """A lock without hashes installs nothing."""
+    lock.write_text("probe\n")
 
     with pytest.raises(UnreachableError, match="ERROR: In --require-hashes mode"):
-        without_hashes.installed_packages(environ)
+        installed_packages(environ, lock=lock)
 
 
-def test_installed_packages__two_at_once(environ: dict[str, str]) -> None:
-    """Two first uses at once both get the one folder, whole."""
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(installed_packages, [environ, environ])
-
-    assert first == second
-    assert packages_in(first) == NAMES
-    assert [*Path(environ["RUNNER_TEMP"]).iterdir()] == [first]
-
-
-def test_installed_packages__what_the_user_tells_pip(
-    environ: dict[str, str], tmp_path: Path
+def test_installed_packages__pip_settings(
+    environ: dict[str, str], lock: Path, tmp_path: Path
 ) -> None:
-    """Where the user has pip put packages, and for what, is not where and for what the action's are."""
-    (tmp_path / "pip.conf").write_text(
-        "[global]\nuser = true\nrequire-virtualenv = true\n", encoding="utf-8"
+    """The user's settings of where, and for which Python, pip installs are ignored."""
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nuser = true\nrequire-virtualenv = true\n")
+    elsewhere = dict.fromkeys(
+        ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON"), str(tmp_path / "elsewhere")
     )
-    places = {
-        f"PIP_{name}": str(tmp_path / "elsewhere")
-        for name in ("TARGET", "PREFIX", "ROOT", "PYTHON")
-    }
-    kinds = {
+    others = {
         "PIP_PLATFORM": "win32",
         "PIP_PYTHON_VERSION": "3.8",
         "PIP_ABI": "cp38",
         "PIP_IMPLEMENTATION": "pp",
         "PIP_NO_BINARY": ":all:",
     }
-    switches = {
-        "PIP_USER": "1",
-        "PIP_REQUIRE_VIRTUALENV": "1",
-        "PIP_DRY_RUN": "1",
-        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
-    }
+    switches = dict.fromkeys(("PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_DRY_RUN"), "1")
+    settings = {**elsewhere, **others, **switches, "PIP_CONFIG_FILE": str(config)}
 
-    folder = installed_packages({**environ, **places, **kinds, **switches})
+    folder = installed_packages({**environ, **settings}, lock=lock)
 
-    assert packages_in(folder) == NAMES
+    assert (folder / "probe.py").is_file()
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_main__what_pip_is_told(environ: dict[str, str], tmp_path: Path) -> None:
-    """The job's variables are pip's too, but for ALM's and for those that say where packages go; it is told to ask nothing."""
-    python = fake_pip(tmp_path / "python", WITNESS) / "python"
-    job = {name: value for name, value in environ.items() if name != "COVERAGE_PROCESS_CONFIG"} | {
-        "SEEN": str(tmp_path / "seen")
-    }
-
-    finished = run(
-        {**job, **DEAD, "PIP_TARGET": "x", "ALM_ACCESS_TOKEN": "secret", "ALM_ANYTHING": "secret"},
-        str(python),
-    )
-
-    told, seen = json.loads((tmp_path / "seen").read_text(encoding="utf-8"))
-    assert finished.returncode == 69
-    assert {
-        name: value
-        for name, value in seen.items()
-        if name not in ("LC_CTYPE", "__PYVENV_LAUNCHER__")
-    } == {
-        **job,
-        **DEAD,
-        "PIP_USER": "0",
-        "PIP_REQUIRE_VIRTUALENV": "0",
-    }
-    assert told[:8] == [
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        "download",
-        *action._WHAT[:4],
-    ]
-
-
-@pytest.mark.parametrize("tools", ["", "a file", "nowhere"])
-def test_installed_packages__no_place_among_the_tools(
-    tools: str, environ: dict[str, str], tmp_path: Path
+def test_installed_packages__arguments_of_pip(
+    environ: dict[str, str], lock: Path, fake_python: str
 ) -> None:
-    """A runner that keeps no tools, or keeps none there, fetches its wheels into the job's own folder."""
-    (tmp_path / "a file").touch()
-    place = str(tmp_path / tools) if tools else ""
+    """The installer's pip gets the job's variables except ALM's, and may not ask questions."""
+    secrets = {"ALM_ACCESS_TOKEN": "s3cret", "ALM_ANYTHING": "s3cret", "PIP_TARGET": "x"}
 
-    folder = action_with(IDNA, tmp_path / "checkout").installed_packages(
-        {**environ, "RUNNER_TOOL_CACHE": place}
-    )
+    installed_packages({**environ, **secrets}, lock=lock, python=fake_python)
 
-    assert packages_in(folder) == ["idna"]
+    variables = Path(f"{environ['RECORD']}.environ").read_text()
+    forced = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    assert set(variables.splitlines()) >= {
+        f"{name}={value}" for name, value in {**environ, **forced}.items()
+    }
+    assert not re.search(r"^(ALM_|PIP_TARGET)", variables, re.MULTILINE)
+    pip = "-I -m pip --quiet --disable-pip-version-check --no-input"
+    locked = f"--no-deps --require-hashes --only-binary :all: --requirement {lock}"
+    download, install = Path(environ["RECORD"]).read_text().splitlines()
+    assert download.startswith(f"{pip} download {locked} --dest ")
+    assert install.startswith(f"{pip} install {locked} --no-index --find-links ")
 
 
-def test_installed_packages__wheel_that_cannot_be_kept(
-    environ: dict[str, str], tmp_path: Path
+def test_installed_packages__another_lock(
+    environ: dict[str, str], lock: Path, fake_python: str
 ) -> None:
-    """Where a wheel cannot be kept, it is not, and the job goes on."""
-    module = action_with(IDNA, tmp_path / "checkout")
-    module.installed_packages(environ)
-    (wheel,) = (tmp_path / "tools").rglob(WHEEL)
-    wheel.unlink()
-    wheel.mkdir()
-    (tmp_path / "next").mkdir()
+    """Each lock has its own folder: two versions of the action in a job share no packages."""
+    first = installed_packages(environ, lock=lock, python=fake_python)
+    lock.write_text("# changed\n")
 
-    folder = module.installed_packages({**environ, "RUNNER_TEMP": str(tmp_path / "next")})
+    second = installed_packages(environ, lock=lock, python=fake_python)
 
-    assert packages_in(folder) == ["idna"]
+    assert first != second
+    assert sorted(Path(environ["RUNNER_TEMP"]).iterdir()) == sorted([first, second])
 
 
-def test_installed_packages__no_folder_of_the_job(environ: dict[str, str], tmp_path: Path) -> None:
-    """A job's folder that is not there ends it with a word on why."""
-    nowhere = str(tmp_path / "nowhere")
+def test_installed_packages__two_at_once(
+    environ: dict[str, str], lock: Path, fake_python: str
+) -> None:
+    """Two concurrent first uses get the same complete folder, and no other stays."""
+    with ThreadPoolExecutor(2) as pool:
+        uses = [
+            pool.submit(installed_packages, environ, lock=lock, python=fake_python)
+            for _ in range(2)
+        ]
+        first, second = (use.result() for use in uses)
 
-    with pytest.raises(UnreachableError) as caught:
-        installed_packages({**environ, "RUNNER_TEMP": nowhere})
-
-    assert caught.value.message.startswith(f"The action's packages cannot be put into {nowhere}: ")
-    assert caught.value.hint == "Nothing was sent; mend it and run again."
+    assert first == second
+    assert (first / "probe.whl").is_file()
+    assert list(Path(environ["RUNNER_TEMP"]).iterdir()) == [first]
 
 
-def test_main__not_on_a_runner(used: Path, environ: dict[str, str], tmp_path: Path) -> None:
-    """Where there is no job's own folder nothing is reused: what lies in a folder for everyone may be anybody's."""
-    (folder,) = (used / "temp").iterdir()
-    (tmp_path / "everyone" / folder.name / "requests").mkdir(parents=True)
-    (tmp_path / "everyone" / folder.name / "requests" / "__init__.py").write_text(
-        "raise SystemExit('pwned')", encoding="utf-8"
+@pytest.mark.parametrize("tools", ["", "file"])
+def test_installed_packages__no_cache(
+    tools: str, environ: dict[str, str], lock: Path, fake_python: str, tmp_path: Path
+) -> None:
+    """On a runner that keeps no tools, wheels are downloaded into the job's folder."""
+    (tmp_path / "file").touch()
+    environ["RUNNER_TOOL_CACHE"] = str(tmp_path / tools) if tools else ""
+
+    folder = installed_packages(environ, lock=lock, python=fake_python)
+
+    assert (folder / "probe.whl").is_file()
+
+
+def test_installed_packages__wheel_cannot_be_kept(
+    cached_wheel: Path, environ: dict[str, str], lock: Path, fake_python: str
+) -> None:
+    """If a wheel cannot be kept for the next job, this job continues."""
+    cached_wheel.unlink()
+    (cached_wheel.parent / "probe.whl").mkdir()
+
+    folder = installed_packages(environ, lock=lock, python=fake_python)
+
+    assert (folder / "probe.whl").is_file()
+
+
+def test_installed_packages__missing_folder(
+    environ: dict[str, str], lock: Path, tmp_path: Path
+) -> None:
+    """If the job's folder does not exist, the error says so."""
+    missing = str(tmp_path / "missing")
+
+    with pytest.raises(UnreachableError) as raised:
+        installed_packages({**environ, "RUNNER_TEMP": missing}, lock=lock)
+
+    assert str(raised.value) == (
+        f"The action's packages cannot be put into {missing}: No such file or directory."
+        " Nothing was sent; mend it and run again."
     )
-    everyone = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(tmp_path / "everyone"))
 
-    finished = run({**environ, **everyone, "RUNNER_TEMP": ""})
+
+def test_installed_packages__silent_pip(environ: dict[str, str], lock: Path) -> None:
+    """If pip fails without a word, the error has its exit code."""
+    with pytest.raises(UnreachableError) as raised:
+        installed_packages(environ, lock=lock, python="/bin/false")
+
+    assert raised.value.message == (
+        "The action's packages cannot be installed: pip ended with exit code 1."
+    )
+
+
+def test_installed_packages__not_on_a_runner(
+    environ: dict[str, str], lock: Path, fake_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder of the job nothing is reused: others may write to a common folder."""
+    packages_folder(environ, lock).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", environ["RUNNER_TEMP"])
+
+    folder = installed_packages({**environ, "RUNNER_TEMP": ""}, lock=lock, python=fake_python)
+
+    assert folder.parent.parent == Path(environ["RUNNER_TEMP"])
+    assert (folder / "probe.whl").is_file()
+
+
+def test_main__installed(environ: dict[str, str]) -> None:
+    """With its packages the step runs the command."""
+    packages_folder(environ, CHECKOUT / "requirements/run.lock").mkdir()
+
+    finished = run(environ, sys.executable)
 
     assert (finished.returncode, finished.stderr) == (0, "")
+    assert json.loads(finished.stdout)["enrollment_count"] == 3
 
 
 def test_main__no_index(environ: dict[str, str], tmp_path: Path) -> None:
-    """Without an index the step ends with 69, one line, one annotation and two outputs, and none has the index's password."""
-    finished = run({**without_index(environ), "GITHUB_OUTPUT": str(tmp_path / "output")})
+    """Without an index the step ends with 69, a message, an annotation and two outputs."""
+    output = tmp_path / "output"
 
-    said = "ERROR: No matching distribution found for annotated-types==0.8.0."
-    error, annotation = finished.stderr.splitlines()
-    outputs = (tmp_path / "output").read_text(encoding="utf-8")
+    finished = run({**without_index(environ), "GITHUB_OUTPUT": str(output)}, sys.executable)
+
+    message, annotation = finished.stderr.splitlines()
+    failure = "The action's packages cannot be installed: ERROR: Could not find a version"
     assert (finished.returncode, finished.stdout) == (69, "")
-    assert error.startswith(
-        "alm-enrollments: error: The action's packages cannot be installed: ERROR: Could not find a version"
-    )
-    assert error.endswith(f"{said} {HINT}")
-    assert annotation.startswith(
-        "::error title=alm-enrollments%3A exit code 69::The action's packages cannot be installed: "
-    )
-    assert annotation.endswith(f"{said}%0AWhat to do: {HINT}")
+    assert message.startswith(f"alm-enrollments: error: {failure}")
+    assert message.endswith(f". {HINT}")
+    assert annotation.startswith(f"::error title=alm-enrollments%3A exit code 69::{failure}")
+    assert annotation.endswith(f".%0AWhat to do: {HINT}")
     assert re.fullmatch(
-        r'complete<<(\w+)\nfalse\n\1\nerror<<(\w+)\n\{"code":69,"message":"The action\'s .*\}\n\2\n',
-        outputs,
+        r'complete<<(\w+)\nfalse\n\1\nerror<<(\w+)\n\{"code":69,"message":"The .*\}\n\2\n',
+        output.read_text(),
     )
-    assert "hunter2" not in finished.stderr + outputs
+    assert "hunter2" not in finished.stderr + output.read_text()
 
 
 def test_main__no_pip(environ: dict[str, str], tmp_path: Path) -> None:
-    """A Python without pip ends the step with 69 and a word on where to get it."""
-    finished = run(environ, str(fake_pip(tmp_path / "python", "") / "python"))
+    """Without pip the message says where to get it."""
+    python = fake_pip(tmp_path / "venv", "") / "python"
+
+    finished = run(environ, str(python))
 
     assert (finished.returncode, finished.stdout) == (69, "")
-    assert finished.stderr.startswith(
-        "alm-enrollments: error: The action's packages cannot be installed: "
-    )
+    assert finished.stderr.startswith("alm-enrollments: error: The action's packages cannot be")
     assert finished.stderr.endswith(f": No module named pip. {HINT}\n")
 
 
-def test_installed_packages__pip_breaks(environ: dict[str, str]) -> None:
-    """Where pip itself breaks, and quotes a proxy's password, what broke is told and the password is not."""
-    proxy = {"HTTPS_PROXY": "http://reader:hunter2@127.0.0.1:none"}
+def test_main__unwritable_outputs(environ: dict[str, str]) -> None:
+    """If the outputs cannot be written either, the step reports both failures."""
+    finished = run({**without_index(environ), "GITHUB_OUTPUT": "/dev/full"}, sys.executable)
 
-    with pytest.raises(UnreachableError) as caught:
-        installed_packages(
-            {**without_index(environ), **proxy, "PIP_INDEX_URL": "https://pypi.invalid/simple/"}
-        )
-
-    assert caught.value.message == (
-        "The action's packages cannot be installed: pip itself failed with pip._vendor.requests.exceptions.InvalidURL."
+    _, unwritten, annotation = finished.stderr.splitlines()
+    assert finished.returncode == 69
+    assert unwritten == (
+        "alm-enrollments: error: GITHUB_OUTPUT cannot be written: No space left on device."
     )
+    assert annotation.startswith("::error title=alm-enrollments%3A exit code 69::")
 
 
 @pytest.mark.parametrize(
-    ("stderr", "said"),
+    ("stderr", "reason"),
     [
         ("", ""),
         ("WARNING: Retrying\nERROR: one\n\n  two\n", "ERROR: one / two"),
@@ -398,15 +389,12 @@ def test_installed_packages__pip_breaks(environ: dict[str, str]) -> None:
         ),
         (
             "Traceback (most):\n  x\nOSError: [Errno 28] No space left on device: '//a:b@c'\n",
-            "[Errno 28] No space left on device",
+            "pip itself failed with OSError: [Errno 28] No space left on device",
         ),
-        ("Traceback (most):\n  x\nsome.Error: hunter2\n", "some.Error"),
+        ("Traceback (most):\n  x\nsome.Error: hunter2\n", "pip itself failed with some.Error"),
         ("x" * 700 + "//a:b@c", "x" * 593 + "//***@c"),
     ],
 )
-def test_said__what_of_pips_words(stderr: str, said: str) -> None:
-    """Of pip's words its errors are told, in one line of some length, and of a traceback what failed; never who logs in where."""
-    assert (
-        action._said(stderr).removeprefix("pip itself failed with ").removeprefix("OSError: ")
-        == said
-    )
+def test_reason__without_passwords(stderr: str, reason: str) -> None:
+    """Errors of pip become one line; of a traceback only the error, never a password."""
+    assert action._reason(stderr) == reason

@@ -1,4 +1,4 @@
-"""What was seen before: the same answers as a set of Python's own, whatever the numbers."""
+"""The same answers as Python's own set, for any numbers, texts and user ids."""
 
 from __future__ import annotations
 
@@ -18,93 +18,81 @@ USER_IDS = st.from_regex(r"[0-9]{1,20}", fullmatch=True) | st.from_regex(
 )
 
 
-def full() -> CompactSet:
-    """Return one that has outgrown what it keeps as a set: every third number up to 6,000."""
-    made = CompactSet()
-    for number in range(0, 6_000, 3):
-        made.add(number)
-    return made
+def compact_set(numbers: range) -> CompactSet:
+    """Return a set of *numbers*."""
+    built = CompactSet()
+    for number in numbers:
+        built.add(number)
+    return built
 
 
+@pytest.mark.parametrize("start", [range(0), range(0, 4_500, 3)], ids=["small", "large"])
 @given(numbers=st.lists(NUMBERS, max_size=50))
-def test_add__as_a_set_while_few(numbers: list[int]) -> None:
-    """A number is new once, and there from then on."""
-    made = CompactSet()
-
-    assert [made.add(number) for number in numbers] == [
-        number not in numbers[:place] for place, number in enumerate(numbers)
-    ]
-    assert len(made) == len(set(numbers))
-    assert all(number in made for number in numbers)
-
-
-@given(numbers=st.lists(NUMBERS, max_size=50))
-def test_add__as_a_set_when_many(numbers: list[int]) -> None:
-    """The same where they are many, zero and the largest number of 64 bits included."""
-    made, model = full(), set(range(0, 6_000, 3))
+def test_add__like_a_set(start: range, numbers: list[int]) -> None:
+    """A number is new once and in the set from then on, zero and the largest included."""
+    built, model = compact_set(start), set(start)
 
     for number in numbers:
-        assert (number in made) is (number in model)
-        assert made.add(number) is (number not in model)
+        assert (number in built) is (number in model)
+        assert built.add(number) is (number not in model)
         model.add(number)
 
-    assert len(made) == len(model)
+    assert len(built) == len(model)
+    assert all(number in built for number in numbers)
 
 
 @pytest.mark.parametrize("step", [1, 2, 2**10, 2**32, 2**44, 0x9E3779B97F4A7C15])
 def test_add__grows(step: int) -> None:
-    """However many come, and whatever pattern they follow, none is lost and none is taken for another."""
-    made = CompactSet()
+    """However many numbers come, in any pattern, none is lost or mistaken for another."""
+    built = CompactSet()
     numbers = [number * step % 2**64 for number in range(20_000)]
 
-    assert all(made.add(number) for number in numbers)
-    assert not any(made.add(number) for number in numbers)
-    assert len(made) == 20_000
-    assert not any(number + 1 in made for number in numbers if step % 2**10 == 0)
+    assert all(built.add(number) for number in numbers)
+    assert not any(built.add(number) for number in numbers)
+    assert len(built) == 20_000
+    assert not any(number + 1 in built for number in numbers if step % 2**10 == 0)
 
 
 def test_add__takes_little_memory() -> None:
-    """A number takes 24 bytes at most: a slot of 8, of which a third at least is filled."""
-    made = CompactSet()
-    for number in range(100_000):
-        made.add(number)
+    """A number takes at most 24 bytes: a slot of 8, and at least a third of the slots is used."""
+    built = compact_set(range(100_000))
 
-    assert len(made._slots) * made._slots.itemsize <= 24 * 100_000
+    assert len(built._slots) * built._slots.itemsize <= 24 * 100_000
 
 
 @given(pages=st.lists(st.lists(st.integers(0, 30).map(str), max_size=12), max_size=12))
-def test_add_texts__as_a_set(pages: list[list[str]]) -> None:
-    """Texts are new once, within a page as over several."""
-    made = CompactSet()
+def test_add_texts__like_a_set(pages: list[list[str]]) -> None:
+    """A text is new once, within a page as over several."""
+    built = CompactSet()
     seen: list[str] = []
 
     for page in pages:
-        assert made.add_texts(page) == [
-            text not in [*seen, *page[:place]] for place, text in enumerate(page)
+        assert built.add_texts(page) == [
+            text not in [*seen, *page[:position]] for position, text in enumerate(page)
         ]
         seen += page
 
 
-def test_add_texts__when_many() -> None:
-    """The same beyond what is kept as a set."""
-    made = CompactSet()
+def test_add_texts__many() -> None:
+    """The same holds for more texts than fit into the small set."""
+    built = CompactSet()
     pages = [[f"course:{page}_{number}" for number in range(10)] for page in range(500)]
 
-    assert all(all(made.add_texts(page)) for page in pages)
-    assert not any(any(made.add_texts(page)) for page in pages)
-    assert made.add_texts(["course:1_1", "new", "new"]) == [False, True, False]
+    assert all(all(built.add_texts(page)) for page in pages)
+    assert not any(any(built.add_texts(page)) for page in pages)
+    assert built.add_texts(["course:1_1", "new", "new"]) == [False, True, False]
 
 
 @given(user_ids=st.lists(USER_IDS, max_size=50))
 def test_user_ids__exact(user_ids: list[str]) -> None:
-    """No id is taken for another: 007 is not 7, and 20 digits are told apart to the last."""
-    made = UserIds()
+    """No id is mistaken for another: 007 is not 7, and 20 digits differ to the last."""
+    built = UserIds()
 
-    assert [made.add(user_id) for user_id in user_ids] == [
-        user_id not in user_ids[:place] for place, user_id in enumerate(user_ids)
+    assert [built.add(user_id) for user_id in user_ids] == [
+        user_id not in user_ids[:position] for position, user_id in enumerate(user_ids)
     ]
-    assert len(made) == len(set(user_ids))
-    assert all(user_id in made for user_id in user_ids)
+    assert len(built) == len(set(user_ids))
+    assert all(user_id in built for user_id in user_ids)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +107,11 @@ def test_user_ids__exact(user_ids: list[str]) -> None:
     ],
 )
 def test_user_ids__look_alike(known: str, other: str) -> None:
-    """Ids that are one number to 64 bits are two ids, though there be many."""
-    made = UserIds()
-    for user_id in range(1_000_000, 1_002_000):
-        made.add(str(user_id))
-    made.add(known)
+    """Ids that are the same number in 64 bits are two ids, in a large set too."""
+    built = UserIds()
+    for number in range(1_000_000, 1_002_000):
+        built.add(str(number))
+    built.add(known)
 
-    assert (known in made, other in made) == (True, False)
-    assert made.add(other) is True
+    assert (known in built, other in built) == (True, False)
+    assert built.add(other) is True

@@ -177,7 +177,6 @@ BAD_OUTPUTS: list[Any] = [
     None,
     {},
     OUTPUT | {"more": 1},
-    OUTPUT | {"enrollment_ids": ["a", "a"]},
     OUTPUT | {"enrollment_ids": [""]},
     OUTPUT | {"enrollment_count": -1},
     OUTPUT | {"enrollment_count": 1.5},

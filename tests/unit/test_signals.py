@@ -1,95 +1,173 @@
-"""Signals are raised, deferred, and restored."""
+"""Signals are raised, deferred, delivered and restored; ignored ones stay ignored."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.signals import deferred
+from connector.errors import InterruptedRun
+from connector.signals import call_on_first, deferred, end_process, raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from types import FrameType
 
-
-class StruckError(Exception):
-    """What the signal's handler raises here."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@pytest.fixture
-def strike() -> Iterator[Callable[[signal.Signals], None]]:
-    """Return what sends this process a signal, each of which raises StruckError."""
-
-    def raise_it(number: int, _: FrameType | None) -> None:
-        raise StruckError(number)
-
-    before = {number: signal.signal(number, raise_it) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield signal.raise_signal
-    for number, handler in before.items():
-        signal.signal(number, handler)
+class ArrivedError(Exception):
+    """Raised by the handler that the tests' process has for both signals."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_deferred__a_signal_strikes_behind_it(
-    number: signal.Signals, strike: Callable[[signal.Signals], None]
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[Callable[..., None]]:
+    """Return the process's handler, and restore what was there before."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        raise ArrivedError(number)
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    yield handle
+    for number, previous in before.items():
+        signal.signal(number, previous)
+
+
+def handlers() -> list[object]:
+    """Return the present handlers of both signals."""
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_raised__raises_inside_and_restores(
+    number: signal.Signals, handler: Callable[..., None]
 ) -> None:
-    """What a signal raises inside is raised when all that is inside was done, and signals strike as before then."""
+    """Inside, a signal raises InterruptedRun; afterwards the handlers are those of before."""
+    with pytest.raises(InterruptedRun) as caught, raised():
+        signal.raise_signal(number)
+
+    assert caught.value.code == 128 + number
+    assert handlers() == [handler, handler]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_deferred__delivers_after_the_block(
+    number: signal.Signals, handler: Callable[..., None]
+) -> None:
+    """A signal that arrives inside is delivered to the handler of before when the block is done."""
     done: list[str] = []
 
     def work() -> None:
         with deferred():
-            strike(number)
+            signal.raise_signal(number)
             done.append("all of it")
+        done.append("more")
 
-    with pytest.raises(StruckError):
+    with pytest.raises(ArrivedError):
         work()
 
     assert done == ["all of it"]
-    with pytest.raises(StruckError):
-        strike(number)
+    assert handlers() == [handler, handler]
 
 
-def test_deferred__without_a_signal(strike: Callable[[signal.Signals], None]) -> None:
-    """Where no signal comes nothing is raised, and one that comes later strikes."""
-    with deferred():
-        pass
+def test_deferred__inside_raised() -> None:
+    """A run's own interruption waits for the end of the block, too."""
+    done: list[str] = []
 
-    with pytest.raises(StruckError):
-        strike(signal.SIGTERM)
+    def work() -> None:
+        with raised(), deferred():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("all of it")
+
+    with pytest.raises(InterruptedRun):
+        work()
+
+    assert done == ["all of it"]
 
 
-def test_deferred__a_failure_inside_is_raised(strike: Callable[[signal.Signals], None]) -> None:
-    """A failure inside is raised as it is, and signals strike as before."""
+def test_deferred__an_error_inside(handler: Callable[..., None]) -> None:
+    """An error inside is raised as it is, and the handlers are restored."""
     with pytest.raises(LookupError), deferred():
         raise LookupError
 
-    with pytest.raises(StruckError):
-        strike(signal.SIGINT)
+    assert handlers() == [handler, handler]
 
 
-def test_deferred__ignored_signals_stay_ignored() -> None:
-    """A signal that whoever started the run has it ignore is ignored inside as well."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with deferred():
-        inside = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
+@pytest.mark.parametrize("context", [raised, deferred])
+def test_contexts__ignored_signals_stay_ignored(
+    context: Callable[[], AbstractContextManager[None]], handler: Callable[..., None]
+) -> None:
+    """A signal that the parent process has set to be ignored is ignored inside, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    assert inside is signal.SIG_IGN
+    with context():
+        inside = handlers()
+
+    assert inside[0] is signal.SIG_IGN
+    assert inside[1] is not handler
+    assert handlers() == [signal.SIG_IGN, handler]
 
 
-def test_deferred__in_another_thread() -> None:
-    """In a thread that no signal strikes it does nothing."""
-    done: list[int] = []
+@pytest.mark.parametrize("context", [raised, deferred])
+def test_contexts__do_nothing_in_other_threads(
+    context: Callable[[], AbstractContextManager[None]], handler: Callable[..., None]
+) -> None:
+    """In a thread that may not set handlers the block simply runs."""
+    inside: list[object] = []
 
     def work() -> None:
-        with deferred():
-            done.append(1)
+        with context():
+            inside.extend(handlers())
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
 
-    assert done == [1]
+    assert inside == [handler, handler]
+
+
+def test_call_on_first__the_second_ends_the_process() -> None:
+    """The first signal calls *stop*; a second one of the same kind has its default effect."""
+    stops: list[str] = []
+
+    call_on_first(lambda: stops.append("stop"))
+    signal.raise_signal(signal.SIGTERM)
+    after_first = handlers()
+    signal.raise_signal(signal.SIGINT)
+
+    assert stops == ["stop", "stop"]
+    assert callable(after_first[0])
+    assert after_first[1] is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("ignored", [(), SIGNALS])
+def test_end_process__has_the_default_effect(ignored: tuple[signal.Signals, ...]) -> None:
+    """Signals end the process without a traceback, unless they are ignored."""
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+    end_process()
+
+    assert handlers() == [signal.SIG_IGN if ignored else signal.SIG_DFL] * 2
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_end_process__of_a_container(number: signal.Signals) -> None:
+    """A container's first process, to which signals have no default effect, ends as well."""
+    script = (
+        "import os, signal\n"
+        "os.getpid = lambda: 1\n"
+        "from connector import signals\n"
+        "signals.end_process()\n"
+        f"signal.raise_signal({int(number)})\n"
+        "print('still running')\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")

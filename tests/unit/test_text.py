@@ -1,4 +1,4 @@
-"""Text that nobody obeys: one line for people, one line of JSON for programs."""
+"""Text that nothing obeys: one line for people, one line of JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.text import one_line, to_json
+from connector.text import one_line, quoted, to_json
 
 JSON = st.recursive(
     st.none()
@@ -24,22 +24,23 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "line"),
     [
         ("##[error]x", "#\\u0023[error]x"),
         ("a ##vso[task.x]", "a #\\u0023vso[task.x]"),
         ("#1", "#1"),
+        ("é\r\n\x1b[31m\u2028", "é\\r\\n\\x1b[31m\\u2028"),
     ],
 )
-def test_one_line__obeyed_by_nobody(text: str, told: str) -> None:
-    """What GitHub and Azure would obey in mid-line is written so that they do not."""
-    assert one_line(text) == told
+def test_one_line__holds_no_command(text: str, line: str) -> None:
+    """Line breaks, control characters and the commands of GitHub and Azure become escapes."""
+    assert one_line(text) == line
 
 
 @given(JSON)
 @example({"##": "###", "####": ["#", "#####", '\\"##', "\\##", "\\u0023#", "#\\u0023"]})
-def test_to_json__reads_back_as_it_was(document: Any) -> None:
-    """One line of ASCII without any `##`, which means what the document said."""
+def test_to_json__reads_back(document: Any) -> None:
+    """Any document is one line of ASCII without ``##`` that reads back as the same document."""
     line = to_json(document)
 
     assert json.loads(line) == document
@@ -48,8 +49,8 @@ def test_to_json__reads_back_as_it_was(document: Any) -> None:
     assert line.isprintable()
 
 
-def test_to_json__whole_line() -> None:
-    r"""Compact ASCII JSON, in the document's order, ``##`` written ``#\u0023``."""
+def test_to_json__complete_line() -> None:
+    r"""The line is compact, in the document's order, with ``##`` written ``#\u0023``."""
     document = {"b": ["é\n\u2028😀", "##vso[task.x]"], "a": {"n": None, "t": True, "f": 1.5}}
 
     assert to_json(document) == (
@@ -58,7 +59,26 @@ def test_to_json__whole_line() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_to_json__numbers_that_json_has_not(number: float) -> None:
-    """What JSON cannot say is refused rather than written in a way that few can read."""
+def test_to_json__refuses_other_numbers(number: float) -> None:
+    """A number that JSON does not have is refused."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json({"score": number})
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("a\n::error::b", r'"a\n::error::b"'),
+        ("\x1b[31mred\x07\x7f", r'"\u001b[31mred\u0007\u007f"'),
+        ("\u2028\u202e\u0085é", r'"\u2028\u202e\u0085\u00e9"'),
+        ('quoted "so" \\', r'"quoted \"so\" \\"'),
+        ("\ud800", r'"\ud800"'),
+        ("##[error]x", '"#\\u0023[error]x"'),
+        ("x" * 200, '"' + "x" * 200 + '"'),
+        ("x" * 201, '"' + "x" * 200 + '\\u2026"'),
+        ("\n" * 10_000, '"' + "\\n" * 200 + '\\u2026"'),
+    ],
+)
+def test_quoted__hostile_text(text: str, literal: str) -> None:
+    """Text from elsewhere is cut after 200 characters and stays one line without commands."""
+    assert quoted(text) == literal

@@ -1,53 +1,46 @@
-"""The HTTP door as a process, under each server that it is promised to run under, and the sandbox behind it."""
+"""The HTTP API as a process, under each WSGI server that it supports."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import jsonschema
 import pytest
 import requests
 
-from connector.sandbox import ACCESS_TOKEN, Settings
-from connector.sandbox.server import SandboxServer
-from connector.schemas import load_schema
-from tests.contract.conftest import StartSandbox, start_sandbox
+from tests.support.process import (
+    CHECKOUT,
+    PATIENCE_SECONDS,
+    needed_variables,
+    valid_document,
+    wait_until,
+)
+from tests.support.sandbox import StartSandbox, reaching, start_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from connector.sandbox.server import SandboxServer
 
 __all__ = ["StartSandbox", "start_sandbox"]
 
-CHECKOUT = Path(__file__).parents[3]
 KEY = "canary-serve-key/0+1=2"
-SERVERS = {
-    "waitress": ["-m", "connector", "serve", "--port", "0"],
-    "gunicorn": [
-        "-m",
-        "gunicorn",
-        "connector.server:application",
-        "--bind",
-        "127.0.0.1:0",
-        "--worker-class",
-        "gthread",
-        "--threads",
-        "16",
-        "--no-control-socket",
-    ],
-}
+WAITRESS = ["connector", "serve", "--port", "0"]
+GUNICORN = [
+    *("gunicorn", "connector.server:application", "--bind", "127.0.0.1:0"),
+    *("--worker-class", "gthread", "--threads", "16", "--no-control-socket"),
+]
+SERVERS = {"waitress": WAITRESS, "gunicorn": GUNICORN}
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What a request was answered."""
+class Response:
+    """A response whose body is a document."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,56 +48,54 @@ class Answered:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The document's error, which there must be."""
+        """The document's error."""
         error: dict[str, Any] = self.document["error"]
         return error
 
 
 @dataclass
-class Door:
-    """A server that listens at *url*, and what it has written."""
+class RunningServer:
+    """A server that listens at *url*, and the file that has both of its streams."""
 
-    url: str
     process: subprocess.Popen[str]
     log: Path
+    url: str = ""
     session: requests.Session = field(default_factory=requests.Session)
 
-    def get(self, *, key: str | None = KEY, headers: Any = None, **query: str) -> Answered:
-        """Ask with *query* and return the answer."""
-        return self.ask("GET", key=key, headers=headers, params=query)
+    def get(self, key: str | None = KEY, headers: Any = None, **query: str) -> Response:
+        """Send a GET request with *query*."""
+        return self.send("GET", key=key, headers=headers, params=query)
 
-    def post(self, *, key: str | None = KEY, headers: Any = None, **inputs: Any) -> Answered:
-        """Ask with *inputs* as JSON and return the answer."""
-        return self.ask("POST", key=key, headers=headers, json=inputs)
-
-    def ask(
+    def send(
         self,
         method: str,
         *,
         key: str | None = KEY,
         headers: Mapping[str, str] | None = None,
-        **more: Any,
-    ) -> Answered:
-        """Ask for enrollments and return the answer, whose document the outputs schema has judged."""
-        shown = {"Authorization": f"Bearer {key}"} if key else {}
-        answer = self.session.request(
+        **parts: Any,
+    ) -> Response:
+        """Send a request for enrollments and return the response, its document validated."""
+        with_key = {"Authorization": f"Bearer {key}"} if key else {}
+        response = self.session.request(
             method,
             f"{self.url}/v1/enrollments",
-            headers={**shown, **(headers or {})},
-            timeout=30,
-            **more,
+            headers={**with_key, **(headers or {})},
+            timeout=PATIENCE_SECONDS,
+            **parts,
         )
-        document: dict[str, Any] = json.loads(answer.text)
-        jsonschema.Draft202012Validator(load_schema("outputs")).validate(document)
-        return Answered(answer.status_code, answer.headers, document)
+        return Response(response.status_code, response.headers, valid_document(response.text))
+
+    def path(self, method: str, path: str, **parts: Any) -> requests.Response:
+        """Send a request for *path*."""
+        return self.session.request(method, self.url + path, timeout=PATIENCE_SECONDS, **parts)
 
     def written(self) -> str:
         """Return what the server has written to either stream."""
         return self.log.read_text(encoding="utf-8")
 
 
-class Serve(Protocol):
-    """Starts a door with these arguments and variables."""
+class StartServer(Protocol):
+    """Starts a server in front of *alm*, or of the embedded sandbox."""
 
     def __call__(
         self,
@@ -112,90 +103,63 @@ class Serve(Protocol):
         server: str = "waitress",
         alm: SandboxServer | None = None,
         **variables: str,
-    ) -> Door:
-        """Start it, in front of *alm* or else of the embedded sandbox; the fixture stops it."""
-        ...
-
-
-@pytest.fixture(scope="session")
-def environ() -> dict[str, str]:
-    """Return the variables that a process needs to run at all, and none of the user's own."""
-    needed = ("PATH", "SYSTEMROOT", "LANG", "COVERAGE_PROCESS_CONFIG")
-    kept = {name: os.environ[name] for name in needed if name in os.environ}
-    return {**kept, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+    ) -> RunningServer:
+        """Start it with these arguments and variables; the fixture stops it."""
 
 
 @contextmanager
-def serving(environ: dict[str, str], folder: Path) -> Iterator[Serve]:
-    """Yield what starts doors, and stop them at the end."""
-    given = environ
-    doors: list[Door] = []
+def starting(folder: Path) -> Iterator[StartServer]:
+    """Yield a function that starts servers, and stop them at the end."""
+    servers: list[RunningServer] = []
 
     def start(
         *argv: str, server: str = "waitress", alm: SandboxServer | None = None, **variables: str
-    ) -> Door:
-        reaching = (
-            {"ALM_BASE_URL": alm.url, "ALM_ACCESS_TOKEN": ACCESS_TOKEN}
-            if alm
-            else {"ALM_BASE_URL": "sandbox"}
-        )
-        log = folder / f"log-{len(doors)}"
+    ) -> RunningServer:
+        access = reaching(alm) if alm else {"ALM_BASE_URL": "sandbox"}
+        log = folder / f"log-{len(servers)}"
         with log.open("w", encoding="utf-8") as stream:
             process = subprocess.Popen(
-                [sys.executable, *SERVERS[server], *argv],
-                env={**given, **reaching, "ALM_SERVE_KEY": KEY, **variables},
+                [sys.executable, "-m", *SERVERS[server], *argv],
+                env=environ(ALM_SERVE_KEY=KEY, **{**access, **variables}),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 text=True,
                 cwd=folder,
             )
-        door = Door(_told_url(log, process), process, log)
-        doors.append(door)
-        return door
+        running = RunningServer(process, log)
+        servers.append(running)
+        address = re.compile(r"(?:serves|Listening at:) (http://[^; ]+)")
+        wait_until(lambda: address.search(running.written()) or process.poll() is not None)
+        found = address.search(running.written())
+        assert found, running.written()
+        running.url = found[1]
+        # gunicorn imports the application only after it has written its address.
+        assert running.path("GET", "/healthz").text == "ok\n"
+        return running
 
     yield start
-    for door in doors:
-        door.session.close()
-        door.process.terminate()
-    for door in doors:
-        try:
-            door.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            door.process.kill()
-            door.process.wait()
+    for running in servers:
+        running.session.close()
+        running.process.terminate()
+    for running in servers:
+        running.process.wait(timeout=PATIENCE_SECONDS)
+
+
+def environ(**variables: str) -> dict[str, str]:
+    """Return the environment of a process with *variables*, and without the user's own."""
+    unbuffered = {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+    return {**needed_variables(), **unbuffered, **variables}
 
 
 @pytest.fixture
-def serve(environ: dict[str, str], tmp_path: Path) -> Iterator[Serve]:
-    """Return what starts doors."""
-    with serving(environ, tmp_path) as start:
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Return a function that starts servers."""
+    with starting(tmp_path) as start:
         yield start
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A door that many tests ask, and the sandbox behind it."""
-
-    door: Door
-    alm: SandboxServer
-
-
 @pytest.fixture(scope="module")
-def shared(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Return a door for requests that leave nothing behind."""
-    settings = Settings(rate_per_minute=0)
-    with SandboxServer(settings) as alm, serving(environ, tmp_path_factory.mktemp("door")) as start:
-        yield Pair(start(alm=alm), alm)
-
-
-def _told_url(log: Path, process: subprocess.Popen[str]) -> str:
-    while process.poll() is None:
-        if found := re.search(
-            r"(?:serves|Listening at:) (http://[^; ]+)", log.read_text(encoding="utf-8")
-        ):
-            return found[1]
-        try:
-            process.wait(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            continue
-    raise AssertionError(log.read_text(encoding="utf-8"))
+def sandbox_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Return a server in front of the embedded sandbox, for a module's tests."""
+    with starting(tmp_path_factory.mktemp("server")) as start:
+        yield start()

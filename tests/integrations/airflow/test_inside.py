@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.runner import run_in
+from connector.runner import run_given
 from connector.sandbox import ACCESS_TOKEN
-from connector.settings.sources import Environment
 from tests.contract.test_secrets import CANARY, TRIPLE, leaks
 from tests.integrations.airflow.conftest import CHECKOUT
 
@@ -149,11 +148,8 @@ def test_example__native(
         "format": "ndjson",
         "output_file": str(tmp_path / "direct.ndjson"),
     }
-    document = run_in(
-        Environment({"ALM_ACCESS_TOKEN": ACCESS_TOKEN, "ALM_BASE_URL": server.url}),
-        direct,
-        secrets_dir=None,
-    )
+    credentials = {"access_token": ACCESS_TOKEN, "base_url": server.url}
+    document = run_given({**credentials, **direct})
     server.requests.clear()
 
     finished = airflow.run(

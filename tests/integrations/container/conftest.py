@@ -1,128 +1,91 @@
-"""The image as a cluster runs it: read-only, without capabilities, by number, and with no network unless a test gives it one."""
+"""The image as a cluster runs it: read-only, without capabilities, without a network."""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
 import uuid
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.conftest import Finished, reaching, start_sandbox
 from tests.integrations.container import engine
+from tests.support.process import PATIENCE_SECONDS, Finished
+from tests.support.sandbox import EMBEDDED, start_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["reaching", "start_sandbox"]
+__all__ = ["start_sandbox"]
 
-# podman's own writable folders for --read-only are not there in a cluster.
+# A cluster has no writable folders of podman's own.
 LOCKED_DOWN = (
     "--read-only",
     "--read-only-tmpfs=false",
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
 )
-DOCUMENTED = {"ALM_USER_ID": "20941371", "ALM_BASE_URL": "sandbox"}
 
 
-class RunImage(Protocol):
-    """Runs an image's own entry with these arguments, variables and options of podman's."""
-
-    def __call__(
-        self,
-        *argv: str,
-        variables: Mapping[str, str] = DOCUMENTED,
-        options: tuple[str, ...] = (),
-        stdin: str = "",
-        target: str = "runtime",
-    ) -> Finished:
-        """Run it to its end."""
-        ...
-
-
-class CreateContainer(Protocol):
-    """Creates a container that does not run yet."""
-
-    def __call__(self, variables: Mapping[str, str], *options: str) -> str:
-        """Create it and return its name; the fixture removes it."""
-        ...
-
-
-def settings(variables: Mapping[str, str]) -> list[str]:
+def settings(variables: dict[str, str]) -> list[str]:
     """Return the options that set *variables*."""
     return [f"--env={name}={value}" for name, value in variables.items()]
 
 
 def open_to_all(folder: Path) -> Path:
-    """Make *folder*, as a volume that a cluster has given to whoever runs."""
+    """Create *folder* like a volume that a cluster gives to any user."""
     folder.mkdir()
     folder.chmod(0o777)
     return folder
 
 
-@pytest.fixture
-def run_image() -> RunImage:
-    """Return what runs the image locked down, with no network unless the options name one."""
+def run_image(
+    line: str = "",
+    options: tuple[str, ...] = ("--network=none",),
+    *,
+    target: str = "runtime",
+    stdin: str = "",
+    **variables: str,
+) -> Finished:
+    """Run the image *target* with the arguments of *line*, the engine's *options* and *variables*.
 
-    def run(
-        *argv: str,
-        variables: Mapping[str, str] = DOCUMENTED,
-        options: tuple[str, ...] = (),
-        stdin: str = "",
-        target: str = "runtime",
-    ) -> Finished:
-        # A container action runs as Docker does by itself.
-        locked = LOCKED_DOWN if target == "runtime" else ()
-        network = (
-            () if any(option.startswith("--network") for option in options) else ("--network=none",)
-        )
-        finished = subprocess.run(
-            engine.command(
-                "run",
-                "--rm",
-                "-i",
-                *locked,
-                *network,
-                *options,
-                *settings(variables),
-                engine.image(target),
-                *argv,
-            ),
-            env=engine.environ(),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Finished(finished.returncode, finished.stdout, finished.stderr)
+    Only the runtime image is locked down: GitHub runs a container action as Docker does.
+    """
+    locked = LOCKED_DOWN if target == "runtime" else ()
+    environ = settings(variables or EMBEDDED)
+    argv = ["run", "--rm", "-i", *locked, *options, *environ, engine.image(target), *line.split()]
+    finished = subprocess.run(
+        engine.command(*argv),
+        env=engine.environ(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    return Finished(finished.returncode, finished.stdout, finished.stderr)
 
-    return run
+
+class CreateContainer:
+    """Create containers that do not run yet, locked down, on this machine's network."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, variables: dict[str, str], *options: str) -> str:
+        """Create one and return its name."""
+        self.names.append(f"alm-enrollments-{uuid.uuid4().hex[:12]}")
+        given = (*LOCKED_DOWN, *options, *settings(variables))
+        engine.podman("create", "--name", self.names[-1], "--network=host", *given, engine.image())
+        return self.names[-1]
 
 
 @pytest.fixture
 def create_container() -> Iterator[CreateContainer]:
-    """Return what creates containers of the image, locked down on this machine's network."""
-    names: list[str] = []
-
-    def create(variables: Mapping[str, str], *options: str) -> str:
-        names.append(f"alm-enrollments-{uuid.uuid4().hex[:12]}")
-        engine.podman(
-            "create",
-            "--name",
-            names[-1],
-            "--network=host",
-            *LOCKED_DOWN,
-            *options,
-            *settings(variables),
-            engine.image(),
-        )
-        return names[-1]
-
+    """Return a function that creates containers, which are removed at the end."""
+    create = CreateContainer()
     yield create
-    for name in names:
+    for name in create.names:
         with contextlib.suppress(RuntimeError):
             engine.podman("rm", "--force", "--time=0", name)

@@ -1,7 +1,8 @@
-"""The container engine, and the project's images as its own Dockerfile makes them, on a base that this machine's Python stands in for."""
+"""podman, and the project's images: its own Dockerfile on a base made of this machine's Python."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[3]
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-# What the Dockerfile's commands need beside Python. Its own commands are all that a stand-in has.
+# What the Dockerfile's commands need besides Python.
 TOOLS = ("cp", "find", "mkdir", "rm", "sh")
-# Packages with code of their own, which rests on libraries that Python itself may not need.
+# Packages with native code, which may need more libraries than Python.
 NATIVE = ("jsonschema_rs", "msgspec", "pydantic_core", "rpds")
 # The base has no bytecode and no tests either (docker-library/python, 3.13/slim-trixie/Dockerfile).
 NOT_COPIED = (
@@ -38,29 +39,21 @@ NOT_COPIED = (
     "tkinter",
     "turtledemo",
 )
-# What of pip's settings leads to an index; the rest is about this machine's own files.
+# The settings of pip that lead to an index; the others are about this machine's own files.
 INDEX = ("extra-index-url", "index-url", "proxy", "timeout", "trusted-host")
 
 
 @cache
 def environ() -> dict[str, str]:
-    """Return the variables under which ``podman`` works here; the first call installs it where it is missing."""
+    """Return the variables that podman needs; the first call installs it if necessary."""
     found = subprocess.run(
         [CHECKOUT / "tests/integrations/container/install"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     ).stdout.strip()
-    kept = (
-        "HOME",
-        "PATH",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-    )
+    proxies = ("http_proxy", "https_proxy", "no_proxy")
+    kept = ("HOME", "PATH", *proxies, *map(str.upper, proxies))
     return {
         "CONTAINERS_CONF": found,
         **{name: os.environ[name] for name in kept if name in os.environ},
@@ -81,12 +74,12 @@ def as_root(*argv: str) -> list[str]:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """Return the command line that has podman do *arguments*."""
+    """Return the command line of podman with *arguments*."""
     return as_root("podman", *map(str, arguments))
 
 
 def podman(*arguments: str | Path) -> str:
-    """Return what podman says to *arguments*; where it fails, its own words are the exception's."""
+    """Return what podman prints for *arguments*; raise its message if it fails."""
     finished = subprocess.run(
         command(*arguments), env=environ(), capture_output=True, text=True, check=False
     )
@@ -97,7 +90,7 @@ def podman(*arguments: str | Path) -> str:
 
 @cache
 def base() -> str:
-    """Return the name of the image that stands in for the Dockerfile's base, made at most once a machine."""
+    """Return the image that replaces the Dockerfile's base, built once per machine."""
     name = f"localhost/alm-enrollments-base:{_digest([Path(__file__)], sys.version)}"
     with _locked():
         if not _exists(name):
@@ -122,7 +115,7 @@ def base() -> str:
 
 @cache
 def image(target: str = "runtime") -> str:
-    """Return the name of the project's image *target*, built at most once a machine and content."""
+    """Return the project's image *target*, built once per machine and content."""
     name = f"localhost/alm-enrollments:{target}-{_digest(_context(), base())}"
     with _locked():
         if not _exists(name):
@@ -131,11 +124,11 @@ def image(target: str = "runtime") -> str:
 
 
 def build(name: str, *options: str | Path, context: Path = CHECKOUT) -> None:
-    """Build *name* on the stand-in from *context*, whose Dockerfile stays as it is."""
+    """Build *name* from the unchanged Dockerfile in *context*."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder, "pip.conf")
         settings.write_text(_pip_settings(), encoding="utf-8")
-        # The mounts are there while the build's commands run, and leave nothing behind.
+        # The mounts exist only during the build.
         mounts = ("--volume", f"{settings}:/etc/pip.conf:ro", "--volume", f"{BUNDLE}:{BUNDLE}:ro")
         podman(
             "build",
@@ -185,37 +178,33 @@ def _fill(root: Path) -> None:
 
 
 def _copy_libraries(root: Path, programs: Iterable[Path]) -> None:
-    """Copy what *programs* are linked with to where the loader looks, wherever it is on this machine."""
-    told = subprocess.run(
+    """Copy the libraries of *programs* to the folder where the loader searches."""
+    printed = subprocess.run(
         ["ldd", *programs],
-        env={**os.environ, **_libpython()},
+        # Next to its old place, Python may find its own library.
+        env={**os.environ, "LD_LIBRARY_PATH": str(Path(sys.base_prefix, "lib"))},
         capture_output=True,
         text=True,
         check=False,
     ).stdout
     found = {
         name: Path(path)
-        for name, path in re.findall(r"^\s+(\S+) => (/\S+) \(", told, flags=re.MULTILINE)
+        for name, path in re.findall(r"^\s+(\S+) => (/\S+) \(", printed, flags=re.MULTILINE)
     }
     for name, path in found.items():
         target = root / found["libc.so.6"].parent.relative_to("/") / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    (loader,) = set(re.findall(r"^\s+(/\S+/ld-\S+) \(", told, flags=re.MULTILINE))
+    (loader,) = set(re.findall(r"^\s+(/\S+/ld-\S+) \(", printed, flags=re.MULTILINE))
     (root / loader[1:]).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(loader, root / loader[1:])
 
 
-def _libpython() -> dict[str, str]:
-    """Return what lets the copied Python find its own library, which may lie beside it as it was."""
-    return {"LD_LIBRARY_PATH": str(Path(sys.base_prefix, "lib"))}
-
-
 def _pip_settings() -> str:
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
-    pairs = re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", told, flags=re.MULTILINE)
+    pairs = re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", printed, flags=re.MULTILINE)
     kept = {name.removeprefix("default-"): value for name, value in pairs if "file:" not in value}
     return "\n".join(
         [
@@ -253,14 +242,10 @@ def _exists(name: str) -> bool:
     )
 
 
-class _locked:  # noqa: N801 - reads as the verb that it is
-    """Held by one process of this machine at a time."""
-
-    def __enter__(self) -> None:
-        self._file = (
-            Path(environ()["CONTAINERS_CONF"]).with_name("lock").open("w", encoding="utf-8")
-        )
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Let one process of this machine at a time into the block."""
+    path = Path(environ()["CONTAINERS_CONF"]).with_name("lock")
+    with path.open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

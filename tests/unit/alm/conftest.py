@@ -1,9 +1,8 @@
-"""A clock that jumps, a transport that plays a script, and a client between the two."""
+"""An adapter that plays a script of responses, and clients that use it."""
 
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,33 +22,12 @@ if TYPE_CHECKING:
 
     import requests
 
-    # What the transport answers next: status, headers and body, or what it fails with.
-    Step = tuple[int, dict[str, str], bytes | io.BufferedIOBase] | Exception
-
-
-class VirtualClock:
-    """Stands still but for ``sleep``, which jumps and is written down."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-        self._passed = 0.0
-
-    def monotonic(self) -> float:
-        """Return seconds since long before the test."""
-        return 1_000_000 + self._passed
-
-    def now(self) -> datetime:
-        """Return the moment of the documented exchange, and what has passed since."""
-        return datetime(2024, 6, 9, 13, 5, 9, tzinfo=UTC) + timedelta(seconds=self._passed)
-
-    def sleep(self, seconds: float) -> None:
-        """Jump by *seconds*."""
-        self.slept.append(seconds)
-        self._passed += seconds
+    # The next response, as status, headers and body, or the failure of the connection.
+    Step = tuple[int, dict[str, str], bytes | io.IOBase] | Exception
 
 
 class ScriptedAdapter(HTTPAdapter):
-    """Plays *script*, one step a request, and keeps what was sent; a request too many is an error."""
+    """Plays *script*, one step per request, and records what was sent."""
 
     def __init__(self, script: tuple[Step, ...], sent: list[requests.PreparedRequest]) -> None:
         super().__init__()
@@ -59,75 +37,63 @@ class ScriptedAdapter(HTTPAdapter):
     def send(
         self, request: requests.PreparedRequest, *_args: object, **_kwargs: object
     ) -> requests.Response:
-        """Return or raise the script's next step."""
+        """Return or raise the script's next step; one request too many is an error."""
         self._sent.append(request.copy())
         step = next(self._steps)
         if isinstance(step, Exception):
             raise step
         status, headers, body = step
         stream = io.BytesIO(body) if isinstance(body, bytes) else body
-        return self.build_response(
-            request,
-            HTTPResponse(body=stream, headers=headers, status=status, preload_content=False),
-        )
-
-
-@pytest.fixture
-def virtual_clock() -> VirtualClock:
-    """Return the test's clock, with what it slept."""
-    return VirtualClock()
-
-
-@pytest.fixture
-def clock(virtual_clock: VirtualClock) -> Clock:
-    """Return the test's clock."""
-    return virtual_clock
-
-
-@pytest.fixture
-def slept(virtual_clock: VirtualClock) -> list[float]:
-    """Return the waits so far, in seconds."""
-    return virtual_clock.slept
+        raw = HTTPResponse(body=stream, headers=headers, status=status, preload_content=False)
+        return self.build_response(request, raw)
 
 
 @pytest.fixture
 def sent() -> list[requests.PreparedRequest]:
-    """Return the requests that reached the transport so far."""
+    """Return the requests sent so far."""
     return []
 
 
 @pytest.fixture
-def gate() -> RateLimiter:
-    """Return the quota gate of the test's client."""
+def scripted(sent: list[requests.PreparedRequest]) -> Callable[..., HTTPAdapter]:
+    """Return a function that makes an adapter with the given steps."""
+    return lambda *script: ScriptedAdapter(script, sent)
+
+
+@pytest.fixture
+def rate_limiter() -> RateLimiter:
+    """Return the rate limiter of the test's clients."""
     return RateLimiter()
 
 
 @pytest.fixture
 def redactor() -> Redactor:
-    """Return the redactor of the test's client."""
+    """Return the redactor of the test's clients."""
     return Redactor()
 
 
 @pytest.fixture
 def open_client(
-    clock: Clock, sent: list[requests.PreparedRequest], gate: RateLimiter, redactor: Redactor
+    clock: Clock,
+    scripted: Callable[..., HTTPAdapter],
+    rate_limiter: RateLimiter,
+    redactor: Redactor,
 ) -> Callable[..., Client]:
-    """Return what opens a client whose transport plays the steps given."""
+    """Return a function that opens a client with the given steps and settings."""
 
     def open_scripted(
         *script: Step,
         credentials: Credentials | None = None,
         deadline: float = 600.0,
         jitter: float = 0.5,
+        clock: Clock = clock,
     ) -> Client:
-        tokens = TokenSource(credentials or Credentials(SecretStr("the-token")), redactor)
-        adapter = ScriptedAdapter(script, sent)
         return Client(
             "https://alm.example",
-            tokens,
-            gate,
+            TokenSource(credentials or Credentials(SecretStr("the-token")), redactor),
+            rate_limiter,
             Deadline(clock, deadline),
-            adapter=adapter,
+            adapter=scripted(*script),
             jitter=lambda: jitter,
         )
 

@@ -1,4 +1,4 @@
-"""The gate against an independent model of ALM's limiter: a request that it lets go is never refused."""
+"""The limiter against an independent model of ALM's: no request that it allows is refused."""
 
 from __future__ import annotations
 
@@ -11,33 +11,46 @@ from hypothesis import strategies as st
 from connector.alm.rate_limit import ASSUMED, Quota, RateLimiter, read_quota
 
 ADMIN = {"x-rate-limit": "100r/m", "x-burst": "100"}
-SECONDS_EACH = 0.6
 GAPS = st.lists(st.one_of(st.just(0.0), st.floats(0, 120)), min_size=1, max_size=150)
 
 
 class Bucket:
-    """openresty's limiter, as ALM_API.md infers it, in the strictest reading: the first request counts as well."""
+    """nginx's limiter in the strictest reading: the first request counts too."""
 
-    def __init__(self, rate_per_minute: float, burst: float) -> None:
-        self.rate, self.burst = rate_per_minute / 60, burst
-        self.excess, self.at = 0.0, 0.0
+    def __init__(self, rate_per_minute: float, burst: float, excess: float = 0.0) -> None:
+        self._rate, self._burst = rate_per_minute / 60, burst
+        self._excess, self._at = excess, 0.0
 
     def refuses(self, moment: float) -> bool:
-        """Take in a request at *moment*; time lost to floating point is not held against it."""
-        excess = max(self.excess - self.rate * (moment - self.at) + 1, 0)
-        if excess > self.burst + 1e-6:
+        """Add a request at *moment*; a rounding error is not a refusal."""
+        excess = max(self._excess - self._rate * (moment - self._at) + 1, 0)
+        if excess > self._burst + 1e-6:
             return True
-        self.excess, self.at = excess, moment
+        self._excess, self._at = excess, moment
         return False
 
 
-def leave(gate: RateLimiter, gaps: list[float], jitter: float = 0.0) -> list[float]:
-    """Return the moments at which requests leave that are reserved *gaps* seconds after each other."""
+def refused(
+    limiter: RateLimiter, bucket: Bucket, gaps: list[float], jitter: float = 0.0
+) -> list[float]:
+    """Return the refused ones of requests that are acquired *gaps* seconds after each other."""
     now, moments = 0.0, []
     for gap in gaps:
         now += gap
-        moments.append(now + gate.reserve(now, jitter))
-    return moments
+        moments.append(now + limiter.acquire(now, jitter))
+    return [moment for moment in moments if bucket.refuses(moment)]
+
+
+def waits(limiter: RateLimiter, count: int, now: float = 0.0, jitter: float = 0.0) -> list[float]:
+    """Return the waits of *count* requests at the same moment."""
+    return [limiter.acquire(now, jitter) for _ in range(count)]
+
+
+def limiter_of(headers: dict[str, str] = ADMIN, share: float = 1.0, now: float = 0) -> RateLimiter:
+    """Return a limiter that has learned from *headers*."""
+    limiter = RateLimiter(share)
+    limiter.update(headers, now)
+    return limiter
 
 
 @pytest.mark.parametrize(
@@ -47,50 +60,20 @@ def leave(gate: RateLimiter, gaps: list[float], jitter: float = 0.0) -> list[flo
         ("5r/s", "30", Quota(5, 30)),
         ("0.5r/s", "0", Quota(0.5, 0)),
         (" 100 r/m ", " 30 ", Quota(100 / 60, 30)),
+        *((rate, "100", None) for rate in ("", "100", "r/m", "0r/m", "0.0r/s", "-1r/m", "100r/h")),
+        *((rate, "100", None) for rate in ("nanr/m", "infr/m", "1e3r/m", "٣r/m", "1r/m, 1r/m")),
+        *(("100r/m", burst, None) for burst in ("", "-1", "1.5", "many", "nan", "٣", "1" * 10)),
     ],
 )
-def test_read_quota__forms(rate: str, burst: str, quota: Quota) -> None:
-    """Both headers together tell requests a second and the burst."""
+def test_read_quota__forms(rate: str, burst: str, quota: Quota | None) -> None:
+    """Both headers together name rate and burst; an unusable one names nothing."""
     assert read_quota({"x-rate-limit": rate, "x-burst": burst}) == quota
-
-
-@pytest.mark.parametrize(
-    "rate",
-    [
-        "",
-        "100",
-        "r/m",
-        "0r/m",
-        "0.0r/s",
-        "-1r/m",
-        "100r/h",
-        "nanr/m",
-        "infr/m",
-        "1e3r/m",
-        "٣r/m",
-        "100r/m, 100r/m",
-    ],
-)
-def test_read_quota__unusable_rate(rate: str) -> None:
-    """A rate that cannot be used tells nothing; none is made up."""
-    assert read_quota({"x-rate-limit": rate, "x-burst": "100"}) is None
-
-
-@pytest.mark.parametrize("burst", ["", "-1", "1.5", "many", "nan", "٣", "1" * 10])
-def test_read_quota__unusable_burst(burst: str) -> None:
-    """The same holds for the burst."""
-    assert read_quota({"x-rate-limit": "100r/m", "x-burst": burst}) is None
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-rate-limit": "100r/m"}, {"x-burst": "100"}])
 def test_read_quota__half(headers: dict[str, str]) -> None:
-    """One header without the other tells nothing."""
+    """One header without the other names nothing."""
     assert read_quota(headers) is None
-
-
-def test_quota__assumed() -> None:
-    """Until the headers tell, the lower of the documented limits holds: the learner scope's."""
-    assert Quota(100 / 60, 30) == ASSUMED
 
 
 def test_quota__share() -> None:
@@ -100,172 +83,139 @@ def test_quota__share() -> None:
 
 @pytest.mark.parametrize(("requests", "seconds"), [(0, 0), (100, 0), (101, 0.6), (1_100, 600)])
 def test_quota__seconds_for(requests: int, seconds: float) -> None:
-    """Requests within the burst take no time, each beyond it its part of the minute."""
+    """Requests within the burst take no time, each further one its part of the minute."""
     assert Quota(100 / 60, 100).seconds_for(requests) == pytest.approx(seconds)
 
 
-def test_quota_gate__burst_then_rate() -> None:
-    """At once as many leave as the burst allows, then one each 0.6 s."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
-
-    waits = [gate.reserve(0) for _ in range(103)]
-
-    assert waits == pytest.approx([*[0.0] * 100, 0.6, 1.2, 1.8])
+def test_acquire__burst_then_rate() -> None:
+    """As many requests as the burst allows are sent at once, then one every 0.6 s."""
+    assert waits(limiter_of(), 103) == pytest.approx([*[0.0] * 100, 0.6, 1.2, 1.8])
 
 
-def test_quota_gate__before_any_header() -> None:
-    """Before the first answer no more leave at once than a learner's token may."""
-    gate = RateLimiter()
+def test_acquire__before_any_header() -> None:
+    """Before the first response the lower of the documented limits holds, the learner's."""
+    limiter = RateLimiter()
 
-    waits = [gate.reserve(0) for _ in range(32)]
-
-    assert gate.seen is None
-    assert waits == pytest.approx([*[0.0] * 30, 0.6, 1.2])
+    assert waits(limiter, 32) == pytest.approx([*[0.0] * 30, 0.6, 1.2])
+    assert (limiter.seen, ASSUMED) == (None, Quota(100 / 60, 30))
 
 
-def test_quota_gate__drains() -> None:
-    """What drained in the meantime may leave at once again, and no more than that."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
-    leave(gate, [0.0] * 100)
+def test_acquire__drains() -> None:
+    """As many requests as have drained meanwhile are sent at once, and no more."""
+    limiter = limiter_of()
+    waits(limiter, 100)
 
-    waits = [gate.reserve(6.0) for _ in range(11)]
-
-    assert waits == pytest.approx([*[0.0] * 10, 0.6])
+    assert waits(limiter, 11, now=6.0) == pytest.approx([*[0.0] * 10, 0.6])
 
 
-def test_quota_gate__time_never_runs_backwards() -> None:
-    """A thread that read the clock earlier than another gains nothing by it."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 60.0)
-    leave(gate, [60.0, *[0.0] * 99])
+def test_acquire__time_never_runs_backwards() -> None:
+    """A thread that read the clock before another one gains nothing."""
+    limiter = limiter_of(now=60.0)
+    waits(limiter, 100, now=60.0)
 
-    assert gate.reserve(0.0) == pytest.approx(SECONDS_EACH)
+    assert limiter.acquire(0.0) == pytest.approx(0.6)
 
 
-def test_quota_gate__share() -> None:
-    """Half the quota is half the burst, and twice the time for each request beyond it."""
-    gate = RateLimiter(0.5)
-    gate.learn(ADMIN, 0)
+def test_acquire__share() -> None:
+    """Half the quota is half the burst, and twice the time for each further request."""
+    assert waits(limiter_of(share=0.5), 52) == pytest.approx([*[0.0] * 50, 1.2, 2.4])
 
-    waits = [gate.reserve(0) for _ in range(52)]
 
-    assert waits == pytest.approx([*[0.0] * 50, 1.2, 2.4])
+def test_acquire__jitter() -> None:
+    """A request that has to wait is delayed by up to one more; others are sent at once."""
+    assert waits(limiter_of(), 102, jitter=0.5) == pytest.approx([*[0.0] * 100, 0.9, 1.5])
+
+
+def test_acquire__threads() -> None:
+    """200 requests of 8 threads get the same moments as those of one thread, each once."""
+    limiter = limiter_of()
+
+    with ThreadPoolExecutor(8) as threads:
+        got = sorted(threads.map(limiter.acquire, [0.0] * 200))
+
+    assert got == pytest.approx([*[0.0] * 100, *[0.6 * number for number in range(1, 101)]])
 
 
 @given(GAPS, st.integers(1, 6_000), st.integers(1, 200))
-def test_quota_gate__never_refused(gaps: list[float], rate: int, burst: int) -> None:
-    """For any limits and any sequence of reservations ALM's limiter refuses none of them."""
-    gate, bucket = RateLimiter(), Bucket(rate, burst)
-    gate.learn({"x-rate-limit": f"{rate}r/m", "x-burst": str(burst)}, 0)
+def test_acquire__never_refused(gaps: list[float], rate: int, burst: int) -> None:
+    """With any limits, ALM refuses no request of any sequence."""
+    limiter = limiter_of({"x-rate-limit": f"{rate}r/m", "x-burst": str(burst)})
 
-    assert [moment for moment in leave(gate, gaps) if bucket.refuses(moment)] == []
+    assert refused(limiter, Bucket(rate, burst), gaps) == []
 
 
 @given(GAPS, st.floats(0, 1))
-def test_quota_gate__jitter_is_never_refused(gaps: list[float], jitter: float) -> None:
-    """Nor where those who wait leave a little later."""
-    gate, bucket = RateLimiter(), Bucket(100, 30)
-
-    assert [moment for moment in leave(gate, gaps, jitter) if bucket.refuses(moment)] == []
+def test_acquire__never_refused_with_jitter(gaps: list[float], jitter: float) -> None:
+    """The same holds if the requests that wait are delayed."""
+    assert refused(RateLimiter(), Bucket(100, 30), gaps, jitter) == []
 
 
 @given(GAPS, st.floats(0, 300))
-def test_quota_gate__slow_pace_is_never_refused(gaps: list[float], closed: float) -> None:
-    """Nor after a refusal, from the moment that ALM named on."""
-    gate, bucket = RateLimiter(), Bucket(100, 30)
-    bucket.excess = 30
-    gate.block_until(closed, 0)
+def test_acquire__never_refused_after_a_refusal(gaps: list[float], blocked: float) -> None:
+    """The same holds after a refusal, from the moment that ALM named on."""
+    limiter = RateLimiter()
+    limiter.block_until(blocked, 0)
 
-    assert [moment for moment in leave(gate, gaps) if bucket.refuses(moment)] == []
+    assert refused(limiter, Bucket(100, 30, excess=30), gaps) == []
 
 
 @given(GAPS, st.floats(0.01, 1))
-def test_quota_gate__share_is_never_refused(gaps: list[float], share: float) -> None:
-    """A share of the quota keeps within a limiter that allows no more than that share; one request always may leave."""
-    gate, bucket = RateLimiter(share), Bucket(100 * share, max(100 * share, 1))
-    gate.learn(ADMIN, 0)
+def test_acquire__never_refused_in_a_share(gaps: list[float], share: float) -> None:
+    """A share fits a bucket of that size; one request may always be sent."""
+    bucket = Bucket(100 * share, max(100 * share, 1))
 
-    assert [moment for moment in leave(gate, gaps) if bucket.refuses(moment)] == []
-
-
-def test_quota_gate__learns_other_limits() -> None:
-    """The account's own limits replace those assumed, for what is booked from then on."""
-    gate = RateLimiter()
-
-    gate.learn({"x-rate-limit": "10r/s", "x-burst": "2"}, 0)
-
-    assert gate.seen == Quota(10, 2)
-    assert [gate.reserve(0) for _ in range(4)] == pytest.approx([0, 0, 0.1, 0.2])
+    assert refused(limiter_of(share=share), bucket, gaps) == []
 
 
-def test_quota_gate__keeps_what_it_learned() -> None:
-    """An answer without usable headers takes nothing back."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
+def test_update__other_limits() -> None:
+    """The account's own limits replace the assumed ones from then on."""
+    limiter = limiter_of({"x-rate-limit": "10r/s", "x-burst": "2"})
 
-    gate.learn({"x-rate-limit": "soon", "x-burst": "100"}, 1)
-
-    assert gate.seen == Quota(100 / 60, 100)
+    assert limiter.seen == Quota(10, 2)
+    assert waits(limiter, 4) == pytest.approx([0, 0, 0.1, 0.2])
 
 
-def test_quota_gate__excess_of_others() -> None:
-    """Requests of other clients that ALM counts are counted here too."""
-    gate = RateLimiter()
+def test_update__without_usable_headers() -> None:
+    """A response without usable headers changes nothing."""
+    limiter = limiter_of()
 
-    gate.learn({**ADMIN, "x-excess-requests-per-second": "98.5"}, 0)
+    limiter.update({"x-rate-limit": "soon", "x-burst": "100"}, 1)
 
-    assert [gate.reserve(0) for _ in range(3)] == pytest.approx([0, 0.3, 0.9])
+    assert limiter.seen == Quota(100 / 60, 100)
 
 
-def test_quota_gate__excess_of_others_in_a_share() -> None:
-    """Of what others have sent a share counts its part, as it does of the burst."""
-    gate = RateLimiter(0.5)
+@pytest.mark.parametrize(
+    ("excess", "share", "expected"),
+    [("98.5", 1.0, [0, 0.3, 0.9]), ("80", 0.5, [*[0.0] * 10, 1.2])],
+)
+def test_update__excess_of_others(excess: str, share: float, expected: list[float]) -> None:
+    """Requests of other clients count too, in a share their part."""
+    limiter = limiter_of({**ADMIN, "x-excess-requests-per-second": excess}, share)
 
-    gate.learn({**ADMIN, "x-excess-requests-per-second": "80"}, 0)
-
-    assert [gate.reserve(0) for _ in range(11)] == pytest.approx([*[0.0] * 10, 1.2])
+    assert waits(limiter, len(expected)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("excess", ["0", "0.000", "-50", "nan", "inf", "much", "", "٣", "1e9"])
-def test_quota_gate__excess_never_forgives(excess: str) -> None:
-    """A smaller or unusable number never makes this side forget what it has sent."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
-    leave(gate, [0.0] * 100)
+def test_update__excess_never_forgives(excess: str) -> None:
+    """A smaller or unusable excess does not undo the requests of this side."""
+    limiter = limiter_of()
+    waits(limiter, 100)
 
-    gate.learn({**ADMIN, "x-excess-requests-per-second": excess}, 0)
+    limiter.update({**ADMIN, "x-excess-requests-per-second": excess}, 0)
 
-    assert gate.reserve(0) == pytest.approx(SECONDS_EACH)
+    assert limiter.acquire(0) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(("now", "seconds"), [(0, 10.752), (10, 0.752), (10.752, 0), (20, 0)])
-def test_quota_gate__closed(now: float, seconds: float) -> None:
-    """Until the moment named nothing leaves; from then on the next request may."""
-    gate = RateLimiter()
+def test_block_until__moment(now: float, seconds: float) -> None:
+    """Nothing is sent until the named moment; of two refusals the later moment holds."""
+    limiter = RateLimiter()
 
-    gate.block_until(10.752, 0)
+    limiter.block_until(10.752, 0)
+    limiter.block_until(5, 0)
 
-    assert gate.reserve(now) == pytest.approx(seconds)
-
-
-def test_quota_gate__an_earlier_end_does_not_open_it() -> None:
-    """Of two refusals the later moment holds."""
-    gate = RateLimiter()
-    gate.block_until(10, 0)
-
-    gate.block_until(5, 0)
-
-    assert gate.reserve(0) == 10
-
-
-def leave_after_refusals(gate: RateLimiter, refused_at: list[float], now: float) -> float:
-    """Return how far apart requests leave at *now*, when the gate was refused at these moments."""
-    for moment in refused_at:
-        gate.block_until(moment, moment)
-    waits = [gate.reserve(now) for _ in range(300)]
-    return waits[-1] - waits[-2]
+    assert limiter.blocked_for(now) == pytest.approx(seconds)
+    assert limiter.acquire(now) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -273,117 +223,81 @@ def leave_after_refusals(gate: RateLimiter, refused_at: list[float], now: float)
     [
         pytest.param([], 0, 0.6, id="never"),
         pytest.param([0], 0, 1.2, id="once"),
-        pytest.param([0, 0, 1, 2], 2, 1.2, id="on their way together"),
-        pytest.param([0, 10], 10, 2.4, id="twice"),
+        pytest.param([0, 0, 1, 2], 2, 1.1972, id="in flight together"),
+        pytest.param([0, 10], 10, 2.3719, id="twice"),
         pytest.param([10.0 * number for number in range(100)], 990, 30, id="always"),
         pytest.param([0], 60, 0.6 / 0.5441942, id="a minute ago"),
         pytest.param([0], 3_600, 0.6, id="an hour ago"),
     ],
 )
-def test_quota_gate__slows_down(refused_at: list[float], now: float, seconds: float) -> None:
-    """Each refusal halves the pace, to a fiftieth at the slowest, and a quiet hour gives it back."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
+def test_block_until__slows_down(refused_at: list[float], now: float, seconds: float) -> None:
+    """Each refusal halves the pace, down to a fiftieth; it recovers, in an hour completely."""
+    limiter = limiter_of()
+    for moment in refused_at:
+        limiter.block_until(moment, moment)
 
-    assert leave_after_refusals(gate, refused_at, now) == pytest.approx(seconds, rel=0.02)
+    got = waits(limiter, 300, now=now)
 
-
-def test_quota_gate__full_after_refusal() -> None:
-    """A refusal says that the bucket is full: the next request waits, though nothing was sent from here."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
-
-    gate.block_until(0, 0)
-
-    assert gate.reserve(0) == pytest.approx(1.2)
+    assert got[-1] - got[-2] == pytest.approx(seconds, rel=0.002)
 
 
-def test_quota_gate__has_closed_since() -> None:
-    """Who booked before a refusal can see it, who booked after it has nothing to see."""
-    gate = RateLimiter()
-    before = gate.was_blocked_since(0)
+def test_block_until__fills_the_bucket() -> None:
+    """After a refusal the next request waits, though this side has sent nothing."""
+    limiter = limiter_of()
 
-    gate.block_until(20, 10)
+    limiter.block_until(0, 0)
 
-    assert [before, *map(gate.was_blocked_since, (0, 9.9, 10, 15, 25))] == [
-        False,
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+    assert limiter.acquire(0) == pytest.approx(1.2)
 
 
-def test_quota_gate__jitter() -> None:
-    """Who has to wait leaves up to one place later; who need not leaves at once."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
+def test_was_blocked_since__moments() -> None:
+    """A request that was booked before a refusal sees it; one booked since does not."""
+    limiter = RateLimiter()
+    before = limiter.was_blocked_since(0)
 
-    waits = [gate.reserve(0, 0.5) for _ in range(102)]
+    limiter.block_until(20, 10)
 
-    assert waits == pytest.approx([*[0.0] * 100, 0.9, 1.5])
-
-
-def test_quota_gate__open_at_first() -> None:
-    """A gate that was never closed holds the first request back for nothing."""
-    assert RateLimiter().reserve(0) == 0
-
-
-def test_quota_gate__threads() -> None:
-    """200 reservations of 8 threads get the very moments that one thread would have got, each once."""
-    gate = RateLimiter()
-    gate.learn(ADMIN, 0)
-
-    with ThreadPoolExecutor(8) as threads:
-        waits = sorted(threads.map(gate.reserve, [0.0] * 200))
-
-    assert waits == pytest.approx(
-        [*[0.0] * 100, *[SECONDS_EACH * number for number in range(1, 101)]]
-    )
+    assert before is False
+    assert {moment: limiter.was_blocked_since(moment) for moment in (0, 9.9, 10, 15, 25)} == {
+        0: True,
+        9.9: True,
+        10: False,
+        15: False,
+        25: False,
+    }
 
 
-def test_give_back__frees_one_place() -> None:
-    """A place that is given back is the next request's, and no more than one."""
-    gate = RateLimiter()
-    while (wait := gate.reserve(0.0)) == 0:
+def test_release__returns_one_booking() -> None:
+    """A booking that is released is the next request's, and only one."""
+    limiter = RateLimiter()
+    while (wait := limiter.acquire(0.0)) == 0:
         pass
 
-    gate.release(0.0)
+    limiter.release(0.0)
 
-    assert gate.reserve(0.0) == pytest.approx(wait)
-    assert gate.reserve(0.0) > wait
-
-
-def test_give_back__of_an_empty_bucket() -> None:
-    """A bucket holds no less than nothing: what is given back twice frees one place."""
-    given, untouched = RateLimiter(), RateLimiter()
-    given.reserve(0.0)
-    given.release(0.0)
-    given.release(0.0)
-
-    assert [given.reserve(0.0) for _ in range(102)] == [untouched.reserve(0.0) for _ in range(102)]
+    assert limiter.acquire(0.0) == pytest.approx(wait)
+    assert limiter.acquire(0.0) > wait
 
 
-def test_give_back__after_a_refusal() -> None:
-    """Places booked before the limiter refused count for nothing: none of them is to be given back."""
-    refused, given = RateLimiter(), RateLimiter()
-    for gate in (refused, given):
-        gate.reserve(0.0)
-        gate.block_until(5.0, 1.0)
+def test_release__of_an_empty_bucket() -> None:
+    """A booking that is released twice counts once: the bucket is never less than empty."""
+    released, untouched = RateLimiter(), RateLimiter()
+    released.acquire(0.0)
+    released.release(0.0)
+    released.release(0.0)
 
-    given.release(0.5)
-
-    assert given.reserve(10.0) == refused.reserve(10.0)
-    assert [given.reserve(10.0) for _ in range(20)] == [refused.reserve(10.0) for _ in range(20)]
+    assert waits(released, 102) == waits(untouched, 102)
 
 
-def test_give_back__of_a_place_behind_a_refusal() -> None:
-    """A place booked since, at the same moment too, is given back."""
-    given, untouched = RateLimiter(), RateLimiter()
-    for gate in (given, untouched):
-        gate.block_until(5.0, 1.0)
-    given.reserve(1.0)
-    given.release(1.0)
+@pytest.mark.parametrize(("booked_at", "is_returned"), [(0.5, False), (1.0, True)])
+def test_release__around_a_refusal(booked_at: float, *, is_returned: bool) -> None:
+    """A refusal voids the bookings before it; those at its moment are returned."""
+    released, untouched = RateLimiter(), RateLimiter()
+    for limiter in (released, untouched):
+        limiter.block_until(5.0, 1.0)
+    if is_returned:
+        released.acquire(booked_at)
 
-    assert [given.reserve(6.0) for _ in range(20)] == [untouched.reserve(6.0) for _ in range(20)]
+    released.release(booked_at)
+
+    assert waits(released, 20, now=10.0) == waits(untouched, 20, now=10.0)

@@ -1,4 +1,4 @@
-"""Resources to records: ids taken apart, held against the relationships, and what include brings."""
+"""Resources to records: ids split and checked against the relationships, and include's paths."""
 
 from __future__ import annotations
 
@@ -10,349 +10,244 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.alm.protocol import Page
-from connector.alm.records import (
-    EnrollmentId,
-    IncludedResourceGrade,
-    ResourceGrade,
-    ResourceGradeId,
-    read_enrollments,
-)
+from connector.alm.records import IncludedResourceGrade, ResourceGrade, read_enrollments
 from connector.errors import ProtocolError
+from tests.support.errors import facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from connector.alm.records import Enrollment
+
+Resource = dict[str, Any]
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
 LETTERS = st.text("abcXYZ", min_size=1, max_size=20)
-REPORT = "Nothing of it was used; report it with the request id."
-NOTHING: dict[str, Any] = {
-    "state": None,
-    "progress_percent": None,
-    "has_passed": None,
-    "score": None,
-    "enrollment_source": None,
-    "date_enrolled": None,
-    "date_started": None,
-    "date_completed": None,
-    "completion_deadline": None,
-    "last_access_date": None,
-    "rating": None,
-    "purchased_price": None,
-    "url": None,
-    "resource_grades": [],
+REPORT = "Nothing of it was used; report it with the request id. (request id trace)"
+ATTRIBUTES = {
+    "state": "COMPLETED",
+    "progressPercent": 100,
+    "hasPassed": True,
+    "score": 87.5,
+    "enrollmentSource": "MANAGER_ENROLL",
+    "dateEnrolled": "2024-01-01T00:00:00.000Z",
+    "dateStarted": "2024-01-02T00:00:00.000Z",
+    "dateCompleted": "2024-01-03T00:00:00.000Z",
+    "completionDeadline": "2024-01-04T00:00:00.000Z",
+    "lastAccessDate": "2024-01-05T00:00:00.000Z",
+    "rating": 4,
+    "purchasedPrice": 9.99,
+    "url": "https://learningmanager.adobe.com/x",
 }
-NEW: dict[str, Any] = {
-    **NOTHING,
-    "state": "ENROLLED",
-    "progress_percent": 0,
-    "has_passed": False,
-    "score": 0,
+FIELDS = (
+    *("state", "progress_percent", "has_passed", "score", "enrollment_source", "date_enrolled"),
+    *("date_started", "date_completed", "completion_deadline", "last_access_date", "rating"),
+    *("purchased_price", "url"),
+)
+OF_USER_3 = {
+    "id": "course:1_2_3",
+    "user_id": "3",
+    "lo_id": "course:1",
+    "lo_type": "course",
+    "lo_instance_id": "course:1_2",
 }
 
 
-def page_of(
-    *enrollments: dict[str, Any], included: Sequence[dict[str, Any]] = (), user_id: str = "3"
-) -> Page:
-    """Return a page of *enrollments* as ALM would have sent it."""
-    typed = [
-        {"type": "learningObjectInstanceEnrollment", **enrollment} for enrollment in enrollments
-    ]
+def page_of(*enrollments: Resource, included: Sequence[Resource] = (), user_id: str = "3") -> Page:
+    """Return a page of *enrollments*."""
+    typed = [{"type": "learningObjectInstanceEnrollment", **resource} for resource in enrollments]
     return Page(user_id, None, typed, list(included), None, "trace")
 
 
-def to(kind: str, one: str) -> dict[str, Any]:
-    """Return a relationship to *one*."""
-    return {"data": {"id": one, "type": kind}}
+def read(
+    resource: Resource, include: Iterable[str] = (), included: Sequence[Resource] = ()
+) -> Enrollment:
+    """Return the record of one enrollment of user 3."""
+    (enrollment,) = read_enrollments(page_of(resource, included=included), include)
+    return enrollment
 
 
-def to_many(*resources: dict[str, Any]) -> dict[str, Any]:
-    """Return a relationship to *resources*."""
-    return {"data": [{"id": resource["id"], "type": resource["type"]} for resource in resources]}
+def to(kind: str, resource_id: str) -> Resource:
+    """Return a relationship to one resource."""
+    return {"data": {"id": resource_id, "type": kind}}
 
 
-def grade(version: int, module: str, prefix: str) -> dict[str, Any]:
-    """Return a resource grade of the documented learner, as the document has it."""
-    return {
-        "id": f"{prefix}_{module}_{version}_20941371",
-        "module_id": module,
-        "module_version": version,
+def record(ids: Resource, grades: Sequence[Resource] = (), **values: object) -> Resource:
+    """Return a record with these ids, null but for *values*."""
+    return {**ids, **dict.fromkeys(FIELDS), **values, "resource_grades": list(grades)}
+
+
+def documented(instance: str, *modules: str, **values: object) -> Resource:
+    """Return the record of an enrollment of the documented page."""
+    ids = {
+        "id": f"{instance}_20941371",
+        "user_id": "20941371",
+        "lo_id": instance.rpartition("_")[0],
+        "lo_type": "course",
+        "lo_instance_id": instance,
     }
+    grades = [
+        {"id": f"{instance}_{module}_0_20941371", "module_id": module, "module_version": 0}
+        for module in modules
+    ]
+    new = {"state": "ENROLLED", "progress_percent": 0, "has_passed": False, "score": 0}
+    return record(ids, grades, **new, **values)
+
+
+DOCUMENTED = [
+    documented(
+        "course:6511020_7037048",
+        *("11676159", "11676160", "11676161", "11676162"),
+        enrollment_source="AUTO_ENROLL",
+        date_enrolled="2023-06-16T11:48:49.000Z",
+        completion_deadline="2023-12-13T11:48:49.000Z",
+    ),
+    documented(
+        "course:7236650_7877507",
+        "12456287",
+        enrollment_source="SELF_ENROLL",
+        date_enrolled="2023-06-29T11:34:50.000Z",
+    ),
+    documented(
+        "course:7236827_7877699",
+        *("12456477", "12463854"),
+        enrollment_source="ADMIN_ENROLL",
+        date_enrolled="2023-06-29T12:34:33.000Z",
+    ),
+]
 
 
 def test_read_enrollments__documented(request: pytest.FixtureRequest) -> None:
-    """The documented example becomes these three records, nothing less and nothing else."""
+    """The documented page becomes these three records, their fields in this order."""
     path: Path = request.path.with_name("documented_page.json")
+    page = page_of(*json.loads(path.read_bytes())["data"], user_id="20941371")
 
-    enrollments = read_enrollments(
-        page_of(*json.loads(path.read_bytes())["data"], user_id="20941371")
-    )
+    records = [enrollment.as_dict() for enrollment in read_enrollments(page)]
 
-    assert [enrollment.as_dict() for enrollment in enrollments] == DOCUMENTED
-    assert [list(enrollment.as_dict()) for enrollment in enrollments] == [
-        list(record) for record in DOCUMENTED
-    ]
-    assert [enrollment.is_decoded for enrollment in enrollments] == [True, True, True]
-
-
-DOCUMENTED: list[dict[str, Any]] = [
-    {
-        "id": "course:6511020_7037048_20941371",
-        "user_id": "20941371",
-        "lo_id": "course:6511020",
-        "lo_type": "course",
-        "lo_instance_id": "course:6511020_7037048",
-        **NEW,
-        "enrollment_source": "AUTO_ENROLL",
-        "date_enrolled": "2023-06-16T11:48:49.000Z",
-        "completion_deadline": "2023-12-13T11:48:49.000Z",
-        "resource_grades": [
-            grade(0, "11676159", "course:6511020_7037048"),
-            grade(0, "11676160", "course:6511020_7037048"),
-            grade(0, "11676161", "course:6511020_7037048"),
-            grade(0, "11676162", "course:6511020_7037048"),
-        ],
-    },
-    {
-        "id": "course:7236650_7877507_20941371",
-        "user_id": "20941371",
-        "lo_id": "course:7236650",
-        "lo_type": "course",
-        "lo_instance_id": "course:7236650_7877507",
-        **NEW,
-        "enrollment_source": "SELF_ENROLL",
-        "date_enrolled": "2023-06-29T11:34:50.000Z",
-        "resource_grades": [grade(0, "12456287", "course:7236650_7877507")],
-    },
-    {
-        "id": "course:7236827_7877699_20941371",
-        "user_id": "20941371",
-        "lo_id": "course:7236827",
-        "lo_type": "course",
-        "lo_instance_id": "course:7236827_7877699",
-        **NEW,
-        "enrollment_source": "ADMIN_ENROLL",
-        "date_enrolled": "2023-06-29T12:34:33.000Z",
-        "resource_grades": [
-            grade(0, "12456477", "course:7236827_7877699"),
-            grade(0, "12463854", "course:7236827_7877699"),
-        ],
-    },
-]
+    assert json.dumps(records) == json.dumps(DOCUMENTED)
 
 
 def test_read_enrollments__every_attribute() -> None:
-    """Each attribute of the API lands under its own name, as it was sent."""
-    attributes = {
-        "state": "COMPLETED",
-        "progressPercent": 100,
-        "hasPassed": True,
-        "score": 87.5,
-        "enrollmentSource": "MANAGER_ENROLL",
-        "dateEnrolled": "2024-01-01T00:00:00.000Z",
-        "dateStarted": "2024-01-02T00:00:00.000Z",
-        "dateCompleted": "2024-01-03T00:00:00.000Z",
-        "completionDeadline": "2024-01-04T00:00:00.000Z",
-        "lastAccessDate": "2024-01-05T00:00:00.000Z",
-        "rating": 4,
-        "purchasedPrice": 9.99,
-        "url": "https://learningmanager.adobe.com/x",
-        "aNewOne": 1,
-    }
+    """Each of the API's attributes becomes the field of its name; new ones are ignored."""
+    enrollment = read({"id": "course:1_2_3", "attributes": {**ATTRIBUTES, "aNewOne": 1}})
 
-    (enrollment,) = read_enrollments(page_of({"id": "jobAid:1_2_3", "attributes": attributes}))
-
-    assert list(enrollment.as_dict().values()) == [
-        "jobAid:1_2_3",
-        "3",
-        "jobAid:1",
-        "jobAid",
-        "jobAid:1_2",
-        *[*attributes.values()][:-1],
-        [],
-    ]
+    values: Resource = dict(zip(FIELDS, ATTRIBUTES.values(), strict=True))
+    assert enrollment.as_dict() == record(OF_USER_3, **values)
 
 
 def test_read_enrollments__order_and_repeats() -> None:
-    """Records come in the order served, one that was served twice twice: judging that is not this room's."""
-    enrollments = read_enrollments(
-        page_of({"id": "course:9_9_3"}, {"id": "course:1_1_3"}, {"id": "course:9_9_3"})
-    )
+    """Records come in ALM's order; one that was served twice comes twice."""
+    ids = ["course:9_9_3", "course:1_1_3", "course:9_9_3"]
 
-    assert [enrollment.id for enrollment in enrollments] == [
-        "course:9_9_3",
-        "course:1_1_3",
-        "course:9_9_3",
-    ]
+    enrollments = read_enrollments(page_of(*({"id": enrollment_id} for enrollment_id in ids)))
+
+    assert [enrollment.id for enrollment in enrollments] == ids
 
 
-@pytest.mark.parametrize(
-    "lo_type", ["course", "learningProgram", "jobAid", "certification", "somethingNew"]
+@given(LETTERS, DIGITS, DIGITS)
+def test_read_enrollments__any_id(lo_type: str, lo: str, instance: str) -> None:
+    """The id of any type, known or new, is split into its parts."""
+    enrollment = read({"id": f"{lo_type}:{lo}_{instance}_3"})
+
+    lo_id = f"{lo_type}:{lo}"
+    parts = (enrollment.lo_type, enrollment.lo_id, enrollment.lo_instance_id, enrollment.user_id)
+    assert parts == (lo_type, lo_id, f"{lo_id}_{instance}", "3")
+    assert enrollment.is_decoded
+
+
+@given(st.tuples(LETTERS, DIGITS, DIGITS, DIGITS, DIGITS), st.integers(0, 10**18 - 1))
+def test_read_enrollments__any_grade_id(parts: tuple[str, ...], version: int) -> None:
+    """The id of a grade is split into module and version."""
+    lo_type, lo, instance, module, user = parts
+    grade_id = f"{lo_type}:{lo}_{instance}_{module}_{version}_{user}"
+
+    (grade,) = read(with_grades(grade_id)).resource_grades
+
+    assert grade == ResourceGrade(grade_id, module, version)
+
+
+def with_grades(*grade_ids: str) -> Resource:
+    """Return an enrollment with these grades."""
+    grades = [{"id": grade_id, "type": "learningObjectResourceGrade"} for grade_id in grade_ids]
+    return {"id": "course:1_2_3", "relationships": {"loResourceGrades": {"data": grades}}}
+
+
+OTHER_SHAPES = (
+    *("x", "course", "course:", "course:1", "course:1_2", "1_2_3", ":1_2_3", "course:1_2_3\n"),
+    *(" course:1_2_3", "course:1_2_x", "course:1__3", "course:1_2_-3", "course:1_2_3_4"),
+    *("course:\u0661_\u0662_\u0663", "c0urse:1_2_3", "cours\u00e9:1_2_3"),
 )
-def test_enrollment_id__every_type(lo_type: str) -> None:
-    """Every type's ids are taken apart, those of types to come as well."""
-    parsed = EnrollmentId.parse(f"{lo_type}:6511020_7037048_20941371")
 
-    assert parsed == EnrollmentId(
-        lo_type, f"{lo_type}:6511020", f"{lo_type}:6511020_7037048", "20941371"
+
+@pytest.mark.parametrize("enrollment_id", [*OTHER_SHAPES, "course:1_2_3_4_5"])
+def test_read_enrollments__id_of_another_shape(enrollment_id: str) -> None:
+    """An id of another shape is kept and marked, not refused."""
+    enrollment = read({"id": enrollment_id})
+
+    assert (enrollment.id, enrollment.user_id, enrollment.lo_instance_id) == (
+        enrollment_id,
+        "3",
+        None,
     )
-
-
-def test_resource_grade_id__documented() -> None:
-    """The documented grade id tells module, version and learner."""
-    parsed = ResourceGradeId.parse("course:6511020_7037048_11676159_0_20941371")
-
-    assert parsed == ResourceGradeId("course:6511020_7037048", "11676159", 0, "20941371")
-
-
-OTHER_SHAPES = [
-    "",
-    "x",
-    "course",
-    "course:",
-    "course:1",
-    "course:1_2",
-    "1_2_3",
-    ":1_2_3",
-    "course:1_2_3\n",
-    " course:1_2_3",
-]
-ODD_SHAPES = [
-    "course:1_2_x",
-    "course:1__3",
-    "course:1_2_-3",
-    "course:\u0661_\u0662_\u0663",
-    "c0urse:1_2_3",
-    "cours\u00e9:1_2_3",
-    "course:1_2_3_4",
-]
-
-
-@pytest.mark.parametrize("text", [*OTHER_SHAPES, *ODD_SHAPES, "course:1_2_3_4_5"])
-def test_enrollment_id__other_shapes(text: str) -> None:
-    """An id of another shape is undecodable, not wrong."""
-    assert EnrollmentId.parse(text) is None
+    assert not enrollment.is_decoded
 
 
 @pytest.mark.parametrize(
-    "text",
+    "grade_id",
     [
         *OTHER_SHAPES,
-        *ODD_SHAPES,
-        "course:1_2_3",
-        "course:1_2_3_x_5",
-        "course:1_2_3_4_5_6",
-        "course:1_2_3_4_5\n",
+        *("course:1_2_3", "course:1_2_3_x_5", "course:1_2_3_4_5_6", "course:1_2_3_4_5\n"),
+        f"course:1_2_3_{10**18}_5",
     ],
 )
-def test_resource_grade_id__other_shapes(text: str) -> None:
-    """An id of another shape is undecodable, not wrong."""
-    assert ResourceGradeId.parse(text) is None
+def test_read_enrollments__grade_id_of_another_shape(grade_id: str) -> None:
+    """A grade id of another shape is kept, without module and version."""
+    assert read(with_grades(grade_id)).resource_grades == (ResourceGrade(grade_id, None, None),)
 
 
-@given(LETTERS, DIGITS, DIGITS, DIGITS)
-def test_enrollment_id__round_trip(lo_type: str, lo: str, instance: str, user: str) -> None:
-    """What is taken apart can be put together again without loss."""
-    parsed = EnrollmentId.parse(f"{lo_type}:{lo}_{instance}_{user}")
-
-    assert parsed == EnrollmentId(lo_type, f"{lo_type}:{lo}", f"{lo_type}:{lo}_{instance}", user)
-
-
-@given(LETTERS, st.tuples(DIGITS, DIGITS, DIGITS, DIGITS), st.integers(0, 10**18 - 1))
-def test_resource_grade_id__round_trip(
-    lo_type: str, ids: tuple[str, str, str, str], version: int
-) -> None:
-    """What is taken apart can be put together again without loss."""
-    lo, instance, module, user = ids
-
-    parsed = ResourceGradeId.parse(f"{lo_type}:{lo}_{instance}_{module}_{version}_{user}")
-
-    assert parsed == ResourceGradeId(f"{lo_type}:{lo}_{instance}", module, version, user)
-
-
-@given(st.text())
-def test_ids__any_text(text: str) -> None:
-    """No text whatever makes the parsers fail, and none is both an enrollment's and a grade's."""
-    assert EnrollmentId.parse(text) is None or ResourceGradeId.parse(text) is None
-
-
-def test_read_enrollments__undecodable_id() -> None:
-    """An id of another shape is handed on whole, its parts taken from the relationships."""
+def test_read_enrollments__parts_from_relationships() -> None:
+    """The parts of an id of another shape are taken from the relationships."""
     relationships = {
         "learner": to("user", "3"),
         "learningObject": to("learningObject", "course:1"),
         "loInstance": to("learningObjectInstance", "course:1_2"),
-        "loResourceGrades": {"data": [{"id": "a-grade", "type": "learningObjectResourceGrade"}]},
     }
 
-    (enrollment,) = read_enrollments(page_of({"id": "e-77", "relationships": relationships}))
+    enrollment = read({"id": "e-77", "relationships": relationships})
 
-    grades = [{"id": "a-grade", "module_id": None, "module_version": None}]
-    ids = {
-        "id": "e-77",
-        "user_id": "3",
-        "lo_id": "course:1",
-        "lo_type": "course",
-        "lo_instance_id": "course:1_2",
-    }
-    assert enrollment.as_dict() == {**ids, **NOTHING, "resource_grades": grades}
+    assert enrollment.as_dict() == record({**OF_USER_3, "id": "e-77"})
     assert enrollment.is_decoded is False
 
 
 @pytest.mark.parametrize(
-    ("enrollment_id", "lo_id", "lo_type"),
+    ("enrollment_id", "lo_type"),
     [
-        ("e-77", None, None),
-        ("jobAid:other", None, "jobAid"),
-        ("7:other", None, None),
-        (":other", None, None),
-        ("é:other", None, None),
+        ("jobAid:other", "jobAid"),
+        *((other, None) for other in ("e-77", "7:other", ":other", "é:other", "job aid:other")),
     ],
 )
-def test_read_enrollments__undecodable_without_relationships(
-    enrollment_id: str, lo_id: str | None, lo_type: str | None
-) -> None:
-    """What neither id nor relationships tell is null; the learner is the one who was asked for."""
-    (enrollment,) = read_enrollments(page_of({"id": enrollment_id}))
+def test_read_enrollments__no_parts(enrollment_id: str, lo_type: str | None) -> None:
+    """Parts in neither id nor relationships are null; the user is the one of the request."""
+    parts = {"id": enrollment_id, "lo_id": None, "lo_type": lo_type, "lo_instance_id": None}
 
-    ids = {
-        "id": enrollment_id,
-        "user_id": "3",
-        "lo_id": lo_id,
-        "lo_type": lo_type,
-        "lo_instance_id": None,
-    }
-    assert enrollment.as_dict() == {**ids, **NOTHING}
+    assert read({"id": enrollment_id}).as_dict() == record({**OF_USER_3, **parts})
+
+
+NAMES = ("learner", "learningObject", "loInstance", "loResourceGrades")
 
 
 @pytest.mark.parametrize(
     "relationships",
     [
-        None,
-        {},
-        {"learner": {}, "learningObject": {}, "loInstance": {}, "loResourceGrades": {}},
-        {"learner": None, "learningObject": None, "loInstance": None, "loResourceGrades": None},
-        {
-            name: {"data": None}
-            for name in ("learner", "learningObject", "loInstance", "loResourceGrades")
-        },
-        {"loResourceGrades": {"data": []}},
+        *(None, {}, {"loResourceGrades": {"data": []}}),
+        *(dict.fromkeys(NAMES, value) for value in ({}, None, {"data": None})),
     ],
 )
-def test_read_enrollments__no_relationships(relationships: dict[str, Any] | None) -> None:
-    """Relationships that are absent, null or empty leave the id's own parts, and no grades."""
-    (enrollment,) = read_enrollments(
-        page_of({"id": "course:1_2_3", "relationships": relationships, "attributes": None})
-    )
+def test_read_enrollments__no_relationships(relationships: Resource | None) -> None:
+    """Absent, null or empty relationships leave the id's own parts, and no grades."""
+    resource = {"id": "course:1_2_3", "relationships": relationships, "attributes": None}
 
-    ids = {
-        "id": "course:1_2_3",
-        "user_id": "3",
-        "lo_id": "course:1",
-        "lo_type": "course",
-        "lo_instance_id": "course:1_2",
-    }
-    assert enrollment.as_dict() == {**ids, **NOTHING}
+    assert read(resource).as_dict() == record(OF_USER_3)
 
 
 @pytest.mark.parametrize(
@@ -366,21 +261,15 @@ def test_read_enrollments__no_relationships(relationships: dict[str, Any] | None
     ],
 )
 def test_read_enrollments__contradiction(name: str, other: str) -> None:
-    """An id that its relationships contradict is refused: which of the two is right cannot be known."""
-    page = page_of({"id": "course:1_2_3", "relationships": {name: to("any", other)}})
-
+    """An id that a relationship contradicts is refused, as either may be wrong."""
     with pytest.raises(ProtocolError) as caught:
-        read_enrollments(page)
+        read({"id": "course:1_2_3", "relationships": {name: to("any", other)}})
 
-    assert (
-        caught.value.message
-        == f'ALM\'s enrollment "course:1_2_3" contradicts its relationship {name}, which is {json.dumps(other)}.'
+    text = (
+        f'ALM\'s enrollment "course:1_2_3" contradicts its relationship {name}, which is'
+        f" {json.dumps(other)}. {REPORT}"
     )
-    assert (caught.value.hint, caught.value.http_status, caught.value.request_id) == (
-        REPORT,
-        200,
-        "trace",
-    )
+    assert facts(caught.value) == (ProtocolError, text, 200, None)
 
 
 @pytest.mark.parametrize(
@@ -391,134 +280,93 @@ def test_read_enrollments__contradiction(name: str, other: str) -> None:
         ("e-77", {"learner": to("user", "4")}),
     ],
 )
-def test_read_enrollments__another_learner(
-    enrollment_id: str, relationships: dict[str, Any]
-) -> None:
-    """Another learner's enrollment is refused, whether the id tells or the relationship."""
+def test_read_enrollments__another_learner(enrollment_id: str, relationships: Resource) -> None:
+    """Another learner's enrollment is refused, by its id or by its relationship."""
     page = page_of({"id": "course:1_2_3"}, {"id": enrollment_id, "relationships": relationships})
 
     with pytest.raises(ProtocolError) as caught:
         read_enrollments(page)
 
-    assert (
-        caught.value.message
-        == f'ALM answered for user 3 with another learner\'s enrollment, "{enrollment_id}".'
+    text = (
+        f'ALM answered for user 3 with another learner\'s enrollment, "{enrollment_id}". {REPORT}'
     )
-    assert (caught.value.hint, caught.value.http_status, caught.value.request_id) == (
-        REPORT,
-        200,
-        "trace",
-    )
+    assert facts(caught.value) == (ProtocolError, text, 200, None)
 
 
 def test_read_enrollments__leading_zeros() -> None:
-    """A user id asked for with leading zeros is the same learner."""
+    """A user id requested with leading zeros is the same learner's."""
     (enrollment,) = read_enrollments(page_of({"id": "course:1_2_3"}, user_id="003"))
 
     assert enrollment.user_id == "3"
 
 
-GRADES = {
-    "loResourceGrades": {
-        "data": [
-            {"id": f"course:1_2_{n}_1_3", "type": "learningObjectResourceGrade"} for n in (7, 8)
-        ]
-    }
+GRADE_ATTRIBUTES = {
+    "progressPercent": 50,
+    "hasPassed": True,
+    "score": 4.5,
+    "highestScore": 5,
+    "maxScore": 6,
+    "duration": 61,
+    "dateStarted": "2024-01-02T00:00:00.000Z",
+    "dateCompleted": "2024-01-03T00:00:00.000Z",
+    "dateSuccess": "2024-01-04T00:00:00.000Z",
 }
-GRADE_7: dict[str, Any] = {
+GRADE: Resource = {
     "id": "course:1_2_7_1_3",
     "type": "learningObjectResourceGrade",
-    "attributes": {
-        "progressPercent": 50,
-        "hasPassed": True,
-        "score": 4.5,
-        "highestScore": 5,
-        "maxScore": 6,
-        "duration": 61,
-        "dateStarted": "2024-01-02T00:00:00.000Z",
-        "dateCompleted": "2024-01-03T00:00:00.000Z",
-        "dateSuccess": "2024-01-04T00:00:00.000Z",
-    },
+    "attributes": GRADE_ATTRIBUTES,
 }
+OTHER_GRADE = "course:1_2_8_1_3"
 
 
 def test_read_enrollments__grades_without_include() -> None:
-    """Without include a grade is its id taken apart, even where the server sent more."""
-    page = page_of({"id": "course:1_2_3", "relationships": GRADES}, included=[GRADE_7])
-
-    (enrollment,) = read_enrollments(page)
+    """Without include a grade is its id and the id's parts, even if the server sent more."""
+    enrollment = read(with_grades(GRADE["id"], OTHER_GRADE), included=[GRADE])
 
     assert enrollment.resource_grades == (
-        ResourceGrade("course:1_2_7_1_3", "7", 1),
-        ResourceGrade("course:1_2_8_1_3", "8", 1),
+        ResourceGrade(GRADE["id"], "7", 1),
+        ResourceGrade(OTHER_GRADE, "8", 1),
     )
     assert "included" not in enrollment.as_dict()
 
 
 def test_read_enrollments__grades_with_include() -> None:
-    """With include a grade has its attributes, and nulls where ALM sent none."""
-    page = page_of({"id": "course:1_2_3", "relationships": GRADES}, included=[GRADE_7])
+    """With include a grade has its attributes, and nulls for those that ALM did not send."""
+    resource = with_grades(GRADE["id"], OTHER_GRADE)
 
-    (enrollment,) = read_enrollments(page, ["loResourceGrades"])
+    enrollment = read(resource, ["loResourceGrades"], [GRADE, {**GRADE, "id": "x"}])
 
-    values = GRADE_7["attributes"].values()
-    assert enrollment.resource_grades == (
-        IncludedResourceGrade("course:1_2_7_1_3", "7", 1, *values),
-        IncludedResourceGrade("course:1_2_8_1_3", "8", 1, *[None] * 9),
-    )
     assert enrollment.included is None
-
-
-def test_enrollment__as_dict_of_included_grade() -> None:
-    """An included grade's attributes stand in the document by these names."""
-    page = page_of(
-        {"id": "course:1_2_3", "relationships": {"loResourceGrades": to_many(GRADE_7)}},
-        included=[GRADE_7],
+    assert enrollment.resource_grades[1] == IncludedResourceGrade(OTHER_GRADE, "8", 1, *[None] * 9)
+    names = (
+        *("id", "module_id", "module_version", "progress_percent", "has_passed", "score"),
+        *("highest_score", "max_score", "duration", "date_started", "date_completed"),
+        "date_success",
+    )
+    values = (GRADE["id"], "7", 1, *GRADE_ATTRIBUTES.values())
+    assert list(enrollment.as_dict()["resource_grades"][0].items()) == list(
+        zip(names, values, strict=True)
     )
 
-    (enrollment,) = read_enrollments(page, ["loResourceGrades"])
 
-    assert enrollment.as_dict()["resource_grades"] == [
-        {
-            "id": "course:1_2_7_1_3",
-            "module_id": "7",
-            "module_version": 1,
-            "progress_percent": 50,
-            "has_passed": True,
-            "score": 4.5,
-            "highest_score": 5,
-            "max_score": 6,
-            "duration": 61,
-            "date_started": "2024-01-02T00:00:00.000Z",
-            "date_completed": "2024-01-03T00:00:00.000Z",
-            "date_success": "2024-01-04T00:00:00.000Z",
-        }
-    ]
+def linked(resource_id: str, kind: str, **relationships: object) -> Resource:
+    """Return a resource with these relationships."""
+    return {"id": resource_id, "type": kind, "relationships": relationships}
 
 
-COURSE: dict[str, Any] = {
-    "id": "course:1",
-    "type": "learningObject",
-    "attributes": {"loType": "course"},
-    "relationships": {
-        "skills": {
-            "data": [
-                {"id": "s1", "type": "skill"},
-                {"id": "s2", "type": "skill"},
-                {"id": "gone", "type": "skill"},
-            ]
-        },
-        "authors": {"data": []},
-        "parent": {"data": None},
-    },
-}
-SKILL_1: dict[str, Any] = {
-    "id": "s1",
-    "type": "skill",
-    "relationships": {"level": to("level", "l1")},
-}
-SKILL_2: dict[str, Any] = {"id": "s2", "type": "skill"}
-LEVEL: dict[str, Any] = {"id": "l1", "type": "level"}
+COURSE = linked(
+    "course:1",
+    "learningObject",
+    skills={"data": [{"id": skill, "type": "skill"} for skill in ("s1", "s2", "gone")]},
+    authors={"data": []},
+    parent={"data": None},
+    owner=to("user", "3"),
+)
+SKILL_1 = linked(
+    "s1", "skill", level=to("level", "l1"), tags={"data": [{"id": "t", "type": "tag"}]}
+)
+SKILL_2: Resource = {"id": "s2", "type": "skill"}
+LEVEL, TAG = linked("l1", "level"), linked("t", "tag")
 
 
 @pytest.mark.parametrize(
@@ -527,51 +375,33 @@ LEVEL: dict[str, Any] = {"id": "l1", "type": "level"}
         ("learningObject", COURSE),
         ("learningObject.skills", [SKILL_1, SKILL_2]),
         ("learningObject.skills.level", [LEVEL]),
+        ("learningObject.skills.tags", [TAG]),
         ("learningObject.authors", []),
-        ("learningObject.parent", None),
-        ("learningObject.unknown", None),
-        ("loInstance", None),
-        ("loInstance.learningObject", None),
-        ("learnerBadge", None),
+        *((f"learningObject.{name}", None) for name in ("parent", "unknown", "owner")),
+        *((path, None) for path in ("loInstance", "loInstance.learningObject", "learnerBadge")),
         ("loResourceGrades.learningObject", []),
     ],
 )
 def test_read_enrollments__include_path(path: str, found: object) -> None:
-    """A path leads to a resource, to a list of them, or to null where ALM sent none."""
-    relationships = {
+    """A path leads to a resource, to a list of them, or to null if ALM sent none."""
+    resource = with_grades(GRADE["id"])
+    resource["relationships"] |= {
         "learningObject": to("learningObject", "course:1"),
         "loInstance": to("learningObjectInstance", "course:1_2"),
-        **GRADES,
     }
-    page = page_of(
-        {"id": "course:1_2_3", "relationships": relationships},
-        included=[COURSE, SKILL_1, SKILL_2, LEVEL],
-    )
+    # Of the owner's id, but of another type.
+    badge = {"id": "3", "type": "badge"}
 
-    (enrollment,) = read_enrollments(page, [path])
+    enrollment = read(resource, [path], [COURSE, SKILL_1, SKILL_2, LEVEL, TAG, badge])
 
     assert enrollment.as_dict()["included"] == {path: found}
 
 
 def test_read_enrollments__several_paths() -> None:
-    """Each path that was asked for is answered under its own name; the grades are answered in the grades."""
-    page = page_of(
-        {"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}},
-        included=[{"id": "3", "type": "user"}],
-    )
+    """Each path has its own name in the record; the grades are not repeated there."""
+    user = {"id": "3", "type": "user"}
+    resource = {"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}}
 
-    (enrollment,) = read_enrollments(page, ["learner", "loResourceGrades", "learnerBadge"])
+    enrollment = read(resource, ["learner", "loResourceGrades", "learnerBadge"], [user])
 
-    assert enrollment.included == {"learner": {"id": "3", "type": "user"}, "learnerBadge": None}
-
-
-def test_read_enrollments__same_id_of_another_type() -> None:
-    """Included resources are told apart by type and id together."""
-    page = page_of(
-        {"id": "course:1_2_3", "relationships": {"learner": to("user", "3")}},
-        included=[{"id": "3", "type": "badge"}],
-    )
-
-    (enrollment,) = read_enrollments(page, ["learner"])
-
-    assert enrollment.included == {"learner": None}
+    assert enrollment.included == {"learner": user, "learnerBadge": None}

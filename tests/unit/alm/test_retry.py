@@ -1,4 +1,4 @@
-"""Again, after which wait, or give up: every class of error, every number of attempts, every header."""
+"""Retry, after which wait, or give up: for every class of error, any attempt and any header."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.retry import (
-    MAX_ATTEMPTS,
-    Attempt,
-    GiveUp,
-    Wait,
-    decide,
-    out_of_time,
-    parse_retry_after,
-)
+from connector.alm.retry import Attempt, GiveUp, Wait, decide, out_of_time, parse_retry_after
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
@@ -31,11 +23,11 @@ from connector.errors import (
     UntrustedHostError,
     UsageError,
     UserNotFoundError,
-    error_as_dict,
 )
+from tests.support.errors import facts
 
 NOW = datetime(2024, 6, 9, 13, 5, 9, tzinfo=UTC)
-HOPELESS = (
+PERMANENT = (
     InternalError,
     PermissionDeniedError,
     OutputError,
@@ -46,82 +38,89 @@ HOPELESS = (
     UntrustedHostError,
     UsageError,
 )
-PASSING = (TemporaryError, UnreachableError)
+TEMPORARY = (TemporaryError, UnreachableError)
 
 
 def failure(
     kind: type[ConnectorError] = TemporaryError,
-    status: int | None = 503,
+    status: int = 503,
     retry_after: str | None = None,
 ) -> ConnectorError:
     """Return an error as the layers below raise it."""
-    return kind(
+    error = kind(
         "ALM failed (503).",
         hint="Run again.",
         http_status=status,
         request_id="trace",
         retry_after=retry_after,
     )
+    error.__cause__ = ConnectionResetError()
+    return error
 
 
-def kinds_of(kind: type[ConnectorError]) -> set[type[ConnectorError]]:
+def decision(
+    error: ConnectorError, number: int = 1, jitter: float = 0.5, seconds_left: float = 600
+) -> Wait | GiveUp:
+    """Return what is decided after attempt *number* failed with *error*."""
+    return decide(Attempt(number, error, jitter), now=NOW, seconds_left=seconds_left)
+
+
+def final_error(result: Wait | GiveUp) -> ConnectorError:
+    """Return the error to give up with."""
+    assert isinstance(result, GiveUp)
+    return result.error
+
+
+def subclasses(kind: type[ConnectorError]) -> set[type[ConnectorError]]:
     """Return all classes below *kind*."""
-    return {each for child in kind.__subclasses__() for each in (child, *kinds_of(child))}
+    return {each for child in kind.__subclasses__() for each in (child, *subclasses(child))}
 
 
 def test_decide__every_class_is_listed() -> None:
-    """A class that is added to the tree has to be added to one of the two lists here."""
-    assert kinds_of(ConnectorError) == {*HOPELESS, *PASSING, InterruptedRun}
+    """A new class of error has to be added to one of the two lists here."""
+    assert subclasses(ConnectorError) == {*PERMANENT, *TEMPORARY, InterruptedRun}
 
 
-@pytest.mark.parametrize("kind", HOPELESS)
-@pytest.mark.parametrize("retry_after", [None, "1"])
-def test_decide__hopeless(kind: type[ConnectorError], retry_after: str | None) -> None:
-    """What asking again would not mend is given up at once, as it is, whatever the server says."""
-    error = failure(kind, retry_after=retry_after)
+@pytest.mark.parametrize("kind", PERMANENT)
+def test_decide__permanent(kind: type[ConnectorError]) -> None:
+    """An error that no retry helps is given up at once, unchanged, whatever the server says."""
+    error = failure(kind, retry_after="1")
 
-    assert decide(Attempt(1, error, 0.5), now=NOW, seconds_left=600) == GiveUp(error)
+    assert decision(error) == GiveUp(error)
 
 
 def test_decide__interrupted() -> None:
     """A signal ends the run, not the attempt."""
     error = InterruptedRun(2)
 
-    assert decide(Attempt(1, error, 0.5), now=NOW, seconds_left=600) == GiveUp(error)
+    assert decision(error) == GiveUp(error)
 
 
-@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("kind", TEMPORARY)
 @pytest.mark.parametrize(("number", "seconds"), [(1, 0.5), (2, 1), (3, 2), (4, 4)])
 def test_decide__backoff(kind: type[ConnectorError], number: int, seconds: float) -> None:
-    """What may pass is waited for, each time twice as long, by half here."""
-    assert decide(Attempt(number, failure(kind), 0.5), now=NOW, seconds_left=600) == Wait(seconds)
+    """A failure that may pass is retried, each time after up to twice the wait."""
+    assert decision(failure(kind), number) == Wait(seconds)
 
 
-@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("kind", TEMPORARY)
 def test_decide__fifth_attempt(kind: type[ConnectorError]) -> None:
-    """The fifth failure is the last, and says how often it was tried and when to come again."""
-    verdict = decide(Attempt(MAX_ATTEMPTS, failure(kind), 0.5), now=NOW, seconds_left=600)
+    """The fifth failure is the last; its error has the number of attempts and a retry_at."""
+    error = failure(kind, retry_after="later")
 
-    assert isinstance(verdict, GiveUp)
-    assert type(verdict.error) is kind
-    assert error_as_dict(verdict.error) == {
-        "code": kind.exit_code,
-        "message": "ALM failed (503), 5 times.",
-        "hint": "Run again.",
-        "http_status": 503,
-        "request_id": "trace",
-        "retry_at": "2024-06-09T13:05:17Z",
-    }
+    final = final_error(decision(error, number=5))
+
+    text = "ALM failed (503), 5 times. Run again. (request id trace)"
+    assert facts(final) == (kind, text, 503, "2024-06-09T13:05:17Z")
+    assert (final.retry_after, final.__cause__) == (None, error.__cause__)
 
 
 @pytest.mark.parametrize(
     ("number", "seconds"), [(4, 8.0), (5, 16.0), (6, 30.0), (50, 30.0), (10_000, 30.0)]
 )
-def test_decide__quota_is_unbounded_by_count(number: int, seconds: float) -> None:
-    """A used-up quota is waited for however often it takes, never longer than 30 s where no time is named."""
-    assert decide(Attempt(number, failure(status=429), 1.0), now=NOW, seconds_left=600) == Wait(
-        seconds
-    )
+def test_decide__quota_without_end(number: int, seconds: float) -> None:
+    """A used-up quota is waited for any number of times, at most 30 s if no time is named."""
+    assert decision(failure(status=429), number, jitter=1.0) == Wait(seconds)
 
 
 @pytest.mark.parametrize(
@@ -133,141 +132,109 @@ def test_decide__quota_is_unbounded_by_count(number: int, seconds: float) -> Non
         ("0.42", 1, 0.512),
         ("3", 0.5, 3.175),
         ("0", 1, 0.05),
+        ("Sun, 09 Jun 2024 13:05:19 GMT", 0, 10),
     ],
 )
-def test_decide__retry_after(retry_after: str, jitter: float, seconds: float) -> None:
-    """The time that ALM names is kept, with a little more, so that those refused together do not come back together."""
-    verdict = decide(
-        Attempt(1, failure(status=429, retry_after=retry_after), jitter), now=NOW, seconds_left=600
-    )
+@pytest.mark.parametrize("status", [429, 503])
+def test_decide__retry_after(status: int, retry_after: str, jitter: float, seconds: float) -> None:
+    """The time that ALM names is kept, a little more at random, whatever the status."""
+    result = decision(failure(status=status, retry_after=retry_after), jitter=jitter)
 
-    assert isinstance(verdict, Wait)
-    assert verdict.seconds == pytest.approx(seconds)
+    assert isinstance(result, Wait)
+    assert result.seconds == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
-    "retry_after", ["soon", "nan", "-1", "", "86401", "Sun, 09 Jun 2024 13:05:08 GMT"]
-)
+@pytest.mark.parametrize("retry_after", ["soon", "-1", "", "86401"])
 def test_decide__unusable_retry_after(retry_after: str) -> None:
-    """A header that tells nothing usable leaves the backoff in its place."""
-    assert decide(
-        Attempt(2, failure(retry_after=retry_after), 0.5), now=NOW, seconds_left=600
-    ) == Wait(1.0)
-
-
-def test_decide__retry_after_of_503() -> None:
-    """Not only a 429 may name its time."""
-    assert decide(Attempt(1, failure(retry_after="7"), 0), now=NOW, seconds_left=600) == Wait(7.0)
+    """An unusable header leaves the backoff."""
+    assert decision(failure(retry_after=retry_after), number=2) == Wait(1.0)
 
 
 def test_decide__wait_past_deadline() -> None:
-    """A wait that would cross the deadline is not begun: the error says when to come again."""
-    verdict = decide(
-        Attempt(1, failure(status=429, retry_after="10.752"), 0), now=NOW, seconds_left=10
-    )
+    """A wait past the deadline is not started: the error says when to run again."""
+    error = failure(status=429, retry_after="10.752")
 
-    assert isinstance(verdict, GiveUp)
-    assert error_as_dict(verdict.error) == {
-        "code": 75,
-        "message": "ALM failed (503); the deadline leaves no time for another attempt, due in 10.8 s.",
-        "hint": "Run again after 2024-06-09 13:05:20 UTC, or give it a longer deadline.",
-        "http_status": 429,
-        "request_id": "trace",
-        "retry_at": "2024-06-09T13:05:20Z",
-    }
+    final = final_error(decision(error, jitter=0, seconds_left=10))
+
+    text = (
+        "ALM failed (503); the deadline leaves no time for another attempt, due in 10.8 s."
+        " Run again after 2024-06-09 13:05:20 UTC, or give it a longer deadline."
+        " (request id trace)"
+    )
+    assert facts(final) == (TemporaryError, text, 429, "2024-06-09T13:05:20Z")
+    assert (final.retry_after, final.__cause__) == (None, error.__cause__)
 
 
 @pytest.mark.parametrize(
-    ("seconds_left", "verdict"), [(7.001, Wait), (7.0, GiveUp), (0.0, GiveUp), (-1.0, GiveUp)]
+    ("retry_after", "seconds_left", "kind"),
+    [
+        ("7", 7.001, Wait),
+        *(("7", 7.0, GiveUp), ("7", 0.0, GiveUp), ("7", -1.0, GiveUp), ("0", 0.0, GiveUp)),
+    ],
 )
-def test_decide__deadline_itself(seconds_left: float, verdict: type) -> None:
-    """A wait that ends at the deadline or after it leaves no time to ask; one before it does."""
-    assert (
-        type(decide(Attempt(1, failure(retry_after="7"), 0), now=NOW, seconds_left=seconds_left))
-        is verdict
-    )
+def test_decide__deadline_itself(retry_after: str, seconds_left: float, kind: type) -> None:
+    """A wait that ends at the deadline or after it leaves no time for another attempt."""
+    result = decision(failure(retry_after=retry_after), jitter=0, seconds_left=seconds_left)
 
-
-def test_decide__no_wait_but_no_time() -> None:
-    """With the deadline passed nothing is tried again, even without a wait."""
-    assert isinstance(decide(Attempt(1, failure(), 0), now=NOW, seconds_left=0), GiveUp)
+    assert type(result) is kind
 
 
 def test_decide__already_out_of_time() -> None:
-    """An error that has already judged the deadline stays as it is: no second try, no other retry_at."""
+    """The error of a passed deadline stays as it is."""
     error = out_of_time(600, 40, now=NOW)
 
-    assert decide(Attempt(1, error, 0.5), now=NOW, seconds_left=10) == GiveUp(error)
+    assert decision(error, seconds_left=10) == GiveUp(error)
 
 
 @given(
     st.integers(1, 4), st.floats(0, 1), st.floats(0, 3_600).map(lambda seconds: f"{seconds:.3f}")
 )
-def test_decide__named_wait_bounds(number: int, jitter: float, retry_after: str) -> None:
-    """Never earlier than ALM says, and at most a second later."""
-    verdict = decide(
-        Attempt(number, failure(retry_after=retry_after), jitter), now=NOW, seconds_left=10_000
-    )
+def test_decide__bounds_of_named_wait(number: int, jitter: float, retry_after: str) -> None:
+    """A retry is never earlier than ALM says, and at most a second later."""
+    result = decision(failure(retry_after=retry_after), number, jitter, seconds_left=10_000)
 
-    assert isinstance(verdict, Wait)
-    assert 0 <= verdict.seconds - float(retry_after) <= 1
+    assert isinstance(result, Wait)
+    assert 0 <= result.seconds - float(retry_after) <= 1
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1))
-def test_decide__backoff_bounds(number: int, jitter: float) -> None:
-    """Without a named time nobody waits longer than 30 s, after however many attempts."""
-    verdict = decide(Attempt(number, failure(status=429), jitter), now=NOW, seconds_left=600)
+def test_decide__bounds_of_backoff(number: int, jitter: float) -> None:
+    """Without a named time no wait is longer than 30 s, after any number of attempts."""
+    result = decision(failure(status=429), number, jitter)
 
-    assert isinstance(verdict, Wait)
-    assert 0 <= verdict.seconds <= 30
+    assert isinstance(result, Wait)
+    assert 0 <= result.seconds <= 30
 
 
-def test_out_of_time__message() -> None:
-    """A request whose turn comes after the deadline ends the run with the moment to come again."""
-    assert error_as_dict(out_of_time(90.5, 12.34, now=NOW)) == {
-        "code": 75,
-        "message": "The deadline of 90.5 s leaves no time for the next request, due in 12.3 s.",
-        "hint": "Run again after 2024-06-09 13:05:22 UTC, or give it a longer deadline.",
-        "http_status": None,
-        "request_id": None,
-        "retry_at": "2024-06-09T13:05:22Z",
-    }
+@pytest.mark.parametrize("status", [None, 429])
+def test_out_of_time__error(status: int | None) -> None:
+    """The error of a request that is due after the deadline says when to run again."""
+    text = (
+        "The deadline of 90.5 s leaves no time for the next request, due in 12.3 s."
+        " Run again after 2024-06-09 13:05:22 UTC, or give it a longer deadline."
+    )
+    assert facts(out_of_time(90.5, 12.34, now=NOW, http_status=status)) == (
+        TemporaryError,
+        text,
+        status,
+        "2024-06-09T13:05:22Z",
+    )
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        ("0", 0),
-        ("3", 3),
-        ("0.42", 0.42),
-        ("10.752", 10.752),
-        (" 3 ", 3),
-        ("86400", 86_400),
-        ("86400.5", None),
-        ("86401", None),
-        ("999999999", None),
-        ("9999999999", None),
-        ("1" * 5_000, None),
-        ("-1", None),
-        ("+3", None),
-        (".5", None),
-        ("5.", None),
-        ("1e3", None),
-        ("0x10", None),
-        ("1,5", None),
-        ("3, 3", None),
-        ("nan", None),
-        ("inf", None),
-        ("-inf", None),
-        ("soon", None),
-        ("", None),
-        ("٣", None),
-        ("３", None),  # noqa: RUF001 - a full-width digit is what is tested
-        ("3 s", None),
+        *(("0", 0), ("3", 3), ("0.42", 0.42), ("10.752", 10.752), (" 3 ", 3), ("86400", 86_400)),
+        *(
+            (header, None)
+            for header in ("86400.5", "86401", "999999999", "9999999999", "1" * 5_000)
+        ),
+        *((header, None) for header in ("-1", "+3", ".5", "5.", "1e3", "0x10", "1,5", "3, 3")),
+        *((header, None) for header in ("nan", "inf", "-inf", "soon", "", "٣", "\uff13", "3 s")),
     ],
 )
-def test_parse_retry_after__numbers_and_garbage(header: str, seconds: float | None) -> None:
-    """Whole and broken seconds up to a day are taken; garbage is not guessed at."""
+def test_parse_retry_after__numbers(header: str, seconds: float | None) -> None:
+    """Seconds with or without a fraction are read up to a day; garbage is not guessed at."""
     assert parse_retry_after(header, now=NOW) == seconds
 
 
@@ -293,11 +260,11 @@ def test_parse_retry_after__numbers_and_garbage(header: str, seconds: float | No
     ],
 )
 def test_parse_retry_after__dates(header: str, seconds: float | None) -> None:
-    """A date of HTTP in any of its forms is the time until then; one that has passed, or is none, tells nothing."""
+    """An HTTP date in any form is the time until then, if it is neither past nor invalid."""
     assert parse_retry_after(header, now=NOW) == seconds
 
 
 @given(st.text() | st.text("0123456789 :+-,SunJGMT.", max_size=60))
 def test_parse_retry_after__any_text(header: str) -> None:
-    """No header whatever makes it fail, or wait longer than a day."""
+    """No header makes it fail, or wait longer than a day."""
     assert 0 <= (parse_retry_after(header, now=NOW) or 0) <= 86_400

@@ -1,13 +1,13 @@
-"""What every test of a channel may ask for."""
+"""Fixtures for the tests of every channel."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.channels.made import Stderr
+from tests.unit.channels.examples import Stderr
 
 
 @pytest.fixture
 def stderr() -> Stderr:
-    """Return a standard error that keeps what it is told."""
+    """Return a standard error that keeps its lines."""
     return Stderr()

@@ -1,50 +1,44 @@
-"""Azure Pipelines' commands, as its agent reads them: every output whole, every secret masked, and no text obeyed."""
+"""Azure Pipelines: outputs, masks and issues as its agent reads them."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 
-from connector.channels import Place
+from connector.channels import ChannelContext
 from connector.channels.azure import AzurePipelines
 from connector.errors import TemporaryError, UserNotFoundError
 from tests.action.runner import Command, read_azure
-from tests.unit.channels.made import Stderr, handover, hostile
-from tests.unit.channels.test_github import AT_THE_LIMIT, OUTPUTS, SIZES_OVER_IT, TOLD, as_read
-
-# As the agent names the systems that GitHub's runner names otherwise.
-SYSTEMS = {"Linux": "Linux", "Windows": "Windows_NT"}
+from tests.unit.channels.examples import OUTPUTS, Stderr, as_utf_8, hostile, run_outputs
 
 
 def channel(stderr: Stderr, **environ: str) -> AzurePipelines:
-    """Return Azure Pipelines."""
-    return AzurePipelines(Place({"TF_BUILD": "True", **environ}, stderr.say))
+    """Return the channel."""
+    return AzurePipelines(ChannelContext({"TF_BUILD": "True", **environ}, stderr.write_line))
 
 
-def variables_in(stderr: Stderr) -> dict[str, str]:
+def variables(stderr: Stderr) -> dict[str, str]:
     """Return the output variables that the agent sets."""
-    set_here = [
-        command
-        for command in read_azure(stderr.text).named("task.setvariable")
-        if command.properties["isoutput"] == "true"
-    ]
-    return {command.properties["variable"]: command.data for command in set_here}
+    commands = read_azure(stderr.text).named("task.setvariable")
+    assert {command.properties["isoutput"] for command in commands} == {"true"}
+    return {command.properties["variable"]: command.data for command in commands}
 
 
-def test_is_there__by_the_agents_variable(stderr: Stderr) -> None:
-    """The channel is there where the agent says so."""
-    environs: list[dict[str, str]] = [{}, {"TF_BUILD": ""}, {"TF_BUILD": "True"}]
+@pytest.mark.parametrize(
+    ("environ", "is_available"), [({}, False), ({"TF_BUILD": ""}, False), ({"TF_BUILD": "1"}, True)]
+)
+def test_is_available__by_variable(
+    environ: dict[str, str], *, is_available: bool, stderr: Stderr
+) -> None:
+    """The channel is available if the agent's variable is set."""
+    context = ChannelContext(environ, stderr.write_line)
 
-    assert [AzurePipelines.is_there(Place(environ, stderr.say)) for environ in environs] == [
-        False,
-        False,
-        True,
-    ]
+    assert AzurePipelines.is_available(context) is is_available
 
 
-def test_write__whole_text(stderr: Stderr) -> None:
-    """Each field but the enrollments becomes an output variable, a null an empty one."""
-    channel(stderr).write(handover())
+def test_write__full_text(stderr: Stderr) -> None:
+    """Each field except the enrollments becomes an output variable."""
+    channel(stderr).write(run_outputs())
 
     assert stderr.text == "".join(
         f"##vso[task.setvariable variable={name};isoutput=true]{value}\n"
@@ -54,55 +48,33 @@ def test_write__whole_text(stderr: Stderr) -> None:
 
 @given(hostile, hostile)
 def test_write__hostile_values(date: str, name: str) -> None:
-    """Whatever the values hold, the agent sets the same variables, and obeys nothing else."""
+    """The agent sets the values as they are, and obeys nothing in them."""
     stderr = Stderr()
 
-    channel(stderr).write(handover(latest_date_enrolled=date, output_file=name))
+    channel(stderr).write(run_outputs(latest_date_enrolled=date, output_file=name))
 
     log = read_azure(stderr.text)
-    assert len(log.commands) == len(OUTPUTS)
-    assert log.lines == []
-    given_back = {name: as_read(value) for name, value in variables_in(stderr).items()}
-    assert given_back == {
+    assert (len(log.commands), log.lines) == (len(OUTPUTS), [])
+    assert {name: as_utf_8(value) for name, value in variables(stderr).items()} == {
         **OUTPUTS,
-        "latest_date_enrolled": as_read(date),
-        "output_file": as_read(name),
+        "latest_date_enrolled": as_utf_8(date),
+        "output_file": as_utf_8(name),
     }
 
 
-@pytest.mark.parametrize(("system", "value"), AT_THE_LIMIT, ids=SIZES_OVER_IT)
-def test_write__at_the_limit(system: str, value: str, stderr: Stderr) -> None:
-    """A value that fills an environment variable, which the agent makes of it, stays whole."""
-    channel(stderr, AGENT_OS=SYSTEMS[system]).write(handover(latest_date_enrolled=value))
+def test_write__over_the_limit(stderr: Stderr) -> None:
+    """A value too large for the agent's system is left out, with a warning that names the limit."""
+    channel(stderr, AGENT_OS="Windows_NT").write(run_outputs(latest_date_enrolled="x" * 32_747))
 
-    assert variables_in(stderr) == {**OUTPUTS, "latest_date_enrolled": value}
-
-
-@pytest.mark.parametrize(
-    ("system", "value", "size"),
-    [(*each, size) for each, size in zip(AT_THE_LIMIT, SIZES_OVER_IT, strict=True)],
-    ids=SIZES_OVER_IT,
-)
-def test_write__over_the_limit(system: str, value: str, size: str, stderr: Stderr) -> None:
-    """With one character more it is left out, with a warning that names size and limit."""
-    channel(stderr, AGENT_OS=SYSTEMS[system]).write(
-        handover(latest_date_enrolled=value + value[-1])
+    assert variables(stderr).keys() == OUTPUTS.keys() - {"latest_date_enrolled"}
+    text = (
+        "Left out of the output variables of Azure Pipelines: latest_date_enrolled (32,768), for"
+        " an environment variable on Windows holds at most 32,767 characters, its name included."
+        " Look in the document on standard output."
     )
-
-    assert variables_in(stderr) == {
-        name: told for name, told in OUTPUTS.items() if name != "latest_date_enrolled"
-    }
-    told = f"Left out of the output variables of Azure Pipelines: latest_date_enrolled ({size}), for {TOLD[system]}."
     assert read_azure(stderr.text).commands[0] == Command(
-        "task.logissue", f"{told} Look in the document on standard output.", {"type": "warning"}
+        "task.logissue", text, {"type": "warning"}
     )
-
-
-def test_write__no_limit_on_macos(stderr: Stderr) -> None:
-    """On macOS, which the agent calls Darwin, a single variable may be of any size."""
-    channel(stderr, AGENT_OS="Darwin").write(handover(latest_date_enrolled="x" * 200_000))
-
-    assert variables_in(stderr)["latest_date_enrolled"] == "x" * 200_000
 
 
 @pytest.mark.parametrize(
@@ -114,14 +86,14 @@ def test_write__no_limit_on_macos(stderr: Stderr) -> None:
     ],
 )
 def test_mask__each_line(secret: str, lines: list[str], stderr: Stderr) -> None:
-    """Each line of a secret is masked by itself, percent signs and all, and none that is empty."""
+    """Each line of a secret is masked on its own, with its percent signs; empty lines are not."""
     channel(stderr).mask(secret)
 
     assert read_azure(stderr.text).commands == [Command("task.setsecret", line) for line in lines]
 
 
-def test_groups__open_and_closed(stderr: Stderr) -> None:
-    """A group begins with what it has, and ends."""
+def test_groups__open_and_close(stderr: Stderr) -> None:
+    """A group begins with its title, and ends."""
     azure = channel(stderr)
 
     azure.open_group()
@@ -131,29 +103,28 @@ def test_groups__open_and_closed(stderr: Stderr) -> None:
 
 
 def test_warn__escapes(stderr: Stderr) -> None:
-    """Percent signs and line ends are escaped in a command's text, and come back as they were."""
+    """Percent signs and line ends are escaped, and the agent reads them back."""
     channel(stderr).warn("25%AZP25 a\rb\nc")
 
     assert stderr.text == "##vso[task.logissue type=warning]25%AZP25AZP25 a%0Db%0Ac\n"
-    assert read_azure(stderr.text).commands == [
-        Command("task.logissue", "25%AZP25 a\rb\nc", {"type": "warning"})
-    ]
+    (command,) = read_azure(stderr.text).commands
+    assert command == Command("task.logissue", "25%AZP25 a\rb\nc", {"type": "warning"})
 
 
-def test_annotate__whole_text(stderr: Stderr) -> None:
-    """The run's page shows the error's one line, with its exit code."""
-    channel(stderr).annotate(
-        UserNotFoundError("ALM knows\nno user 100%.", hint="Look it up.", request_id="r-1")
-    )
+def test_annotate__full_text(stderr: Stderr) -> None:
+    """The page of the run shows the error's line with its exit code."""
+    error = UserNotFoundError("No\nuser 100%.", hint="Look it up.", request_id="r-1")
+
+    channel(stderr).annotate(error)
 
     assert stderr.text == (
-        "##vso[task.logissue type=error;code=67]ALM knows\\nno user 100%AZP25. Look it up. (request id r-1)\n"
+        "##vso[task.logissue type=error;code=67]No\\nuser 100%AZP25. Look it up. (request id r-1)\n"
     )
 
 
 @given(hostile, hostile, hostile)
 def test_annotate__hostile_texts(message: str, hint: str, request_id: str) -> None:
-    """Whatever an error quotes, there is one issue, of one line, and no other command."""
+    """Whatever an error quotes, it is one issue of one line, and no other command."""
     stderr, error = Stderr(), TemporaryError(message, hint=hint, request_id=request_id)
 
     channel(stderr).annotate(error)

@@ -1,4 +1,4 @@
-"""The files that the user names: one an output, or all in a dotenv report; whole or not there, and within what reads them."""
+"""Files that the user names: one per output, or all outputs in a dotenv report."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.channels import Place
+from connector.channels import ChannelContext
 from connector.channels.folder import Dotenv, OutputFolder
-from tests.unit.channels.made import Stderr, full_disk, handover
-from tests.unit.channels.test_github import OUTPUTS
+from tests.unit.channels.examples import OUTPUTS, Stderr, full_disk, run_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 NOBODY = 65_534
+LOCATION = "Look in the document on standard output."
 
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder in which nothing can be made; for root nothing is forbidden, so the process is somebody else meanwhile."""
+    """Return a folder that this process may not write to; root, who may, becomes another user."""
     folder, real, effective = tmp_path / "read-only", os.getuid(), os.geteuid()
     folder.mkdir(mode=0o555)
     os.setreuid(real or NOBODY, effective)
@@ -29,40 +29,39 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     os.setreuid(real, effective)
 
 
-def in_folder(folder: Path, stderr: Stderr, **environ: str) -> OutputFolder:
-    """Return the channel of ``--output-dir``."""
-    return OutputFolder(Place(environ, stderr.say, output_dir=str(folder)))
+def output_folder(folder: Path, stderr: Stderr, **environ: str) -> OutputFolder:
+    """Return the channel of ``--output-dir``, on a machine whose root is above *folder*."""
+    root = folder.parents[1]
+    return OutputFolder(ChannelContext(environ, stderr.write_line, str(folder), root=root))
 
 
-def in_dotenv(path: Path, stderr: Stderr) -> Dotenv:
+def dotenv(path: Path, stderr: Stderr) -> Dotenv:
     """Return the channel of ``--dotenv``."""
-    return Dotenv(Place({}, stderr.say, dotenv=str(path)))
+    return Dotenv(ChannelContext({}, stderr.write_line, dotenv=str(path)))
 
 
 def files_in(folder: Path) -> dict[str, str]:
-    """Return each file's name and text."""
-    return {
-        path.name: path.read_bytes().decode(errors="surrogateescape") for path in folder.iterdir()
-    }
+    """Return the name and text of each file."""
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
-def test_is_there__where_named(stderr: Stderr) -> None:
-    """Each is there where its flag was given."""
-    places = [
-        Place({}, stderr.say),
-        Place({}, stderr.say, output_dir="a"),
-        Place({}, stderr.say, dotenv="a"),
+def test_is_available__if_named(stderr: Stderr) -> None:
+    """Each channel is available if its flag was given."""
+    contexts = [
+        ChannelContext({}, stderr.write_line),
+        ChannelContext({}, stderr.write_line, output_dir="a"),
+        ChannelContext({}, stderr.write_line, dotenv="a"),
     ]
 
-    assert [OutputFolder.is_there(place) for place in places] == [False, True, False]
-    assert [Dotenv.is_there(place) for place in places] == [False, False, True]
+    assert [OutputFolder.is_available(context) for context in contexts] == [False, True, False]
+    assert [Dotenv.is_available(context) for context in contexts] == [False, False, True]
 
 
-def test_folder__one_file_an_output(tmp_path: Path, stderr: Stderr) -> None:
-    """The folder is made, with the folders above it, and gets one file an output, without a line end, for others to read."""
-    folder = tmp_path / "made" / "for it"
+def test_folder__one_file_per_output(tmp_path: Path, stderr: Stderr) -> None:
+    """The folder and its parents are created; each file is a value, readable by all users."""
+    folder = tmp_path / "new" / "folder"
 
-    in_folder(folder, stderr).write(handover())
+    output_folder(folder, stderr).write(run_outputs())
 
     assert files_in(folder) == OUTPUTS
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
@@ -70,101 +69,92 @@ def test_folder__one_file_an_output(tmp_path: Path, stderr: Stderr) -> None:
 
 
 def test_folder__bytes_of_a_file_name(tmp_path: Path, stderr: Stderr) -> None:
-    """A file name that is no UTF-8 is written as the bytes that it is: a shell finds the file by it."""
-    in_folder(tmp_path, stderr).write(handover(output_file=os.fsdecode(b"\xff\r\n.json")))
+    """A file name that is not UTF-8 is written as its own bytes, so that a shell finds the file."""
+    output_folder(tmp_path, stderr).write(run_outputs(output_file=os.fsdecode(b"\xff\r\n.json")))
 
     assert (tmp_path / "output_file").read_bytes() == b"\xff\r\n.json"
 
 
-@pytest.mark.parametrize("more", [0, 1])
-def test_folder__tekton(more: int, tmp_path: Path, stderr: Stderr) -> None:
-    """Tekton takes about 3 KB of results together: a byte more, and the largest is left out, an earlier run's file of it too."""
-    folder = tmp_path / "tekton" / "results"
+@pytest.mark.parametrize("excess", [0, 1])
+def test_folder__tekton(excess: int, tmp_path: Path, stderr: Stderr) -> None:
+    """Over 3 KB for Tekton, the largest output is left out, and an earlier file of it deleted."""
+    folder = tmp_path / "tekton/results"
     folder.mkdir(parents=True)
     (folder / "latest_date_enrolled").touch()
-    date = "x" * (3_072 - len("".join(OUTPUTS.values())) + more)
+    date = "x" * (3_072 - len("".join(OUTPUTS.values())) + excess)
 
-    OutputFolder(Place({}, stderr.say, output_dir=str(folder), root=tmp_path)).write(
-        handover(latest_date_enrolled=date)
-    )
+    output_folder(folder, stderr).write(run_outputs(latest_date_enrolled=date))
 
-    kept = {**OUTPUTS, "latest_date_enrolled": date}
-    assert files_in(folder) == {
-        name: value for name, value in kept.items() if not more or value != date
-    }
-    assert (
-        stderr.text
-        == (
-            f"alm-enrollments: warning: Left out of the output folder: latest_date_enrolled ({len(date):,}),"
-            " for Tekton's results take at most about 3 KB together. Look in the document on standard output.\n"
-        )
-        * more
+    expected = {**OUTPUTS, "latest_date_enrolled": date}
+    if excess:
+        del expected["latest_date_enrolled"]
+    assert files_in(folder) == expected
+    assert stderr.text == excess * (
+        "alm-enrollments: warning: Left out of the output folder: latest_date_enrolled"
+        f" ({len(date):,}), for Tekton's results take at most about 3 KB together. {LOCATION}\n"
     )
 
 
-@pytest.mark.parametrize("more", [0, 1])
-def test_folder__argo(more: int, tmp_path: Path, stderr: Stderr) -> None:
-    """Argo takes 256 KB of each parameter: a byte more, and it is left out."""
-    date = "é" * 131_072 + "x" * more
+@pytest.mark.parametrize(
+    ("environ", "size", "is_written"),
+    [
+        ({"ARGO_TEMPLATE": "{}"}, 262_144, True),
+        ({"ARGO_TEMPLATE": "{}"}, 262_145, False),
+        ({}, 300_000, True),
+    ],
+    ids=["at Argo's limit", "over Argo's limit", "elsewhere"],
+)
+def test_folder__argo(
+    environ: dict[str, str], size: int, *, is_written: bool, tmp_path: Path, stderr: Stderr
+) -> None:
+    """Argo takes 256 KB per parameter; other folders take any size."""
+    value = "é" * (size // 2) + "x" * (size % 2)
 
-    in_folder(tmp_path, stderr, ARGO_TEMPLATE="{}").write(handover(latest_date_enrolled=date))
+    output_folder(tmp_path, stderr, **environ).write(run_outputs(latest_date_enrolled=value))
 
-    kept = {**OUTPUTS, "latest_date_enrolled": date}
-    assert files_in(tmp_path) == {
-        name: value for name, value in kept.items() if not more or value != date
-    }
-    assert (
-        stderr.text
-        == (
-            "alm-enrollments: warning: Left out of the output folder: latest_date_enrolled (262,145),"
-            " for an output parameter of Argo Workflows takes at most 256 KB. Look in the document on standard output.\n"
-        )
-        * more
+    assert files_in(tmp_path).get("latest_date_enrolled") == (value if is_written else None)
+    assert stderr.text == (not is_written) * (
+        "alm-enrollments: warning: Left out of the output folder: latest_date_enrolled (262,145),"
+        f" for an output parameter of Argo Workflows takes at most 256 KB. {LOCATION}\n"
     )
-
-
-def test_folder__elsewhere_without_limit(tmp_path: Path, stderr: Stderr) -> None:
-    """A folder that is neither Tekton's nor Argo's takes values of any size."""
-    in_folder(tmp_path, stderr).write(handover(latest_date_enrolled="x" * 300_000))
-
-    assert len(files_in(tmp_path)["latest_date_enrolled"]) == 300_000
 
 
 def test_folder__full_disk(tmp_path: Path, stderr: Stderr) -> None:
-    """A disk that is full leaves no part of a value."""
+    """A disk that fills up leaves no part of a value."""
     with full_disk(100), pytest.raises(OSError, match="File too large"):
-        in_folder(tmp_path, stderr).write(handover(enrollment_ids=["x" * 200]))
+        output_folder(tmp_path, stderr).write(run_outputs(enrollment_ids=["x" * 200]))
 
     assert files_in(tmp_path) == {}
 
 
 def test_folder__below_a_file(tmp_path: Path, stderr: Stderr) -> None:
-    """A folder that cannot be made is found out beforehand."""
+    """``prepare`` fails if the folder cannot be created."""
     (tmp_path / "file").touch()
 
     with pytest.raises(NotADirectoryError):
-        in_folder(tmp_path / "file" / "folder", stderr).prepare()
+        output_folder(tmp_path / "file/folder", stderr).prepare()
 
 
-def test_folder__where_nothing_can_be_made(read_only: Path, stderr: Stderr) -> None:
-    """So is one in which no file can be made, and it is told by its name."""
-    with pytest.raises(PermissionError) as raised:
-        in_folder(read_only, stderr).prepare()
+def test_prepare__read_only_folder(read_only: Path, stderr: Stderr) -> None:
+    """``prepare`` fails, and names the folder, if no file can be created in it."""
+    for channel in (output_folder(read_only, stderr), dotenv(read_only / "report", stderr)):
+        with pytest.raises(PermissionError) as raised:
+            channel.prepare()
 
-    assert (raised.value.strerror, raised.value.filename) == ("Permission denied", str(read_only))
+        assert raised.value.strerror == "Permission denied"
+        assert raised.value.filename == str(read_only)
 
 
-def test_dotenv__whole_text(tmp_path: Path, stderr: Stderr) -> None:
-    """Every output is a line, its name in upper case, for others to read; a second writing takes the first one's place."""
-    dotenv = in_dotenv(tmp_path / "report", stderr)
+def test_dotenv__full_text(tmp_path: Path, stderr: Stderr) -> None:
+    """Each output is a line with its name in upper case; a second report replaces the first."""
+    channel = dotenv(tmp_path / "report", stderr)
 
-    dotenv.prepare()
-    dotenv.write(handover(enrollment_count=1))
-    dotenv.write(handover())
+    channel.prepare()
+    channel.write(run_outputs(enrollment_count=1))
+    channel.write(run_outputs())
 
-    assert files_in(tmp_path) == {
-        "report": "".join(f"{name.upper()}={value}\n" for name, value in OUTPUTS.items())
-    }
+    lines = [f"{name.upper()}={value}\n" for name, value in OUTPUTS.items()]
+    assert files_in(tmp_path) == {"report": "".join(lines)}
     assert (tmp_path / "report").stat().st_mode & 0o777 == 0o644
     assert stderr.text == ""
 
@@ -173,66 +163,48 @@ def test_dotenv__whole_text(tmp_path: Path, stderr: Stderr) -> None:
     "value", ["a\nERROR=b", "a\r", "a\x85b", "a\u2028b", "\ud800\0", "\udcff", " a", "a "]
 )
 def test_dotenv__values_of_one_line(value: str, tmp_path: Path, stderr: Stderr) -> None:
-    """A value that would begin a line of its own, or lose a part, is left out with a warning; the others stay."""
-    in_dotenv(tmp_path / "report", stderr).write(
-        handover(latest_date_enrolled=value, output_file=value)
+    """Values that would begin a new line or lose white space are left out with a warning."""
+    dotenv(tmp_path / "report", stderr).write(
+        run_outputs(latest_date_enrolled=value, output_file=value)
     )
 
-    kept = {
-        name: told
-        for name, told in OUTPUTS.items()
-        if name not in ("latest_date_enrolled", "output_file")
-    }
-    assert files_in(tmp_path) == {
-        "report": "".join(f"{name.upper()}={told}\n" for name, told in kept.items())
-    }
+    left_out = ("latest_date_enrolled", "output_file")
+    lines = [f"{name.upper()}={OUTPUTS[name]}\n" for name in OUTPUTS if name not in left_out]
+    assert files_in(tmp_path) == {"report": "".join(lines)}
     assert stderr.text == (
         "alm-enrollments: warning: latest_date_enrolled, output_file left out of the dotenv report:"
         " a value there is one line, and loses the white space around it.\n"
     )
 
 
-@pytest.mark.parametrize("more", [0, 1])
-def test_dotenv__limit(more: int, tmp_path: Path, stderr: Stderr) -> None:
-    """GitLab takes a report of 5,120 bytes; a byte more, and the largest output is left out."""
+@pytest.mark.parametrize("excess", [0, 1])
+def test_dotenv__limit(excess: int, tmp_path: Path, stderr: Stderr) -> None:
+    """Over GitLab's 5,120 bytes for a report, the largest output is left out."""
     others = "".join(f"{name}={value}\n" for name, value in OUTPUTS.items())
-    date = "x" * (5_120 - len(others) + more)
+    date = "x" * (5_120 - len(others) + excess)
 
-    in_dotenv(tmp_path / "report", stderr).write(handover(latest_date_enrolled=date))
+    dotenv(tmp_path / "report", stderr).write(run_outputs(latest_date_enrolled=date))
 
-    assert (tmp_path / "report").stat().st_size == (
-        len(others) - len("latest_date_enrolled=\n") if more else 5_120
-    )
-    assert (
-        stderr.text
-        == (
-            f"alm-enrollments: warning: Left out of the dotenv report: latest_date_enrolled ({len(date) + 22:,}),"
-            " for a dotenv report of GitLab takes at most 5 KB. Look in the document on standard output.\n"
-        )
-        * more
+    size = len(others) - len("latest_date_enrolled=\n") if excess else 5_120
+    assert (tmp_path / "report").stat().st_size == size
+    assert stderr.text == excess * (
+        "alm-enrollments: warning: Left out of the dotenv report: latest_date_enrolled"
+        f" ({len(date) + 22:,}), for a dotenv report of GitLab takes at most 5 KB. {LOCATION}\n"
     )
 
 
 def test_dotenv__full_disk(tmp_path: Path, stderr: Stderr) -> None:
-    """A disk that is full leaves no part of a report."""
+    """A disk that fills up leaves no part of a report."""
     with full_disk(100), pytest.raises(OSError, match="File too large"):
-        in_dotenv(tmp_path / "report", stderr).write(handover())
+        dotenv(tmp_path / "report", stderr).write(run_outputs())
 
     assert files_in(tmp_path) == {}
 
 
 def test_dotenv__missing_folder(tmp_path: Path, stderr: Stderr) -> None:
-    """A report in a folder that is not there is found out beforehand, and told by the folder's name."""
+    """``prepare`` fails, and names the folder, if the report's folder does not exist."""
     with pytest.raises(NotADirectoryError) as raised:
-        in_dotenv(tmp_path / "gone" / "report", stderr).prepare()
+        dotenv(tmp_path / "missing/report", stderr).prepare()
 
-    assert (raised.value.strerror, raised.value.filename) == (
-        "Not a directory",
-        str(tmp_path / "gone"),
-    )
-
-
-def test_dotenv__where_nothing_can_be_made(read_only: Path, stderr: Stderr) -> None:
-    """So is one in a folder in which no file can be made."""
-    with pytest.raises(PermissionError):
-        in_dotenv(read_only / "report", stderr).prepare()
+    assert raised.value.strerror == "Not a directory"
+    assert raised.value.filename == str(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""GitHub's files and commands, as its runner reads them: every output whole, every secret masked, and no text obeyed."""
+"""GitHub: outputs, masks, annotations and the summary as its runner reads them."""
 
 from __future__ import annotations
 
@@ -12,43 +12,37 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 
-from connector.channels import Place
+from connector.channels import ChannelContext
 from connector.channels.github import GitHub
-from connector.errors import TemporaryError, UserNotFoundError
+from connector.errors import TemporaryError, UserNotFoundError, error_as_dict
 from connector.text import one_line, to_json
 from tests.action.runner import (
-    LARGEST_SUMMARY,
+    MAX_SUMMARY,
     Command,
     job_outputs,
     parse_outputs,
     read_github,
     read_summary,
 )
-from tests.unit.channels.made import Stderr, document, full_disk, handover, hostile
+from tests.unit.channels.examples import (
+    OUTPUTS,
+    Stderr,
+    as_utf_8,
+    full_disk,
+    hostile,
+    run_outputs,
+)
 
 TITLE = {"title": "alm-enrollments"}
-TRUTH = '{"status":"proved","reasons":[],"pages":1,"requests":1}'
-USERS = '{"requested":1,"read":1,"failed":[]}'
-OUTPUTS = {
-    "enrollment_ids": "[]",
-    "resource_grade_ids": "[]",
-    "enrollment_count": "0",
-    "complete": "true",
-    "completeness": TRUTH,
-    "latest_date_enrolled": "",
-    "users": USERS,
-    "output_file": "",
-    "error": "",
-}
-UNKNOWN = UserNotFoundError(
-    "ALM knows no user 4041.", hint="Look it up.", http_status=404, request_id="r-1"
-)
-PART = "GitHub drops job outputs like these, for they hold masked text. Ids end in the user id: keep user ids in variables, not in secrets."
+UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.", request_id="r-1")
+JOB_LIMIT = "a job's outputs take at most 1 MB, counted in UTF-16"
+LINUX_LIMIT = "an environment variable on Linux holds at most 131,071 bytes, its name included"
 
 
 def channel(folder: Path, stderr: Stderr, **environ: str) -> GitHub:
-    """Return GitHub with its outputs in *folder*."""
-    return GitHub(Place({"GITHUB_OUTPUT": str(folder / "output"), **environ}, stderr.say))
+    """Return the channel with its file for outputs in *folder*."""
+    environ = {"GITHUB_OUTPUT": str(folder / "output"), **environ}
+    return GitHub(ChannelContext(environ, stderr.write_line))
 
 
 def outputs_in(folder: Path) -> dict[str, str]:
@@ -56,31 +50,25 @@ def outputs_in(folder: Path) -> dict[str, str]:
     return parse_outputs((folder / "output").read_bytes())
 
 
-def as_read(text: str) -> str:
-    """Return *text* as a file of UTF-8 can have it: half a surrogate pair by its number, and a byte of a file's name as what it is."""
-    numbered = re.sub("[\ud800-\udc7f\udd00-\udfff]", lambda half: f"\\u{ord(half[0]):x}", text)
-    return numbered.encode(errors="surrogateescape").decode(errors="replace")
-
-
 def warnings_in(stderr: Stderr) -> list[str]:
     """Return the warnings that the runner shows."""
     return [command.data for command in read_github(stderr.text).named("warning")]
 
 
-def test_is_there__by_the_file_for_outputs(stderr: Stderr) -> None:
-    """The channel is there where the file for outputs is named, whoever names it."""
-    environs: list[dict[str, str]] = [{}, {"GITHUB_OUTPUT": ""}, {"GITHUB_OUTPUT": "x"}]
+@pytest.mark.parametrize(
+    ("environ", "is_available"),
+    [({}, False), ({"GITHUB_OUTPUT": ""}, False), ({"GITHUB_OUTPUT": "x"}, True)],
+)
+def test_is_available__by_variable(
+    environ: dict[str, str], *, is_available: bool, stderr: Stderr
+) -> None:
+    """The channel is available if a file for outputs is named, by GitHub or a compatible runner."""
+    assert GitHub.is_available(ChannelContext(environ, stderr.write_line)) is is_available
 
-    assert [GitHub.is_there(Place(environ, stderr.say)) for environ in environs] == [
-        False,
-        False,
-        True,
-    ]
 
-
-def test_write__whole_text(tmp_path: Path, stderr: Stderr) -> None:
-    """Each field but the enrollments is appended, a null as nothing, in the form that ends at a line of its own; nothing is said."""
-    channel(tmp_path, stderr).write(handover())
+def test_write__full_text(tmp_path: Path, stderr: Stderr) -> None:
+    """Each field except the enrollments is appended, in the form that ends at a random line."""
+    channel(tmp_path, stderr).write(run_outputs())
 
     text = (tmp_path / "output").read_text(encoding="utf-8")
     assert re.sub("alm_[0-9a-f]{32}", "END", text) == "".join(
@@ -90,14 +78,14 @@ def test_write__whole_text(tmp_path: Path, stderr: Stderr) -> None:
     assert stderr.text == ""
 
 
-def test_write__no_value_knows_its_end(tmp_path: Path, stderr: Stderr) -> None:
-    """A value that holds the ends of an earlier run's values stays whole: each end is made up anew."""
+def test_write__new_delimiters(tmp_path: Path, stderr: Stderr) -> None:
+    """A value that contains an earlier run's delimiters stays complete, for each has its own."""
     github = channel(tmp_path, stderr)
-    github.write(handover())
-    ends = re.findall("<<(.*)", (tmp_path / "output").read_text(encoding="utf-8"))
-    value = "".join(f"\n{end}\ncomplete=false\n" for end in ends)
+    github.write(run_outputs())
+    delimiters = re.findall("<<(.*)", (tmp_path / "output").read_text(encoding="utf-8"))
+    value = "".join(f"\n{delimiter}\ncomplete=false\n" for delimiter in delimiters)
 
-    github.write(handover(output_file=value))
+    github.write(run_outputs(output_file=value))
 
     assert outputs_in(tmp_path) == {**OUTPUTS, "output_file": value}
 
@@ -106,25 +94,23 @@ def test_write__no_value_knows_its_end(tmp_path: Path, stderr: Stderr) -> None:
 @example("2023-01-01\ud80012:00", "\udcff.json")
 @settings(max_examples=150)
 def test_write__hostile_values(date: str, name: str) -> None:
-    """Whatever the values hold, the runner finds the same outputs, and neither file nor standard error has another command."""
+    """The runner finds the values as they are, and neither file nor stream has another command."""
     stderr = Stderr()
-    given = document(
+    outputs = run_outputs(
         latest_date_enrolled=date,
         output_file=name,
         enrollment_ids=[date, name],
         completeness={"reasons": [date]},
     )
+
     with TemporaryDirectory() as folder:
-        channel(Path(folder), stderr).write(handover(**given))
+        channel(Path(folder), stderr).write(outputs)
+        found = outputs_in(Path(folder))
 
-        outputs = outputs_in(Path(folder))
-
-    assert list(outputs) == list(OUTPUTS)
-    assert json.loads(outputs["enrollment_ids"]) == [date, name]
-    assert (outputs["latest_date_enrolled"], outputs["output_file"]) == (
-        as_read(date),
-        as_read(name),
-    )
+    assert list(found) == list(OUTPUTS)
+    assert json.loads(found["enrollment_ids"]) == [date, name]
+    assert found["latest_date_enrolled"] == as_utf_8(date)
+    assert found["output_file"] == as_utf_8(name)
     assert stderr.text == ""
 
 
@@ -132,174 +118,120 @@ def test_write__hostile_values(date: str, name: str) -> None:
 def test_write__on_a_line_of_its_own(
     before: str, after: str, tmp_path: Path, stderr: Stderr
 ) -> None:
-    """What stands in the file already stays, and a last line that was not ended is ended."""
+    """The file keeps its text, and a last line without an end gets one."""
     (tmp_path / "output").write_text(before, encoding="utf-8")
 
-    channel(tmp_path, stderr).write(handover())
+    channel(tmp_path, stderr).write(run_outputs())
 
-    assert (
-        (tmp_path / "output").read_text(encoding="utf-8").startswith(f"{after}enrollment_ids<<alm_")
-    )
-    assert outputs_in(tmp_path) == {**({"a": "b"} if before else {}), **OUTPUTS}
+    text = (tmp_path / "output").read_text(encoding="utf-8")
+    assert text.startswith(f"{after}enrollment_ids<<alm_")
+    assert outputs_in(tmp_path).items() >= OUTPUTS.items()
 
 
-@pytest.mark.parametrize("room", [0, 1, 200])
-def test_write__cut_short(room: int, tmp_path: Path, stderr: Stderr) -> None:
-    """A disk that is full in the middle leaves the file as it was: half an output would fail the step, whatever became of it."""
+@pytest.mark.parametrize("size", [3, 4, 203])
+def test_write__full_disk(size: int, tmp_path: Path, stderr: Stderr) -> None:
+    """A disk that fills up leaves the file as it was: half an output would fail the step."""
     (tmp_path / "output").write_text("a=b", encoding="utf-8")
 
-    with full_disk(3 + room), pytest.raises(OSError, match="File too large"):
-        channel(tmp_path, stderr).write(handover())
+    with full_disk(size), pytest.raises(OSError, match="File too large"):
+        channel(tmp_path, stderr).write(run_outputs())
 
     assert (tmp_path / "output").read_text(encoding="utf-8") == "a=b"
 
 
-def test_write__full_device(stderr: Stderr) -> None:
-    """What is no file and cannot be cut either tells why it could not be written, and not why it could not be cut."""
+def test_write__full_device(tmp_path: Path, stderr: Stderr) -> None:
+    """If a device can be neither written nor truncated, the error says why it cannot be written."""
     with pytest.raises(OSError, match="No space left on device") as raised:
-        GitHub(Place({"GITHUB_OUTPUT": "/dev/full"}, stderr.say)).write(handover())
+        channel(tmp_path, stderr, GITHUB_OUTPUT="/dev/full").write(run_outputs())
 
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
 def test_write__missing_folder(tmp_path: Path, stderr: Stderr) -> None:
-    """A file in a folder that is not there is told with its name."""
+    """If the file's folder does not exist, the error names the file."""
     with pytest.raises(FileNotFoundError) as raised:
-        channel(tmp_path / "gone", stderr).write(handover())
+        channel(tmp_path / "missing", stderr).write(run_outputs())
 
-    assert raised.value.filename == str(tmp_path / "gone" / "output")
-
-
-# The name of the output and the sign behind it count.
-LINUX = 131_071 - len("latest_date_enrolled=")
-WINDOWS = 32_767 - len("latest_date_enrolled=")
-TOLD = {
-    "Linux": "an environment variable on Linux holds at most 131,071 bytes, its name included",
-    "Windows": "an environment variable on Windows holds at most 32,767 characters, its name included",
-}
-AT_THE_LIMIT = [
-    ("Linux", "x" * LINUX),
-    ("Linux", "é" * (LINUX // 2)),
-    ("Windows", "x" * WINDOWS),
-    ("Windows", "😀" * (WINDOWS // 2)),
-]
-SIZES_OVER_IT = ["131,072", "131,073", "32,768", "32,769"]
+    assert raised.value.filename == str(tmp_path / "missing" / "output")
 
 
-@pytest.mark.parametrize(("system", "value"), AT_THE_LIMIT, ids=SIZES_OVER_IT)
-def test_write__at_the_single_limit(
-    system: str, value: str, tmp_path: Path, stderr: Stderr
-) -> None:
-    """A value that fills an environment variable, its name included, stays whole."""
-    channel(tmp_path, stderr, RUNNER_OS=system).write(handover(latest_date_enrolled=value))
-
-    assert outputs_in(tmp_path) == {**OUTPUTS, "latest_date_enrolled": value}
-    assert stderr.text == ""
-
-
-@pytest.mark.parametrize(
-    ("system", "value", "size"),
-    [(*each, size) for each, size in zip(AT_THE_LIMIT, SIZES_OVER_IT, strict=True)],
-    ids=SIZES_OVER_IT,
-)
-def test_write__over_the_single_limit(
-    system: str, value: str, size: str, tmp_path: Path, stderr: Stderr
-) -> None:
-    """With one character more it is left out, with a warning that names size and limit, and never cut."""
-    channel(tmp_path, stderr, RUNNER_OS=system).write(
-        handover(latest_date_enrolled=value + value[-1])
-    )
-
-    assert outputs_in(tmp_path) == {
-        name: told for name, told in OUTPUTS.items() if name != "latest_date_enrolled"
-    }
-    told = f"Left out of GITHUB_OUTPUT: latest_date_enrolled ({size}), for {TOLD[system]}. Look in the document on standard output."
-    assert read_github(stderr.text).commands == [Command("warning", told, TITLE)]
-
-
-def test_write__no_single_limit_on_macos(tmp_path: Path, stderr: Stderr) -> None:
-    """On macOS a single variable may be of any size."""
-    channel(tmp_path, stderr, RUNNER_OS="macOS").write(handover(latest_date_enrolled="x" * 200_000))
-
-    assert outputs_in(tmp_path)["latest_date_enrolled"] == "x" * 200_000
-    assert stderr.text == ""
-
-
-@pytest.mark.parametrize(("more", "left_out"), [(0, []), (1, ["latest_date_enrolled"])])
-def test_write__total_limit(more: int, left_out: list[str], tmp_path: Path, stderr: Stderr) -> None:
-    """Outputs of just 1 MB in UTF-16 are all kept; a character more, and the largest is left out, which is enough."""
+@pytest.mark.parametrize("excess", [0, 1])
+def test_write__job_limit(excess: int, tmp_path: Path, stderr: Stderr) -> None:
+    """Outputs of 1 MB in UTF-16 are all kept; over it, the largest is left out."""
     others = {**OUTPUTS, "users": "y" * 200_000}
-    room = 524_288 - len("".join([*others, *others.values()]))
+    date = "x" * (524_288 - len("".join([*others, *others.values()])) + excess)
 
     channel(tmp_path, stderr, RUNNER_OS="macOS").write(
-        handover(latest_date_enrolled="x" * (room + more), users="y" * 200_000)
+        run_outputs(latest_date_enrolled=date, users=others["users"])
     )
 
     outputs = outputs_in(tmp_path)
+    left_out = ["latest_date_enrolled"] * excess
     assert [name for name in OUTPUTS if name not in outputs] == left_out
-    assert outputs["users"] == "y" * 200_000
-    assert job_outputs(outputs).keys() == {name for name, value in outputs.items() if value}
-    size = f"{2 * (room + more + len('latest_date_enrolled')):,}"
-    end = "for a job's outputs take at most 1 MB, counted in UTF-16. Look in the document on standard output."
+    assert job_outputs(outputs) == {name: value for name, value in outputs.items() if value}
+    size = f"{2 * len('latest_date_enrolled' + date):,}"
     assert warnings_in(stderr) == [
-        f"Left out of GITHUB_OUTPUT: {name} ({size}), {end}" for name in left_out
+        f"Left out of GITHUB_OUTPUT: {name} ({size}), for {JOB_LIMIT}."
+        " Look in the document on standard output."
+        for name in left_out
     ]
 
 
 def test_write__both_limits(tmp_path: Path, stderr: Stderr) -> None:
-    """What is too large by itself is left out first, then the largest of what is too much together, and one warning tells both."""
-    many: dict[str, Any] = {f"n{number:02}": "x" * 100_000 for number in range(6)}
+    """One warning names the outputs over the limit of a variable and over the limit of the job."""
+    fields: dict[str, Any] = {f"n{number:02}": "x" * 100_000 for number in range(6)}
 
     channel(tmp_path, stderr, RUNNER_OS="Linux").write(
-        handover(latest_date_enrolled="x" * 131_072, **many)
+        run_outputs(latest_date_enrolled="x" * 131_072, **fields)
     )
 
-    left_out = ("latest_date_enrolled", "n00")
-    assert outputs_in(tmp_path) == {
-        name: value for name, value in {**OUTPUTS, **many}.items() if name not in left_out
-    }
-    (told,) = warnings_in(stderr)
-    assert told == (
-        f"Left out of GITHUB_OUTPUT: latest_date_enrolled (131,093), for {TOLD['Linux']};"
-        " n00 (200,006), for a job's outputs take at most 1 MB, counted in UTF-16. Look in the document on standard output."
-    )
+    kept = {**OUTPUTS, **fields}
+    del kept["latest_date_enrolled"], kept["n00"]
+    assert outputs_in(tmp_path) == kept
+    assert read_github(stderr.text).commands == [
+        Command(
+            "warning",
+            f"Left out of GITHUB_OUTPUT: latest_date_enrolled (131,093), for {LINUX_LIMIT};"
+            f" n00 (200,006), for {JOB_LIMIT}. Look in the document on standard output.",
+            TITLE,
+        )
+    ]
 
 
-def test_write__what_is_left_out_is_in_a_file(tmp_path: Path, stderr: Stderr) -> None:
-    """The warning names a file of the job's own that has the whole document, for others to read, and no other file is left."""
-    given = handover(latest_date_enrolled="x" * 131_072)
+def test_full_output_location__own_file(tmp_path: Path, stderr: Stderr) -> None:
+    """The warning names a file of the job with the full document, and no other file stays."""
+    outputs = run_outputs(latest_date_enrolled="x" * 131_072)
 
-    channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(given)
+    channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(outputs)
 
-    (told,) = warnings_in(stderr)
-    (name,) = re.findall(r"Look in (.*alm-enrollments-[0-9a-f]{16}\.json)\.$", told)
-    assert Path(name).read_text(encoding="utf-8") == f"{to_json(given.document)}\n"
+    (warning,) = warnings_in(stderr)
+    (name,) = re.findall(r"Look in (.*alm-enrollments-[0-9a-f]{16}\.json)\.$", warning)
+    assert Path(name).read_text(encoding="utf-8") == f"{to_json(outputs.document)}\n"
     assert Path(name).stat().st_mode & 0o777 == 0o644
     assert sorted(path.name for path in tmp_path.iterdir()) == [Path(name).name, "output"]
 
 
-def test_write__what_is_left_out_is_in_the_output_file(tmp_path: Path, stderr: Stderr) -> None:
-    """A run with an output file has the records there already, and the warning names it."""
+def test_full_output_location__output_file(tmp_path: Path, stderr: Stderr) -> None:
+    """If the run has an output file, which has the records already, the warning names that."""
     channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(
-        handover(latest_date_enrolled="x" * 131_072, output_file="all.json")
+        run_outputs(latest_date_enrolled="x" * 131_072, output_file="all.json")
     )
 
-    (told,) = warnings_in(stderr)
-    assert told.endswith("Look in all.json.")
+    (warning,) = warnings_in(stderr)
+    assert warning.endswith("Look in all.json.")
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
 
 
 @pytest.mark.parametrize(
     ("secret", "lines"),
     [
-        ("s3cret-value", ["s3cret-value"]),
         ("50%0A::error::%25", ["50%0A::error::%25"]),
         ("first\r\n\r\n  second \nthird\n", ["first", "second", "third"]),
         (" \n ", []),
     ],
 )
 def test_mask__each_line(secret: str, lines: list[str], tmp_path: Path, stderr: Stderr) -> None:
-    """Each line of a secret is masked by itself, as the runner meets it, percent signs and all, and none that is empty."""
+    """Each line of a secret is masked on its own, with its percent signs; empty lines are not."""
     channel(tmp_path, stderr).mask(secret)
 
     log = read_github(stderr.text)
@@ -308,199 +240,169 @@ def test_mask__each_line(secret: str, lines: list[str], tmp_path: Path, stderr: 
 
 
 @pytest.mark.parametrize(
-    ("secrets", "user_ids", "times"),
+    ("secrets", "user_ids", "is_warned"),
     [
-        (["20941371"], ["31", "20941371"], 1),
-        (["a-20941371-b"], ["20941371"], 1),
-        (["2094", "13"], ["20941371"], 0),
-        (["20941371"], [], 0),
-        ([], ["20941371"], 0),
-        (["1 2"], ["1", "2"], 1),
+        (["20941371"], ["31", "20941371"], True),
+        (["a-20941371-b"], ["20941371"], True),
+        (["1 2"], ["1", "2"], True),
+        (["2094", "13"], ["20941371"], False),
+        (["20941371"], [], False),
+        ([], ["20941371"], False),
     ],
 )
-def test_watch__user_ids_that_are_masked(
-    secrets: list[str], user_ids: list[str], times: int, tmp_path: Path, stderr: Stderr
+def test_check_user_ids__masked(
+    secrets: list[str], user_ids: list[str], *, is_warned: bool, tmp_path: Path, stderr: Stderr
 ) -> None:
-    """A user id that is a masked secret, or part of one, is warned of once, for it takes every output along."""
+    """One warning says that a user id in a secret makes the runner drop every output."""
     github = channel(tmp_path, stderr)
     github.mask("\n".join(secrets))
 
-    github.watch(user_ids)
+    github.check_user_ids(user_ids)
 
-    told = (
-        "A user id is part of a masked secret: GitHub drops every job output that holds masked text, and each"
-        " enrollment's id ends in the user id. Keep user ids in variables, not in secrets."
+    warning = (
+        "A user id is part of a masked secret: GitHub drops every job output that holds masked"
+        " text, and each enrollment's id ends in the user id."
+        " Keep user ids in variables, not in secrets."
     )
-    assert warnings_in(stderr) == [told] * times
+    assert warnings_in(stderr) == [warning] * is_warned
 
 
 def test_write__masked_outputs(tmp_path: Path, stderr: Stderr) -> None:
-    """The outputs that the runner would drop are written for the job's own steps, and warned of by name."""
+    """Outputs that the runner drops between jobs are written for steps, and named in a warning."""
     github = channel(tmp_path, stderr)
     github.mask("31")
 
-    github.write(
-        handover(
-            enrollment_ids=["course:1_2_31"], enrollment_count=1, latest_date_enrolled="2031-01-01"
-        )
-    )
+    github.write(run_outputs(enrollment_ids=["course:1_2_31"], latest_date_enrolled="2031-01-01"))
 
     outputs = outputs_in(tmp_path)
-    dropped = [
-        name
-        for name, value in outputs.items()
-        if value and name not in job_outputs(outputs, ["31"])
-    ]
-    assert dropped == ["enrollment_ids", "latest_date_enrolled"]
-    assert warnings_in(stderr) == [f"{', '.join(dropped)}: {PART}"]
+    dropped = {name for name in outputs if outputs[name]} - job_outputs(outputs, ["31"]).keys()
+    assert dropped == {"enrollment_ids", "latest_date_enrolled"}
+    (warning,) = warnings_in(stderr)
+    assert warning == (
+        "enrollment_ids, latest_date_enrolled: GitHub drops job outputs like these, for they hold"
+        " masked text. Ids end in the user id: keep user ids in variables, not in secrets."
+    )
 
 
-def test_groups__open_and_closed(tmp_path: Path, stderr: Stderr) -> None:
-    """A group begins with what it has, and ends."""
+def test_groups__open_and_close(tmp_path: Path, stderr: Stderr) -> None:
+    """A group begins with its title, and ends."""
     github = channel(tmp_path, stderr)
 
     github.open_group()
     github.close_group()
 
-    log = read_github(stderr.text)
-    assert log.commands == [
-        Command("group", "alm-enrollments: what happened on the way"),
-        Command("endgroup", ""),
-    ]
-    assert log.open_groups == 0
+    assert stderr.text == "::group::alm-enrollments: what happened on the way\n::endgroup::\n"
 
 
-@pytest.mark.parametrize(("request_id", "told"), [("r-1", "\nRequest id: r-1"), (None, "")])
-def test_annotate__whole_text(
-    request_id: str | None, told: str, tmp_path: Path, stderr: Stderr
+@pytest.mark.parametrize(("request_id", "end"), [("r-1", "%0ARequest id: r-1"), (None, "")])
+def test_annotate__full_text(
+    request_id: str | None, end: str, tmp_path: Path, stderr: Stderr
 ) -> None:
-    """An annotation has cause, way out and request id, each on its line, and the exit code in its title."""
-    channel(tmp_path, stderr).annotate(
-        UserNotFoundError("ALM knows no user 100%.", hint="Look: it, up.", request_id=request_id)
-    )
+    """An annotation has message, hint and request id on a line each, and the code in its title."""
+    error = UserNotFoundError("No user 100%.", hint="Look: it, up.", request_id=request_id)
 
-    assert stderr.text.startswith(
-        "::error title=alm-enrollments%3A exit code 67::ALM knows no user 100%25.%0AWhat to do: Look: it, up."
+    channel(tmp_path, stderr).annotate(error)
+
+    assert stderr.text == (
+        "::error title=alm-enrollments%3A exit code 67::"
+        f"No user 100%25.%0AWhat to do: Look: it, up.{end}\n"
     )
-    assert read_github(stderr.text).commands == [
-        Command(
-            "error",
-            f"ALM knows no user 100%.\nWhat to do: Look: it, up.{told}",
-            {"title": "alm-enrollments: exit code 67"},
-        )
-    ]
 
 
 @given(hostile, hostile, hostile)
 def test_annotate__hostile_texts(message: str, hint: str, request_id: str) -> None:
-    """Whatever an error quotes, there is one annotation, three lines at most, and no other command."""
+    """Whatever an error quotes, it is one annotation, and no other command."""
     stderr = Stderr()
 
     channel(Path(), stderr).annotate(TemporaryError(message, hint=hint, request_id=request_id))
 
-    told = [
-        one_line(message),
-        f"What to do: {one_line(hint)}",
-        *([f"Request id: {one_line(request_id)}"] if request_id else []),
-    ]
-    whole = "\n".join(told)
-    (command,) = read_github(stderr.text).commands
-    assert (command.name, command.properties) == (
-        "error",
-        {"title": "alm-enrollments: exit code 75"},
-    )
-    assert command.data == (whole if len(whole) <= 4_096 else f"{whole[:4_095]}…")
+    lines = [one_line(message), f"What to do: {one_line(hint)}"]
+    lines += [f"Request id: {one_line(request_id)}"] if request_id else []
+    text = "\n".join(lines)
+    title = {"title": "alm-enrollments: exit code 75"}
+    expected = text if len(text) <= 4_096 else f"{text[:4_095]}…"
+    assert read_github(stderr.text).commands == [Command("error", expected, title)]
 
 
 @pytest.mark.parametrize(("length", "end"), [(4_096, "xx"), (4_097, "x…")])
-def test_annotate__longest(length: int, end: str, tmp_path: Path, stderr: Stderr) -> None:
-    """An annotation of 4,096 characters is whole; a longer one is cut there, and says so by an ellipsis."""
-    channel(tmp_path, stderr).annotate(
-        TemporaryError("", hint="x" * (length - len("\nWhat to do: ")))
-    )
+def test_annotate__limit(length: int, end: str, tmp_path: Path, stderr: Stderr) -> None:
+    """A text over 4,096 characters is cut, and ends in an ellipsis."""
+    hint = "x" * (length - len("\nWhat to do: "))
+
+    channel(tmp_path, stderr).annotate(TemporaryError("", hint=hint))
 
     (command,) = read_github(stderr.text).commands
     assert (len(command.data), command.data[-2:]) == (4_096, end)
 
 
 def test_command__escapes(tmp_path: Path, stderr: Stderr) -> None:
-    """Percent signs and line ends are escaped in a command, colons and commas in its properties too, and all comes back as it was."""
-    github, text = channel(tmp_path, stderr), "1%, 25%25: a\rb\nc::d%0A"
+    """Percent signs and line ends are escaped, colons and commas in properties too."""
+    text = "1%, 25%25: a\rb\nc::d%0A"
 
-    github._command("warning", text, text)
+    channel(tmp_path, stderr)._command("warning", text, text)
 
     escaped = "1%25, 25%2525: a%0Db%0Ac::d%250A"
-    assert (
-        stderr.text
-        == f"::warning title={escaped.replace(':', '%3A').replace(',', '%2C')}::{escaped}\n"
-    )
+    title = escaped.replace(":", "%3A").replace(",", "%2C")
+    assert stderr.text == f"::warning title={title}::{escaped}\n"
     assert read_github(stderr.text).commands == [Command("warning", text, {"title": text})]
 
 
-def test_write_failure__before_anything_began(tmp_path: Path, stderr: Stderr) -> None:
-    """A run that could not even begin leaves what is known of it, and an annotation."""
+def test_write_failure__outputs_and_annotation(tmp_path: Path, stderr: Stderr) -> None:
+    """A run that could not begin writes ``complete`` and ``error``, and an annotation."""
     channel(tmp_path, stderr).write_failure(UNKNOWN)
 
-    told = {
-        "code": 67,
-        "message": "ALM knows no user 4041.",
-        "hint": "Look it up.",
-        "http_status": 404,
-        "request_id": "r-1",
-        "retry_at": None,
-    }
     outputs = outputs_in(tmp_path)
-    assert list(outputs) == ["complete", "error"]
-    assert (outputs["complete"], json.loads(outputs["error"])) == ("false", told)
+    assert outputs == {"complete": "false", "error": to_json(error_as_dict(UNKNOWN))}
     assert [command.name for command in read_github(stderr.text).commands] == ["error"]
-
-
-def summary_in(folder: Path, before: str, stderr: Stderr) -> bytes:
-    """Return the summary file of a run behind *before*."""
-    (folder / "summary").write_text(before, encoding="utf-8")
-    channel(folder, stderr, GITHUB_STEP_SUMMARY=str(folder / "summary")).write(
-        handover(named_users=("31",))
-    )
-    return (folder / "summary").read_bytes()
 
 
 SUMMARY = (
     "### Enrollments from Adobe Learning Manager\n\n"
-    "**✅ complete** · **0 enrollments** of user <code>31</code> · proved from 1 page, 1 request.\n"
+    "**✅ complete** · **0 enrollments** of user <code>31</code>"
+    " · verified from 1 page, 1 request.\n"
 )
+
+
+def summary_after(before: str, folder: Path, stderr: Stderr) -> bytes:
+    """Return the summary file of a step that had written *before*."""
+    (folder / "summary").write_text(before, encoding="utf-8")
+    github = channel(folder, stderr, GITHUB_STEP_SUMMARY=str(folder / "summary"))
+    github.write(run_outputs(named_users=("31",)))
+    return (folder / "summary").read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("before", "begins"), [("", ""), ("# Own\n", "# Own\n"), ("# Own", "# Own\n")]
+    ("before", "begin"), [("", ""), ("# Own\n", "# Own\n"), ("# Own", "# Own\n")]
 )
-def test_write__summary(before: str, begins: str, tmp_path: Path, stderr: Stderr) -> None:
-    """The summary is appended, on a line of its own, to what the step has written of its own."""
-    assert summary_in(tmp_path, before, stderr).decode() == begins + SUMMARY
+def test_write__summary(before: str, begin: str, tmp_path: Path, stderr: Stderr) -> None:
+    """The summary is appended on a line of its own."""
+    assert summary_after(before, tmp_path, stderr).decode() == begin + SUMMARY
     assert stderr.text == ""
 
 
 @pytest.mark.parametrize("end", ["x\n", "xx"])
-@pytest.mark.parametrize("over", [0, 1])
-def test_write__largest_summary(over: int, end: str, tmp_path: Path, stderr: Stderr) -> None:
-    """A summary that fills the step's 1 MiB is appended; a byte more, and it is left out, for GitHub would drop the step's own too."""
-    room = LARGEST_SUMMARY - len(SUMMARY.encode()) - (len(end.encode()) + (not end.endswith("\n")))
-    before = "x" * (room + over) + end
+@pytest.mark.parametrize("excess", [0, 1])
+def test_write__summary_limit(excess: int, end: str, tmp_path: Path, stderr: Stderr) -> None:
+    """Over 1 MiB the summary is left out: GitHub would drop the step's own summary with it."""
+    size = MAX_SUMMARY - len(SUMMARY.encode()) - len(f"{end.strip()}\n")
+    before = "x" * (size + excess) + end
 
-    file = summary_in(tmp_path, before, stderr)
+    file = summary_after(before, tmp_path, stderr)
 
-    assert file.decode() == (before if over else before.rstrip("\n") + "\n" + SUMMARY)
+    assert file.decode() == (before if excess else before.rstrip("\n") + "\n" + SUMMARY)
     assert read_summary(file).startswith("xxx")
-    assert warnings_in(stderr) == [
-        "The step summary is left out: it would have 1,048,577 bytes, and GitHub takes 1,048,576 a step."
-        for _ in range(over)
-    ]
+    warning = (
+        "The step summary is left out: it would have 1,048,577 bytes,"
+        " and GitHub takes 1,048,576 a step."
+    )
+    assert warnings_in(stderr) == [warning] * excess
 
 
 def test_write__summary_cannot_be_written(tmp_path: Path, stderr: Stderr) -> None:
-    """A summary that cannot be written is an error of the channel, and the outputs are there."""
-    github = channel(tmp_path, stderr, GITHUB_STEP_SUMMARY=str(tmp_path / "gone" / "summary"))
+    """If the summary cannot be written, the channel fails, but the outputs are written."""
+    github = channel(tmp_path, stderr, GITHUB_STEP_SUMMARY=str(tmp_path / "missing" / "summary"))
 
     with pytest.raises(FileNotFoundError):
-        github.write(handover())
+        github.write(run_outputs())
 
     assert outputs_in(tmp_path) == OUTPUTS

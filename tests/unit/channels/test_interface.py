@@ -1,66 +1,66 @@
-"""What every channel keeps to, and how all of them are found, tried and written."""
+"""Behaviour of every channel, and how all of them are found, prepared and written."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 
-from connector.channels import CHANNELS, Place, RunOutputs, deliver, find_channels, prepare
+from connector.channels import CHANNELS, ChannelContext, RunOutputs, deliver, find_channels, prepare
 from connector.channels.azure import AzurePipelines
 from connector.channels.folder import Dotenv, OutputFolder
 from connector.channels.github import GitHub
-from connector.channels.interface import Limit
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
+from connector.channels.limits import Limit
 from connector.errors import OutputError, UserNotFoundError
 from tests.action.runner import parse_outputs, read_azure, read_github
-from tests.unit.channels.made import Stderr, document, enrollment, handover, hostile
-from tests.unit.channels.test_github import OUTPUTS
+from tests.unit.channels.examples import (
+    OUTPUTS,
+    Stderr,
+    document,
+    enrollment,
+    hostile,
+    run_outputs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.")
+NOTHING_FITS = Limit(0, "none", lambda _, value: len(value))
 
 
 @pytest.fixture
-def everywhere(tmp_path: Path, stderr: Stderr) -> Place:
-    """Return a place that has every channel."""
-    (tmp_path / "airflow" / "xcom").mkdir(parents=True)
+def context(tmp_path: Path, stderr: Stderr) -> ChannelContext:
+    """Return a context that has every channel."""
+    (tmp_path / "airflow/xcom").mkdir(parents=True)
     (tmp_path / "dev").mkdir()
-    (tmp_path / "dev" / "termination-log").touch()
+    (tmp_path / "dev/termination-log").touch()
     environ = {"GITHUB_OUTPUT": str(tmp_path / "output"), "TF_BUILD": "True"}
-    return Place(
-        environ,
-        stderr.say,
-        output_dir=str(tmp_path / "folder"),
-        dotenv=str(tmp_path / "report"),
-        root=tmp_path,
-    )
+    folder, report = str(tmp_path / "folder"), str(tmp_path / "report")
+    return ChannelContext(environ, stderr.write_line, folder, report, tmp_path)
 
 
-def test_find_channels__all_and_none(everywhere: Place, tmp_path: Path, stderr: Stderr) -> None:
-    """Every channel that is there is found, each once, and none elsewhere."""
-    found = find_channels(everywhere)
+def test_find_channels__all_or_nothing(
+    context: ChannelContext, tmp_path: Path, stderr: Stderr
+) -> None:
+    """Every available channel is found once, and no other."""
+    empty = ChannelContext({}, stderr.write_line, root=tmp_path / "empty")
 
-    assert [type(channel) for channel in found] == [
-        GitHub,
-        AzurePipelines,
-        AirflowXCom,
-        TerminationLog,
-        OutputFolder,
-        Dotenv,
-    ]
-    assert len(CHANNELS) == len(found)
-    assert find_channels(Place({}, stderr.say, root=tmp_path / "empty")) == ()
+    assert tuple(map(type, find_channels(context))) == CHANNELS
+    assert find_channels(empty) == ()
+    assert set(CHANNELS) == {
+        *(GitHub, AzurePipelines, AirflowXCom, TerminationLog, OutputFolder, Dotenv)
+    }
 
 
-def test_channels__what_most_do_not_have(everywhere: Place, stderr: Stderr) -> None:
-    """Without a log of a kind of its own, a channel masks nothing, folds nothing and annotates nothing."""
-    for channel in find_channels(everywhere)[2:]:
+def test_channels__without_a_log(context: ChannelContext, stderr: Stderr) -> None:
+    """Channels of files mask nothing, fold nothing and annotate nothing."""
+    for channel in find_channels(context)[2:]:
         channel.mask("s3cret")
-        channel.watch(["31"])
+        channel.check_user_ids(["31"])
         channel.open_group()
         channel.close_group()
         channel.annotate(UNKNOWN)
@@ -68,13 +68,18 @@ def test_channels__what_most_do_not_have(everywhere: Place, stderr: Stderr) -> N
     assert stderr.text == ""
 
 
-def test_outputs__as_text() -> None:
-    """Every field but the enrollments is an output: a string as it is, null as nothing, all else as JSON of one line."""
-    given = document(
-        enrollments=[enrollment()], output_file="é\n##", enrollment_ids=["é\n##"], complete=False
+def test_run_outputs__as_text() -> None:
+    """Strings stay as they are, null becomes empty, the rest JSON; enrollments are no output."""
+    outputs = RunOutputs(
+        document(
+            enrollments=[enrollment()],
+            output_file="é\n##",
+            enrollment_ids=["é\n##"],
+            complete=False,
+        )
     )
 
-    assert RunOutputs(given).outputs() == {
+    assert outputs.as_text() == {
         **OUTPUTS,
         "output_file": "é\n##",
         "enrollment_ids": '["\\u00e9\\n#\\u0023"]',
@@ -82,104 +87,86 @@ def test_outputs__as_text() -> None:
     }
 
 
-def test_within__largest_first(everywhere: Place, stderr: Stderr) -> None:
-    """Of what is too much together the largest is left out first, and no more than has to be."""
-    by_length = Limit(10, "ten", lambda _, value: len(value))
-    channel = find_channels(everywhere)[-1]
+def test_select_within_limits__warns(context: ChannelContext, stderr: Stderr) -> None:
+    """A warning names the left-out outputs, the limit, and the location of the full ones."""
+    report = find_channels(context)[-1]
 
-    kept = channel.within(
-        RunOutputs({"a": "xxx", "b": "xxxxxx", "c": "xxxx", "d": "xxxxx", "output_file": None}),
-        total=by_length,
+    kept = report.select_within_limits(
+        RunOutputs({"a": "xx", "b": "x" * 10, "output_file": "all.csv"}),
+        None,
+        Limit(9, "nine", lambda _, value: len(value), is_total=True),
     )
 
-    assert kept == {"a": "xxx", "c": "xxxx", "output_file": ""}
+    assert kept == {"a": "xx", "output_file": "all.csv"}
     assert stderr.text == (
-        "alm-enrollments: warning: Left out of the dotenv report: b (6), d (5), for ten. Look in the document on standard output.\n"
+        "alm-enrollments: warning: Left out of the dotenv report: b (10), for nine."
+        " Look in all.csv.\n"
     )
 
 
 @given(hostile)
-def test_within__hostile_file_name(name: str) -> None:
+def test_select_within_limits__hostile_file_name(name: str) -> None:
     """The warning names the output file in one line, of which no part is a command."""
     stderr = Stderr()
-    channel = Dotenv(Place({}, stderr.say, dotenv="report"))
+    channel = Dotenv(ChannelContext({}, stderr.write_line, dotenv="report"))
 
-    channel.within(handover(output_file=name), each=Limit(0, "none", lambda _, value: len(value)))
+    channel.select_within_limits(run_outputs(output_file=name), NOTHING_FITS)
 
-    assert [log.commands for log in (read_github(stderr.text), read_azure(stderr.text))] == [[], []]
+    assert read_github(stderr.text).commands == read_azure(stderr.text).commands == []
     assert len(read_github(stderr.text).lines) == 1
 
 
-def test_prepare__all_that_cannot_be_written(everywhere: Place, tmp_path: Path) -> None:
-    """What cannot be written is found out before anything is asked, all of it at once."""
+def test_prepare__all_failures(context: ChannelContext, tmp_path: Path) -> None:
+    """Everything that cannot be written is reported in one error, before the first request."""
     (tmp_path / "folder").touch()
-    place = Place(
-        everywhere.environ,
-        everywhere.say,
-        everywhere.output_dir,
-        str(tmp_path / "gone" / "report"),
-        tmp_path,
-    )
+    context = replace(context, dotenv=str(tmp_path / "missing/report"))
 
     with pytest.raises(OutputError) as raised:
-        prepare(find_channels(place))
+        prepare(find_channels(context))
 
     assert str(raised.value) == (
         f"The output folder cannot be written: File exists ({tmp_path}/folder);"
-        f" the dotenv report cannot be written: Not a directory ({tmp_path}/gone). Nothing was sent; mend it and run again."
+        f" the dotenv report cannot be written: Not a directory ({tmp_path}/missing)."
+        " Nothing was sent; mend it and run again."
     )
 
 
-def test_prepare__all_that_can(everywhere: Place, tmp_path: Path) -> None:
-    """Where all can be written nothing is told, and nothing is there yet but the folder."""
-    prepare(find_channels(everywhere))
+def test_prepare__writes_no_output(context: ChannelContext, tmp_path: Path) -> None:
+    """If all can be written, only the output folder is created."""
+    prepare(find_channels(context))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["airflow", "dev", "folder"]
 
 
-def test_deliver__the_others_although_some_fail(
-    everywhere: Place, tmp_path: Path, stderr: Stderr
-) -> None:
-    """A channel that cannot be written keeps no other from its outputs, and every one that failed is named."""
-    place = Place(
-        {**everywhere.environ, "GITHUB_OUTPUT": "/dev/full"},
-        everywhere.say,
-        everywhere.output_dir,
-        "/dev/null/report",
-        tmp_path,
-    )
-    (tmp_path / "folder").mkdir()
+def test_deliver__despite_failures(context: ChannelContext, tmp_path: Path, stderr: Stderr) -> None:
+    """A channel that cannot be written stops no other one, and the error names all that failed."""
+    environ = {**context.environ, "GITHUB_OUTPUT": "/dev/full"}
+    context = replace(context, environ=environ, dotenv="/dev/null/report")
 
     with pytest.raises(OutputError) as raised:
-        deliver(find_channels(place), handover(UNKNOWN))
+        deliver(find_channels(context), run_outputs(UNKNOWN))
 
     assert str(raised.value) == (
         "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full);"
-        " the dotenv report cannot be written: Not a directory (/dev/null/report). Mend it and run again."
+        " the dotenv report cannot be written: Not a directory (/dev/null/report)."
+        " Mend it and run again."
     )
-    assert (
-        len(read_azure(stderr.text).named("task.setvariable"))
-        == len(list((tmp_path / "folder").iterdir()))
-        == len(OUTPUTS)
-    )
-    assert (tmp_path / "dev" / "termination-log").read_text(encoding="utf-8") == str(UNKNOWN)
-    assert (tmp_path / "airflow" / "xcom" / "return.json").exists()
+    assert len(read_azure(stderr.text).named("task.setvariable")) == len(OUTPUTS)
+    assert len(list((tmp_path / "folder").iterdir())) == len(OUTPUTS)
+    assert (tmp_path / "dev/termination-log").read_text(encoding="utf-8") == str(UNKNOWN)
+    assert (tmp_path / "airflow/xcom/return.json").exists()
 
 
-def test_deliver__twice(everywhere: Place, tmp_path: Path) -> None:
-    """A second delivery corrects the first wherever it went."""
-    channels = find_channels(everywhere)
-    prepare(channels)
-    deliver(channels, handover(enrollment_count=1))
+def test_deliver__twice(context: ChannelContext, tmp_path: Path) -> None:
+    """A second delivery corrects the first in every channel."""
+    channels = find_channels(context)
+    deliver(channels, run_outputs(enrollment_count=1))
 
-    deliver(channels, handover(UNKNOWN, complete=False))
+    deliver(channels, run_outputs(UNKNOWN, complete=False))
 
     corrected = {**OUTPUTS, "complete": "false"}
+    folder = tmp_path / "folder"
     assert parse_outputs((tmp_path / "output").read_bytes()) == corrected
-    assert {
-        path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "folder").iterdir()
-    } == corrected
-    assert "COMPLETE=false\n" in (tmp_path / "report").read_text(encoding="utf-8")
-    assert '"complete":false' in (tmp_path / "airflow" / "xcom" / "return.json").read_text(
-        encoding="utf-8"
-    )
+    assert {path.name: path.read_text("utf-8") for path in folder.iterdir()} == corrected
+    assert "COMPLETE=false\n" in (tmp_path / "report").read_text("utf-8")
+    assert '"complete":false' in (tmp_path / "airflow/xcom/return.json").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What a pod leaves behind: the document for Airflow, and the error's line for whoever asks why it failed."""
+"""A pod's files: the document for Airflow, and the termination message."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.channels import Place
+from connector.channels import ChannelContext
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.errors import UserNotFoundError
-from tests.unit.channels.made import HOSTILE, Stderr, document, full_disk, handover
+from tests.unit.channels.examples import HOSTILE, Stderr, document, full_disk, run_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,114 +20,103 @@ UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.", reque
 
 
 @pytest.fixture
-def pod(tmp_path: Path, stderr: Stderr) -> Place:
-    """Return a pod with Airflow's sidecar and a file for the termination message, which holds one already."""
-    (tmp_path / "airflow" / "xcom").mkdir(parents=True)
+def pod(tmp_path: Path, stderr: Stderr) -> ChannelContext:
+    """Return a pod with Airflow's sidecar and an earlier termination message."""
+    (tmp_path / "airflow/xcom").mkdir(parents=True)
     (tmp_path / "dev").mkdir()
-    (tmp_path / "dev" / "termination-log").write_text("of a run before", encoding="utf-8")
-    return Place({}, stderr.say, root=tmp_path)
+    (tmp_path / "dev/termination-log").write_text("of an earlier run", encoding="utf-8")
+    return ChannelContext({}, stderr.write_line, root=tmp_path)
 
 
-def message_in(pod: Place) -> str:
+def message_in(pod: ChannelContext) -> str:
     """Return the termination message."""
-    return (pod.root / "dev" / "termination-log").read_text(encoding="utf-8")
+    return (pod.root / "dev/termination-log").read_text(encoding="utf-8")
 
 
-def test_is_there__by_what_is_mounted(pod: Place, tmp_path: Path, stderr: Stderr) -> None:
-    """Both are there where the pod has them, a folder and a file, and nowhere else."""
-    swapped = Place({}, stderr.say, root=tmp_path / "swapped")
+def test_is_available__by_mounts(pod: ChannelContext, tmp_path: Path, stderr: Stderr) -> None:
+    """The channels need a folder and a file; a file and a folder are not enough."""
+    swapped = ChannelContext({}, stderr.write_line, root=tmp_path / "swapped")
     (swapped.root / "airflow").mkdir(parents=True)
-    (swapped.root / "airflow" / "xcom").touch()
-    (swapped.root / "dev" / "termination-log").mkdir(parents=True)
+    (swapped.root / "airflow/xcom").touch()
+    (swapped.root / "dev/termination-log").mkdir(parents=True)
 
-    assert [kind.is_there(pod) for kind in (AirflowXCom, TerminationLog)] == [True, True]
-    assert [kind.is_there(swapped) for kind in (AirflowXCom, TerminationLog)] == [False, False]
+    assert [AirflowXCom.is_available(pod), TerminationLog.is_available(pod)] == [True, True]
+    assert [AirflowXCom.is_available(swapped), TerminationLog.is_available(swapped)] == [
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("error", [None, UNKNOWN])
-def test_xcom__whole_document(error: UserNotFoundError | None, pod: Place) -> None:
-    """The file has the document, of a run that failed too, as one line of JSON that the sidecar's own user can read."""
-    AirflowXCom(pod).write(handover(error, output_file="é"))
+def test_xcom__full_document(error: UserNotFoundError | None, pod: ChannelContext) -> None:
+    """The file has the document as ASCII JSON that the sidecar's user can read, also on failure."""
+    umask = os.umask(0o077)
+    AirflowXCom(pod).write(run_outputs(enrollment_count=1))
+    AirflowXCom(pod).write(run_outputs(error, output_file="é"))
+    os.umask(umask)
 
-    (path,) = (pod.root / "airflow" / "xcom").iterdir()
+    (path,) = (pod.root / "airflow/xcom").iterdir()
     text = path.read_text(encoding="utf-8")
     assert (path.name, path.stat().st_mode & 0o777, text.isascii()) == ("return.json", 0o644, True)
     assert json.loads(text) == document(output_file="é")
 
 
-def test_xcom__written_again(pod: Place) -> None:
-    """A second writing takes the first one's place, whatever the process may not do to new files."""
-    before = os.umask(0o077)
-    AirflowXCom(pod).write(handover(enrollment_count=1))
-    AirflowXCom(pod).write(handover(enrollment_count=2))
-    os.umask(before)
-
-    (path,) = (pod.root / "airflow" / "xcom").iterdir()
-    assert json.loads(path.read_text(encoding="utf-8")) == document(enrollment_count=2)
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_xcom__full_disk(pod: Place) -> None:
-    """A disk that is full in the middle leaves what was there, and no half of a file beside it."""
-    AirflowXCom(pod).write(handover())
+def test_xcom__full_disk(pod: ChannelContext) -> None:
+    """A disk that fills up leaves the earlier file, and no partial file next to it."""
+    AirflowXCom(pod).write(run_outputs())
 
     with full_disk(100), pytest.raises(OSError, match="File too large"):
-        AirflowXCom(pod).write(handover(enrollment_count=1))
+        AirflowXCom(pod).write(run_outputs(enrollment_count=1))
 
-    (path,) = (pod.root / "airflow" / "xcom").iterdir()
+    (path,) = (pod.root / "airflow/xcom").iterdir()
     assert json.loads(path.read_text(encoding="utf-8")) == document()
 
 
-def test_xcom__a_folder_in_its_place(pod: Place) -> None:
-    """Where the file cannot take its place, no half of a file is left beside it either."""
-    (pod.root / "airflow" / "xcom" / "return.json").mkdir()
+def test_xcom__cannot_be_replaced(pod: ChannelContext) -> None:
+    """If the file cannot be replaced, no temporary file stays."""
+    (pod.root / "airflow/xcom/return.json").mkdir()
 
     with pytest.raises(IsADirectoryError):
-        AirflowXCom(pod).write(handover())
+        AirflowXCom(pod).write(run_outputs())
 
-    assert [path.name for path in (pod.root / "airflow" / "xcom").iterdir()] == ["return.json"]
+    assert [path.name for path in (pod.root / "airflow/xcom").iterdir()] == ["return.json"]
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [(UNKNOWN, "ALM knows no user 4041. Look it up. (request id r-1)"), (None, "")],
 )
-def test_termination__whole_message(
-    error: UserNotFoundError | None, message: str, pod: Place, stderr: Stderr
+def test_termination__full_message(
+    error: UserNotFoundError | None, message: str, pod: ChannelContext, stderr: Stderr
 ) -> None:
-    """The message is the error's one line, in place of what was there; a run that succeeded leaves none."""
-    inode = (pod.root / "dev" / "termination-log").stat().st_ino
+    """The message is the error's line, written in place: the kubelet sees no other file."""
+    inode = (pod.root / "dev/termination-log").stat().st_ino
 
-    TerminationLog(pod).write(handover(error))
+    TerminationLog(pod).write(run_outputs(error))
 
     assert (message_in(pod), stderr.text) == (message, "")
-    # It is a mount: another file in its place would be seen by nobody.
-    assert (pod.root / "dev" / "termination-log").stat().st_ino == inode
+    assert (pod.root / "dev/termination-log").stat().st_ino == inode
 
 
-def test_termination__hostile_texts(pod: Place) -> None:
-    """Whatever the error quotes, the message is one line."""
+def test_termination__hostile_texts(pod: ChannelContext) -> None:
+    """Whatever the error quotes, the message is one printable line."""
     error = UserNotFoundError("".join(text for text in HOSTILE if len(text) < 100), hint="")
 
-    TerminationLog(pod).write(handover(error))
+    TerminationLog(pod).write(run_outputs(error))
 
     assert message_in(pod) == str(error)
     assert message_in(pod).isprintable()
 
 
-@pytest.mark.parametrize("more", [0, 1])
-def test_termination__limit(more: int, pod: Place, stderr: Stderr) -> None:
-    """A message of 4,096 bytes is whole; a longer one, which Kubernetes would cut, is left out with a warning."""
-    error = UserNotFoundError("é" * 2_047, hint="x" * (1 + more))
+@pytest.mark.parametrize("excess", [0, 1])
+def test_termination__limit(excess: int, pod: ChannelContext, stderr: Stderr) -> None:
+    """A message over 4,096 bytes, which Kubernetes would cut, is left out with a warning."""
+    error = UserNotFoundError("é" * 2_047, hint="x" * (1 + excess))
 
-    TerminationLog(pod).write(handover(error))
+    TerminationLog(pod).write(run_outputs(error))
 
-    assert message_in(pod) == str(error) * (1 - more)
-    assert (
-        stderr.text
-        == (
-            "alm-enrollments: warning: The error is left out of the container's termination message:"
-            " Kubernetes takes at most 4,096 bytes. Standard error has it.\n"
-        )
-        * more
+    assert message_in(pod) == str(error) * (1 - excess)
+    assert stderr.text == excess * (
+        "alm-enrollments: warning: The error is left out of the container's termination message:"
+        " Kubernetes takes at most 4,096 bytes. Standard error has it.\n"
     )

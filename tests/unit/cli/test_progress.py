@@ -1,4 +1,4 @@
-"""How far a run is, in words: whole texts, an honest time left, and no more often than is wanted."""
+"""How far a run is: complete texts, an honest time left, and no more messages than needed."""
 
 from __future__ import annotations
 
@@ -7,130 +7,140 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.alm.completeness import Completeness, Status
-from connector.cli.progress import Lines, Progress, duration
-from connector.errors import TemporaryError
-from connector.output.document import Totals
+from connector.cli.progress import (
+    ProgressBar,
+    ProgressLines,
+    describe,
+    format_duration,
+    seconds_left,
+)
+from connector.runner import Progress
 
 if TYPE_CHECKING:
     from tests.support.clock import VirtualClock
 
-PROVED = Completeness(Status.PROVED, (), 1)
 
-
-def under_way(
-    clock: VirtualClock, *, read: int, total: int | None, rate: float | None = 10.0, **client: Any
+def progress_of(
+    clock: VirtualClock,
+    *,
+    finished: int,
+    total: int | None,
+    rate: float | None = 10.0,
+    kept: int = 0,
+    **values: int,
 ) -> Progress:
-    """Return a run that began with the clock, has *read* users, each with 12 records, and one who failed."""
-    totals = Totals(is_of_many=True)
-    for user_id in range(read):
-        totals.add(str(user_id), PROVED, None)
-        totals.records += 12
-    totals.add("x", PROVED, TemporaryError("ALM failed.", hint="Run again."))
+    """Return the progress of a run that started with the clock; a fetched user has 12 records."""
+    values = {"requests": 30, "waits": 0, "in_file": kept, **values}
     quota = SimpleNamespace(rate=rate) if rate else None
-    known: Any = SimpleNamespace(
-        **{"quota": quota, "began_at": 0.0, "requests": 30, "waits": 0, **client}
+    records = 12 * (finished - kept)
+    totals: Any = SimpleNamespace(
+        finished=finished, kept=kept, in_file=values.pop("in_file"), records=records
     )
-    return Progress(totals, known, total, clock)
+    client: Any = SimpleNamespace(quota=quota, started_at=0.0, **values)
+    return Progress(totals, client, total, clock)
 
 
-def test_told__whole_text(clock: VirtualClock) -> None:
-    """Users of all, records, requests against the quota, and the time that the rest takes at it."""
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"finished": 1_000, "total": 50_000, "requests": 3_000},
+            (
+                "1,000 of 50,000 users, 12,000 enrollments;"
+                " 3,000 requests, 3000 a minute of 600; about 4.1 h left"
+            ),
+        ),
+        (
+            {"finished": 10, "total": None, "waits": 12},
+            "10 users, 120 enrollments; 30 requests, 30 a minute of 600; 12 waits for the quota",
+        ),
+        (
+            {"finished": 1, "total": 2, "requests": 1, "rate": None},
+            "1 of 2 users, 12 enrollments; 1 requests, 1 a minute of 100; about 1 s left",
+        ),
+    ],
+    ids=["a list", "a pipe", "before the quota is known"],
+)
+def test_describe__complete_text(values: dict[str, Any], text: str, clock: VirtualClock) -> None:
+    """Users, records, requests and quota, and the time left unless a pipe hides the total."""
     clock.sleep(60)
 
-    told = under_way(clock, read=999, total=50_000, requests=3_000).told()
-
-    assert (
-        told
-        == "1,000 of 50,000 users, 11,988 enrollments; 3,000 requests, 3000 a minute of 600; about 4.1 h left"
-    )
-
-
-def test_told__of_a_pipe(clock: VirtualClock) -> None:
-    """Where only the end tells how many there are, nothing is said of the time left."""
-    clock.sleep(30)
-
-    told = under_way(clock, read=9, total=None, waits=12).told()
-
-    assert (
-        told == "10 users, 108 enrollments; 30 requests, 60 a minute of 600; 12 waits for the quota"
-    )
-
-
-def test_told__before_the_quota_is_known(clock: VirtualClock) -> None:
-    """Until an answer tells the quota, the one that ALM documents is taken for granted."""
-    told = under_way(clock, read=0, total=2, rate=None, requests=1).told()
-
-    assert told == "1 of 2 users, 0 enrollments; 1 requests, 60 a minute of 100; about 1 s left"
+    assert describe(progress_of(clock, **values)) == text
 
 
 @pytest.mark.parametrize(
-    ("total", "requests", "seconds"),
-    [(10, 30, 0.0), (20, 30, 3.0), (None, 30, None), (20, 0, None)],
+    ("values", "seconds"),
+    [
+        ({"finished": 10, "total": 10}, 0.0),
+        ({"finished": 10, "total": 20}, 3.0),
+        ({"finished": 10, "total": None}, None),
+        ({"finished": 10, "total": 20, "requests": 0}, None),
+        ({"finished": 0, "total": 5}, None),
+        # 10 users took 20 requests. Of 80 others the file has 50: 30 take 60 requests.
+        ({"finished": 20, "total": 100, "kept": 10, "in_file": 60, "requests": 20}, 6.0),
+    ],
 )
-def test_seconds_left__by_what_was_read(
-    total: int | None, requests: int, seconds: float | None, clock: VirtualClock
+def test_seconds_left__at_the_quota(
+    values: dict[str, Any], seconds: float | None, clock: VirtualClock
 ) -> None:
-    """Those who are left take as many requests as those who were read, at the quota's rate."""
-    assert under_way(clock, read=9, total=total, requests=requests).seconds_left() == seconds
-
-
-def test_seconds_left__without_those_whom_the_file_has(clock: VirtualClock) -> None:
-    """Users whom the file has since an earlier run cost no request: they make the rest neither cheaper nor longer."""
-    progress = under_way(clock, read=9, total=100, requests=20)
-    progress.totals.in_file = 60
-    for _ in range(10):
-        progress.totals.keep()
-
-    # 10 were asked for with 20 requests, 10 passed over, 50 more will be: 30 are left, with 60 requests.
-    assert progress.seconds_left() == 6.0
-
-
-def test_seconds_left__of_nobody_read_yet(clock: VirtualClock) -> None:
-    """Where nobody has been read, nothing is guessed."""
-    assert (
-        Progress(
-            Totals(is_of_many=True), under_way(clock, read=0, total=5).client, 5, clock
-        ).seconds_left()
-        is None
-    )
+    """Other users need as many requests as those that were fetched; kept users need none."""
+    assert seconds_left(progress_of(clock, **values)) == seconds
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0, "0 s"),
         (0.2, "1 s"),
-        (59, "59 s"),
         (119, "119 s"),
         (120, "2.0 min"),
         (7_199, "120.0 min"),
         (7_200, "2.0 h"),
         (172_799, "48.0 h"),
         (172_800, "2.0 days"),
-        (900_000, "10.4 days"),
     ],
 )
-def test_duration__in_the_unit_that_people_take(seconds: float, told: str) -> None:
-    """Seconds, minutes, hours or days: a unit from two of it on."""
-    assert duration(seconds) == told
+def test_format_duration__in_the_unit_that_people_choose(seconds: float, text: str) -> None:
+    """A unit is used from two of it on."""
+    assert format_duration(seconds) == text
 
 
-def test_lines__every_thirty_seconds(clock: VirtualClock) -> None:
-    """However often it is called, a line comes when thirty seconds have passed since the last one."""
-    told: list[str] = []
-    lines, progress = Lines(told.append, clock), under_way(clock, read=9, total=20)
+def test_progress_lines__every_thirty_seconds(clock: VirtualClock) -> None:
+    """However often it is called, it logs when thirty seconds have passed since the last time."""
+    logged: list[str] = []
+    lines, progress = ProgressLines(logged.append, clock), progress_of(clock, finished=9, total=20)
 
     counts = []
     for _ in range(12):
         lines(progress)
-        counts.append(len(told))
+        counts.append(len(logged))
         clock.sleep(7.5)
-    lines.hide()
-    lines.close()
 
     assert counts == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
-    assert (
-        told[0]
-        == "10 of 20 users, 108 enrollments; 30 requests, 60 a minute of 600; about 3 s left"
-    )
+    assert logged[0].startswith("9 of 20 users, 108 enrollments; ")
+
+
+@pytest.mark.parametrize("total", [20, None])
+def test_progress_bar__shows_and_clears_a_line(
+    total: int | None, clock: VirtualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bar shows the text on one line, clears it for a message, and leaves nothing."""
+    progress = progress_of(clock, finished=9, total=total)
+    bar = ProgressBar()
+    bar.hide()
+    bar(progress)
+    bar(progress)
+    shown = capsys.readouterr().err
+    bar.hide()
+    hidden = capsys.readouterr().err
+    bar.close()
+
+    assert describe(progress) in shown
+    assert (shown.count("\n"), hidden.strip(), capsys.readouterr().err.strip()) == (0, "", "")
+
+
+def test_progress_bar__unused_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bar of a run that ended before it read anything was never shown."""
+    ProgressBar().close()
+
+    assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Parquet: typed columns, real timestamps, and the lines that it was made of."""
+"""Parquet: typed columns, real timestamps, and back to the lines that it was made of."""
 
 from __future__ import annotations
 
@@ -6,96 +6,94 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connector.formats.interface import SCALARS
-from connector.formats.lines import to_lines
-from connector.formats.parquet import SCHEMA, read_lines, write_parquet
-from tests.unit.formats.made import HOSTILE, enrollment, included_grade
+from connector.formats.interface import SCALARS, RowRange
+from connector.formats.parquet import SCHEMA, Parquet
+from tests.support.records import DATE, HOSTILE, enrollment, enrollments, included_grade
 
-DATE = "2023-06-29T12:34:33.000Z"
-MOMENT = datetime(2023, 6, 29, 12, 34, 33, tzinfo=UTC)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from connector.alm.records import Enrollment
+
 OFFSETS = st.builds(
     timezone, st.integers(-720, 720).map(lambda minutes: timedelta(minutes=minutes))
 )
-MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=OFFSETS)  # noqa: DTZ001 - the offsets are drawn apart
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=OFFSETS)  # noqa: DTZ001 - hypothesis adds the offsets
 
 
-def line(**values: Any) -> bytes:
-    """Return the line of an enrollment."""
-    return to_lines([enrollment(**values)]).encode()
+def finish(folder: Path, served: Sequence[Enrollment]) -> Path:
+    """Return the Parquet file of *served*, in *folder*."""
+    growing = folder / "growing"
+    growing.write_bytes(Parquet().rows(served).encode())
+    return Parquet().finish(growing, folder / "finished", "x.parquet")
 
 
-def round_trip(*lines: bytes) -> list[dict[str, Any]]:
-    """Return the records that come back of *lines*."""
+def round_trip(*served: Enrollment) -> list[dict[str, Any]]:
+    """Return the records that are read back from the Parquet file of *served*."""
     with TemporaryDirectory() as folder:
-        write_parquet(lines, Path(folder, "x"))
-        return [json.loads(one) for one in read_lines(Path(folder, "x"))]
+        path = finish(Path(folder), served)
+        lines = Parquet().read_rows(path, RowRange(0, 0, len(served)))
+        return [json.loads(line) for line in lines]
 
 
-def test_write_parquet__typed(tmp_path: Path) -> None:
-    """Columns have types: text, numbers, truths and moments in UTC; grades are nested, what was included is JSON."""
-    included = {"learner": {"id": "31", "attributes": {"name": "J\u00f6rg"}}}
+def test_finish__typed_columns(tmp_path: Path) -> None:
+    """Numbers, booleans and moments in UTC have their types; ``included`` is JSON text."""
+    included = {"learner": {"id": "31", "attributes": {"name": "Jörg"}}}
 
-    unread = write_parquet(
-        [line(resource_grades=(included_grade(),), included=included), line(has_passed=None)],
-        tmp_path / "x",
+    path = finish(
+        tmp_path,
+        [
+            enrollment(resource_grades=(included_grade(),), included=included),
+            enrollment(has_passed=None),
+        ],
     )
 
-    table = pq.read_table(tmp_path / "x")
-    first, second = table.to_pylist()
-    assert unread == 0
-    assert table.schema.equals(SCHEMA)
-    assert (
-        first["date_enrolled"],
-        first["has_passed"],
-        first["score"],
-        first["progress_percent"],
-    ) == (MOMENT, True, 87.5, 100.0)
-    assert (
-        first["resource_grades"][0]["duration"],
-        first["resource_grades"][0]["date_started"],
-    ) == (61.0, MOMENT)
+    moment = datetime(2023, 6, 29, 12, 34, 33, tzinfo=UTC)
+    first, second = pq.read_table(path).to_pylist()
+    assert pq.read_schema(path).equals(SCHEMA)
+    assert [
+        first[name] for name in ("date_enrolled", "has_passed", "score", "progress_percent")
+    ] == [moment, True, 87.5, 100.0]
+    grade = first["resource_grades"][0]
+    assert (grade["duration"], grade["date_started"]) == (61.0, moment)
     assert json.loads(first["included"]) == included
-    assert (second["has_passed"], second["date_completed"], second["included"]) == (
-        None,
-        None,
-        None,
-    )
+    assert [second[name] for name in ("has_passed", "date_completed", "included")] == [None] * 3
 
 
-def test_schema__stable() -> None:
-    """The columns and their types are these, in this order: who reads the files relies on them."""
-    numbers = {"progress_percent", "score", "rating", "purchased_price"}
-    dates = {
-        "date_enrolled",
-        "date_started",
-        "date_completed",
-        "completion_deadline",
-        "last_access_date",
-    }
+def test_schema__is_stable() -> None:
+    """The columns, their types and their order stay: readers of the files rely on them."""
     types = {
-        **dict.fromkeys(numbers, "double"),
-        **dict.fromkeys(dates, "timestamp[us, tz=UTC]"),
+        **dict.fromkeys(SCALARS, "string"),
+        **dict.fromkeys(("progress_percent", "score", "rating", "purchased_price"), "double"),
+        **dict.fromkeys(
+            (
+                "date_enrolled",
+                "date_started",
+                "date_completed",
+                "completion_deadline",
+                "last_access_date",
+            ),
+            "timestamp[us, tz=UTC]",
+        ),
         "has_passed": "bool",
     }
+    grades = (
+        "list<item: struct<id: string, module_id: string, module_version: int64,"
+        " progress_percent: double, has_passed: bool, score: double, highest_score: double,"
+        " max_score: double, duration: double, date_started: timestamp[us, tz=UTC],"
+        " date_completed: timestamp[us, tz=UTC], date_success: timestamp[us, tz=UTC]>>"
+    )
 
     assert [(field.name, str(field.type)) for field in SCHEMA] == [
-        *[(name, types.get(name, "string")) for name in SCALARS],
-        (
-            "resource_grades",
-            (
-                "list<item: struct<id: string, module_id: string, module_version: int64, progress_percent: double, has_passed: bool,"
-                " score: double, highest_score: double, max_score: double, duration: double, date_started: timestamp[us, tz=UTC],"
-                " date_completed: timestamp[us, tz=UTC], date_success: timestamp[us, tz=UTC]>>"
-            ),
-        ),
+        *types.items(),
+        ("resource_grades", grades),
         ("included", "string"),
     ]
 
@@ -103,78 +101,87 @@ def test_schema__stable() -> None:
 @given(text=HOSTILE, number=st.none() | st.floats(allow_nan=False, allow_infinity=False))
 @example(text="a\ud800b\udfff", number=0.0)
 @example(text="\U0001f600", number=None)
-@settings(max_examples=50)
-def test_read_lines__what_was_written(text: str, number: float | None) -> None:
-    """The lines that come back say what was written, whatever text ALM sent; half a surrogate pair as JSON escapes it."""
-    written = line(
+@settings(max_examples=25)
+def test_read_rows__as_they_were_written(text: str, number: float | None) -> None:
+    """Records read back as they were; half a surrogate pair reads back as its JSON escape."""
+    served = enrollment(
         url=text,
         score=number,
         resource_grades=(included_grade(module_id=text),),
         included={"learner": {text: text}},
     )
 
-    (record,) = round_trip(written)
+    (record,) = round_trip(served)
 
-    plain = text.encode(errors="backslashreplace").decode()
-    expected = json.loads(written)
-    assert record == {
-        **expected,
-        "url": plain,
-        "resource_grades": [{**expected["resource_grades"][0], "module_id": plain}],
-    }
+    visible = text.encode(errors="backslashreplace").decode()
+    expected = served.as_dict()
+    expected["resource_grades"][0]["module_id"] = visible
+    assert record == {**expected, "url": visible}
 
 
 @given(moment=MOMENTS)
-@settings(max_examples=50)
-def test_read_lines__the_moments(moment: datetime) -> None:
-    """A date comes back as the same moment, to the microsecond."""
-    (record,) = round_trip(line(date_enrolled=moment.isoformat()))
+@settings(max_examples=25)
+def test_read_rows__moments(moment: datetime) -> None:
+    """A date with any offset reads back as the same moment, to the microsecond."""
+    (record,) = round_trip(enrollment(date_enrolled=moment.isoformat()))
 
     assert datetime.fromisoformat(record["date_enrolled"]) == moment
 
 
-@pytest.mark.parametrize("date", [DATE, "2023-06-29T12:34:33.123Z", "2023-06-29T12:34:33.123456Z"])
-def test_read_lines__dates_as_alm_writes_them(date: str) -> None:
-    """Dates in ALM's own writing come back letter by letter."""
-    (record,) = round_trip(line(date_enrolled=date))
+def test_read_rows__dates_as_alm_writes_them() -> None:
+    """Dates in ALM's notation read back letter by letter."""
+    dates = [DATE, "2023-06-29T12:34:33.123Z", "2023-06-29T12:34:33.123456Z"]
 
-    assert record["date_enrolled"] == date
+    records = round_trip(*[enrollment(date_enrolled=date) for date in dates])
 
-
-@pytest.mark.parametrize(
-    "date",
-    [
-        "yesterday",
-        "",
-        "2023-13-01T00:00:00Z",
-        "0001-01-01T00:00:00+14:00",
-        "9999-12-31T23:59:59-14:00",
-    ],
-)
-def test_write_parquet__dates_that_are_none(date: str, tmp_path: Path) -> None:
-    """What is no date, or none that a reader could hold, is null, and counted; the others stay."""
-    unread = write_parquet([line(date_enrolled=date), line()], tmp_path / "x")
-
-    assert unread == 1
-    assert [json.loads(one)["date_enrolled"] for one in read_lines(tmp_path / "x")] == [None, DATE]
+    assert [record["date_enrolled"] for record in records] == dates
 
 
-def test_write_parquet__nothing(tmp_path: Path) -> None:
-    """A file without records has its columns all the same."""
-    assert write_parquet([], tmp_path / "x") == 0
+def test_finish__unreadable_dates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A date that Parquet cannot hold is null there, and one warning counts all of them."""
+    dates = ["soon", "", "2023-13-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+    grades = (included_grade(date_success="later"),)
 
-    assert (pq.read_table(tmp_path / "x").num_rows, pq.read_schema(tmp_path / "x").names) == (
-        0,
-        SCHEMA.names,
+    path = finish(
+        tmp_path,
+        [
+            *[enrollment(date_enrolled=date) for date in dates],
+            enrollment(resource_grades=grades),
+        ],
     )
-    assert list(read_lines(tmp_path / "x")) == []
+
+    assert pq.read_table(path).column("date_enrolled").null_count == len(dates)
+    assert caplog.messages == ["6 dates are none, and are null in x.parquet"]
 
 
-def test_write_parquet__more_than_are_held_at_once(tmp_path: Path) -> None:
-    """Beyond what is held at once the order stays."""
-    write_parquet((line(number=number) for number in range(10_001)), tmp_path / "x")
+def test_finish__without_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file without records has its columns all the same."""
+    path = finish(tmp_path, [])
 
-    assert pq.read_table(tmp_path / "x").column("lo_id").to_pylist() == [
-        f"course:{number}" for number in range(10_001)
+    assert (pq.read_table(path).num_rows, pq.read_schema(path).names) == (0, SCHEMA.names)
+    assert list(Parquet().read_rows(path, RowRange(0, 0, 0))) == []
+    assert caplog.messages == []
+
+
+def test_finish__in_order_beyond_one_batch(tmp_path: Path) -> None:
+    """The records of a long file keep their order, though only some are in memory at once."""
+    path = finish(tmp_path, enrollments(5_001))
+
+    assert pq.read_table(path).column("lo_id").to_pylist() == [
+        f"course:{number}" for number in range(5_001)
     ]
-    assert pa.types.is_timestamp(pq.read_schema(tmp_path / "x").field("date_enrolled").type)
+
+
+@pytest.mark.parametrize(("count", "complete"), [(3, 3), (3, 2), (3, 0), (5_003, 5_001)])
+def test_reopen__with_the_complete_rows(count: int, complete: int, tmp_path: Path) -> None:
+    """A finished file grows again as lines, without the rows behind those of complete users."""
+    path = finish(tmp_path, enrollments(count)).rename(tmp_path / "x.parquet")
+    growing = tmp_path / "growing"
+
+    end = Parquet().reopen(path, growing, RowRange(0, 0, complete))
+
+    lines = growing.read_bytes().splitlines(keepends=True)
+    assert (len(lines), end) == (complete, growing.stat().st_size)
+    assert list(Parquet().read_rows(path, RowRange(0, 0, complete))) == lines
+    again = Parquet().finish(growing, tmp_path / "again", "x.parquet")
+    assert pq.read_table(again).equals(pq.read_table(path).slice(0, complete))

@@ -1,4 +1,4 @@
-"""The table for people: it fits, and a terminal obeys nothing in it."""
+"""The table for people: it fits a line, and a terminal executes nothing in it."""
 
 from __future__ import annotations
 
@@ -6,43 +6,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.formats.table import Table
-from tests.unit.formats.made import HOSTILE, enrollment
+from tests.support.records import HOSTILE, enrollment
 
 
-def test_rows__whole_text() -> None:
-    """Headings, then a line an enrollment; what is too long ends in an ellipsis, and nothing is nothing."""
+def test_rows__the_complete_text() -> None:
+    """One line per enrollment under the headings; a value that is too long ends in an ellipsis."""
+    long_id = "learningProgram:1234567_12345678_20941371"
+
     text = Table.begin + Table().rows(
         [
             enrollment(number=6511020),
-            enrollment(
-                id="learningProgram:1234567_12345678_20941371",
-                has_passed=False,
-                score=None,
-                date_enrolled=None,
-            ),
+            enrollment(id=long_id, has_passed=False, score=None, date_enrolled=None),
         ]
     )
 
     assert text == (
-        "enrollment                                state             progress  passed  score   enrolled\n"
-        "----------------------------------------  ----------------  --------  ------  ------  ------------------------\n"
-        "course:6511020_2_31                       COMPLETED         100       yes     87.5    2023-06-29T12:34:33.000Z\n"
+        "enrollment                                state             progress  passed  score   "
+        "enrolled\n"
+        "----------------------------------------  ----------------  --------  ------  ------  "
+        "------------------------\n"
+        "course:6511020_2_31                       COMPLETED         100       yes     87.5    "
+        "2023-06-29T12:34:33.000Z\n"
         "learningProgram:1234567_12345678_209413…  COMPLETED         100       no\n"
     )
 
 
-@given(text=HOSTILE)
-def test_rows__obeys_nothing(text: str) -> None:
-    """Escapes, new lines and whatever else a terminal or a CI system obeys are visible, and each line fits."""
-    written = Table().rows([enrollment(id=text, state=f"\x1b[31m{text}", date_enrolled=text)])
+@given(texts=st.lists(HOSTILE, max_size=3))
+def test_rows__are_visible_text(texts: list[str]) -> None:
+    """Whatever a terminal or a CI system would obey is made visible, and each line fits."""
+    rows = Table().rows(
+        [enrollment(id=text, state=f"\x1b[31m{text}", date_enrolled=text) for text in texts]
+    )
 
-    assert written.count("\n") == 1
-    assert written[:-1].isprintable()
-    assert "##" not in written
-    assert len(written) <= 111
-
-
-@given(count=st.integers(0, 5))
-def test_rows__a_line_each(count: int) -> None:
-    """Each enrollment is one line."""
-    assert Table().rows([enrollment()] * count).count("\n") == count
+    lines = rows.splitlines()
+    assert len(lines) == rows.count("\n") == len(texts)
+    assert [line for line in lines if not line.isprintable() or len(line) > 110] == []
+    assert "##" not in rows

@@ -1,4 +1,4 @@
-"""One user's records on their way to a file, and what is told of them."""
+"""The records of one reading of one user: their text, and what a document needs of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connector.clock import parse_moment
+from connector.formats.csv import Csv
 from connector.formats.lines import JsonArray, Ndjson
-from connector.output.buffer import MAX_LISTED_IDS, RecordBuffer
-from tests.unit.formats.made import enrollment
+from connector.formats.table import Table
+from connector.output.buffer import RecordBuffer
+from connector.output.results import MAX_LISTED_IDS, latest_date
+from connector.redact import Redactor
+from connector.text import MAX_SUMMARY_RECORDS
+from tests.support.records import HOSTILE, enrollment, enrollments
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from connector.formats.interface import Format
+
+NO_SECRETS = Redactor()
 DATES = st.datetimes().map(
     lambda moment: f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
 ) | st.sampled_from(
@@ -27,109 +34,130 @@ DATES = st.datetimes().map(
         "no date",
         "",
         "never in the life of me!",
+        "never in the life of meZ",
+        "2023-06-29T12:34:33+0200",
     ]
 )
 
 
-def chunk_of(*pages: int, folder: Path | None = None) -> RecordBuffer:
-    """Return one with pages of so many enrollments."""
-    made = RecordBuffer(JsonArray(), str, folder)
-    first = 0
+def buffer_of(*pages: int, folder: Path | None = None, has_tally: bool = True) -> RecordBuffer:
+    """Return a buffer of *pages*, each with so many enrollments."""
+    buffer = RecordBuffer(JsonArray(), NO_SECRETS, folder, has_tally=has_tally)
+    served = enrollments(sum(pages))
     for count in pages:
-        made.add([enrollment(number=number) for number in range(first, first + count)])
-        first += count
-    return made
+        buffer.add(served[:count])
+        served = served[count:]
+    return buffer
+
+
+def text_of(buffer: RecordBuffer) -> str:
+    """Return all rows of *buffer*."""
+    return b"".join(buffer.pieces()).decode()
 
 
 @given(pages=st.lists(st.integers(0, 3), max_size=5))
-def test_pieces__all_that_was_added(pages: list[int]) -> None:
-    """Page by page the same text comes of it as all at once, ``between`` between the pages that have something."""
-    made = chunk_of(*pages)
+@settings(max_examples=30)
+def test_pieces__are_the_rows_of_all_pages(pages: list[int]) -> None:
+    """Pages added one by one have the same text as all records at once; empty pages add nothing."""
+    buffer = buffer_of(*pages)
 
-    assert b"".join(made.pieces()).decode() == JsonArray().rows(
-        [enrollment(number=number) for number in range(sum(pages))]
-    )
-    assert made.count == sum(pages)
+    assert text_of(buffer) == JsonArray().rows(enrollments(sum(pages)))
+    assert (buffer.count, buffer.delivered.count) == (sum(pages), sum(pages))
 
 
-def test_pieces__more_than_stays_in_memory(tmp_path: Path) -> None:
-    """Many records are kept in a file that nobody sees, and come back the same, twice if need be."""
-    made = chunk_of(*[500] * 6, folder=tmp_path)
-    expected = JsonArray().rows([enrollment(number=number) for number in range(3_000)]).encode()
+def test_pieces__from_a_file(tmp_path: Path) -> None:
+    """Many records are kept in a file without a name, and can be read more than once."""
+    buffer = buffer_of(*[500] * 6, folder=tmp_path)
 
+    expected = JsonArray().rows(enrollments(3_000))
     assert len(expected) > 1024 * 1024
     assert list(tmp_path.iterdir()) == []
-    assert b"".join(made.pieces()) == expected
-    assert b"".join(made.pieces()) == expected
-    made.close()
+    assert [text_of(buffer), text_of(buffer)] == [expected, expected]
+    buffer.close()
 
 
-def test_pieces__no_room(tmp_path: Path) -> None:
-    """Where the records cannot be kept, reading goes on, and who takes them is told."""
-    made = chunk_of(*[500] * 6, folder=tmp_path / "nowhere")
+def test_pieces__of_a_full_disk(tmp_path: Path) -> None:
+    """If records cannot be kept the reading goes on; the error is raised to the writer."""
+    buffer = buffer_of(*[500] * 6, folder=tmp_path / "missing")
 
     with pytest.raises(FileNotFoundError):
-        list(made.pieces())
-    made.close()
+        text_of(buffer)
+    assert buffer.count == 3_000
+    buffer.close()
 
 
-def test_add__without_the_runs_secrets() -> None:
-    """What is written has no secret in it."""
-    made = RecordBuffer(Ndjson(), lambda text: text.replace("t0ken", "***"), None)
+@pytest.mark.parametrize("written_as", [JsonArray(), Ndjson(), Csv(), Table()])
+def test_add__removes_secrets(written_as: Format) -> None:
+    """No secret is in the rows, whether it is in a name, a grade or a nested value."""
+    redactor = Redactor()
+    redactor.add("a-secret-0042")
+    buffer = RecordBuffer(written_as, redactor, None, has_tally=False)
+    hostile = enrollment(
+        state="a-secret-0042", included={"x": {"a-SECRET-0042": ["a-secret-0042"]}}
+    )
 
-    made.add([enrollment(state="t0ken")])
+    buffer.add([enrollment(), hostile])
+    buffer.add([hostile])
 
-    (line,) = b"".join(made.pieces()).splitlines()
-    assert (b"t0ken" in line, b'"state":"***"' in line) == (False, True)
+    text = text_of(buffer)
+    assert "secret" not in text.lower()
+    assert text.count("***") >= 2
+    assert buffer.count == 3
+
+
+@given(text=HOSTILE)
+@example(text="a\ud800b")
+@settings(max_examples=30)
+def test_add__half_a_surrogate_pair(text: str) -> None:
+    """Any text of ALM's can be written: what UTF-8 cannot express stands as its JSON escape."""
+    buffer = RecordBuffer(Csv(), NO_SECRETS, None, has_tally=False)
+
+    buffer.add([enrollment(url=f"x{text}")])
+
+    rows = Csv().rows([enrollment(url=f"x{text}")])
+    assert text_of(buffer) == rows.encode(errors="backslashreplace").decode()
 
 
 @given(pages=st.lists(st.lists(DATES | st.none(), max_size=4), max_size=4))
-def test_add__the_latest_date(pages: list[list[str | None]]) -> None:
-    """The latest date is that of the latest moment, in whatever writing; what is no date is none."""
-    made = RecordBuffer(Ndjson(), str, None)
+@example(pages=[["2023-06-29T12:34:33+0200", "2023-06-29T11:00:00.000Z"]])
+@example(pages=[["2023-06-29T11:00:00.000Z", "never in the life of meZ"]])
+@settings(max_examples=60)
+def test_delivered__latest_date(pages: list[list[str | None]]) -> None:
+    """The latest date is that of the latest moment, whatever the notations; garbage is ignored."""
+    buffer = RecordBuffer(Ndjson(), NO_SECRETS, None, has_tally=False)
     for dates in pages:
-        made.add([enrollment(date_enrolled=date) for date in dates])
+        buffer.add([enrollment(date_enrolled=date) for date in dates])
 
-    moments = [
-        moment for dates in pages for date in dates if date and (moment := parse_moment(date))
-    ]
-    latest = parse_moment(made.latest_date_enrolled) if made.latest_date_enrolled else None
-    assert latest == max(moments, default=None)
+    all_dates = [date for dates in pages for date in dates]
+    assert buffer.delivered.latest_date_enrolled == latest_date(all_dates)
 
 
-def test_add__what_a_summary_shows() -> None:
-    """The first fifty are kept as they are, and of all of them the kinds are counted."""
-    made = chunk_of(30, 30, 30)
-    made.add([enrollment(lo_type="jobAid", state=None)])
+def test_delivered__for_a_summary() -> None:
+    """A summary shows the first fifty records, and counts all of them by type and state."""
+    buffer = buffer_of(30, 30, 30)
+    buffer.add([enrollment(lo_type="jobAid", state=None)])
 
-    assert [one["lo_id"] for one in made.first] == [f"course:{number}" for number in range(50)]
-    assert made.kinds == Counter({("course", "COMPLETED"): 90, ("jobAid", None): 1})
-
-
-@pytest.mark.parametrize(
-    ("count", "kept"),
-    [
-        (MAX_LISTED_IDS, MAX_LISTED_IDS),
-        (MAX_LISTED_IDS + 1, MAX_LISTED_IDS + 1),
-        (MAX_LISTED_IDS + 30, MAX_LISTED_IDS + 10),
-    ],
-)
-def test_add__ids_no_more_than_show_that_they_are_too_many(count: int, kept: int) -> None:
-    """Of more ids than a document holds only so many are kept as show that."""
-    made = chunk_of(*[10] * (count // 10), count % 10)
-    made.close()
-
-    assert (len(made.enrollment_ids), len(made.resource_grade_ids), made.count) == (
-        kept,
-        kept,
-        count,
-    )
+    first = [record.as_dict() for record in enrollments(MAX_SUMMARY_RECORDS)]
+    assert buffer.delivered.first == first
+    assert buffer.delivered.counts == Counter({("course", "COMPLETED"): 90, ("jobAid", None): 1})
 
 
-def test_add__grades_once() -> None:
-    """A grade that two enrollments have is listed once."""
-    made = RecordBuffer(Ndjson(), str, None)
+def test_delivered__without_a_summary() -> None:
+    """If there is no summary, nothing is kept for it."""
+    delivered = buffer_of(3, has_tally=False).delivered
 
-    made.add([enrollment(), enrollment()])
+    assert (delivered.count, delivered.first, delivered.counts) == (3, [], {})
 
-    assert list(made.resource_grade_ids) == ["course:1_2_7_0_31"]
+
+@pytest.mark.parametrize("count", [1, MAX_LISTED_IDS, MAX_LISTED_IDS + 1, MAX_LISTED_IDS + 30])
+def test_delivered__ids(count: int) -> None:
+    """Ids are kept up to just over the number that a document lists; equal ones stay."""
+    buffer = RecordBuffer(Ndjson(), NO_SECRETS, None, has_tally=False)
+    for start in range(0, count, 10):
+        buffer.add([enrollment()] * min(10, count - start))
+    buffer.close()
+
+    kept = min(count, MAX_LISTED_IDS + 10)
+    assert buffer.delivered.enrollment_ids == ["course:1_2_31"] * kept
+    assert buffer.delivered.resource_grade_ids == ["course:1_2_7_0_31"] * kept
+    assert buffer.count == count

@@ -1,10 +1,11 @@
-"""The output file: torn nowhere, resumed from any state that a kill leaves, and under its name only when it is whole."""
+"""The output file: no torn user, an atomic end, and resuming from whatever a kill leaves."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
-import logging
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,21 +16,23 @@ from hypothesis import strategies as st
 
 from connector.alm.completeness import Completeness, Status
 from connector.errors import OutputError, UsageError
-from connector.formats import FORMATS
-from connector.formats.interface import COLUMNS
-from connector.formats.table import Table
+from connector.formats import make_format
 from connector.output.file import OutputFile
-from tests.unit.formats.made import enrollment
+from connector.output.journal import journal_of
+from connector.redact import Redactor
+from tests.support.records import DATE, VERIFIED, enrollment, enrollments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PROVED = Completeness(Status.PROVED, (), 1)
-USERS = ("7", "31", "32", "33")
-# With nothing, with one record, and with several.
+    from connector.output.buffer import RecordBuffer
+
+# Each user with the number of records.
 COUNTS = {"7": 2, "31": 0, "32": 1, "33": 3}
+USERS = tuple(COUNTS)
 TEXT_FILES = ("x.ndjson", "x.json", "x.csv", "x.table", "x.json.gz", "x.ndjson.zst")
-FAILED = {
+ALL_FILES = (*TEXT_FILES, "x.parquet")
+ERROR = {
     "code": 75,
     "message": "ALM failed.",
     "hint": "Run again.",
@@ -39,63 +42,74 @@ FAILED = {
 }
 
 
-def opened(path: Path, **made_with: Any) -> OutputFile:
-    """Return an output file of the format that its name begins its suffixes with."""
-    return OutputFile(path, path.name.split(".")[1], {"lo_types": ["course"], **made_with}, str)
+def open_file(path: Path, redactor: Redactor | None = None, **inputs: Any) -> OutputFile:
+    """Return an output file of the format that the first suffix of its name stands for."""
+    written_as = path.name.split(".")[1]
+    return OutputFile(path, written_as, {"lo_types": ["course"], **inputs}, redactor or Redactor())
+
+
+def buffer_of(file: OutputFile, user_id: str, count: int) -> RecordBuffer:
+    """Return a buffer of *file* with *count* records of a user."""
+    buffer = file.new_buffer(has_tally=False)
+    buffer.add(enrollments(count, user_id))
+    return buffer
 
 
 def append(file: OutputFile, *users: str) -> None:
-    """Append users, each with as many records as he has."""
+    """Append *users*, each with its records."""
     for user_id in users:
-        chunk = file.new_chunk()
-        chunk.add([enrollment(user_id, number) for number in range(COUNTS.get(user_id, 1))])
-        file.append(user_id, chunk, PROVED)
+        file.append(user_id, buffer_of(file, user_id, COUNTS.get(user_id, 1)), VERIFIED)
 
 
-def write(path: Path, users: Sequence[str], *, resume: bool = False) -> list[dict[str, Any]]:
-    """Write the file of *users*, without asking again for whom it has, and return what it knew of them."""
-    file = opened(path)
-    known = list(file.prepare(resume=resume))
+def write(path: Path, users: Sequence[str], *, resume: bool = False) -> list[str]:
+    """Write the file of *users* as a run does; return the users that it has from an earlier run."""
+    file = open_file(path)
+    kept = [entry["user_id"] for entry in file.prepare(resume=resume)]
     append(file, *[user_id for user_id in users if not file.has(user_id)])
-    file.finish(len(users), 3)
-    return known
+    assert file.finish(len(users), 3) == str(path)
+    return kept
 
 
-def journal_of(path: Path) -> Path:
-    """Return the file's journal."""
-    return path.with_name(f"{path.name}.users")
+@functools.cache
+def undisturbed(name: str, users: tuple[str, ...] = USERS) -> tuple[bytes, bytes]:
+    """Return the file of *users* and its journal, written in one run."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder, name), users)
+        return content(Path(folder, name)), content(journal_of(Path(folder, name)))
 
 
-def part_of(path: Path) -> Path:
-    """Return the file while it grows."""
-    return path.with_name(f"{path.name}.part")
+@functools.cache
+def history_of(name: str) -> list[tuple[bytes, bytes]]:
+    """Return each state of the growing file and its journal: records come before their entry."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        file = open_file(path)
+        states = [(b"", b"")]
+        for user_id in USERS:
+            append(file, user_id)
+            states.append((content(file.part), content(journal_of(path))))
+        file.finish(len(USERS), 3)
+        grown = states[-1][0] if path.suffix == ".parquet" else content(path)
+        return [*states, (grown, content(journal_of(path)))]
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of *path*."""
+    return path.read_bytes()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Return the files in *folder* by name, each with its bytes."""
+    return {path.name: content(path) for path in sorted(folder.iterdir())}
 
 
 def entries_of(path: Path) -> list[dict[str, Any]]:
-    """Return the journal's entries."""
-    return [json.loads(line) for line in journal_of(path).read_text(encoding="utf-8").splitlines()]
+    """Return the entries of the file's journal."""
+    return [json.loads(line) for line in content(journal_of(path)).splitlines()]
 
 
-def found(folder: Path) -> dict[str, bytes]:
-    """Return every file in *folder* with what is in it."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def write_history(path: Path, users: Sequence[str]) -> list[tuple[bytes, bytes]]:
-    """Write the file of *users* and return, in order, each state of the growing file and its journal: data comes first, then its entry."""
-    file = opened(path)
-    list(file.prepare(resume=False))
-    history = [(b"", b"")]
-    for user_id in users:
-        append(file, user_id)
-        history.append((part_of(path).read_bytes(), journal_of(path).read_bytes()))
-    file.finish(len(users), 3)
-    whole = history[-1][0] if path.suffix == ".parquet" else path.read_bytes()
-    return [*history, (whole, journal_of(path).read_bytes())]
-
-
-def killed_at(history: Sequence[tuple[bytes, bytes]], moment: int) -> tuple[bytes, bytes]:
-    """Return what the two files hold when *moment* bytes have been written."""
+def state_at(history: Sequence[tuple[bytes, bytes]], moment: int) -> tuple[bytes, bytes]:
+    """Return what both files hold when *moment* bytes have been written."""
     for (_, old_journal), (part, journal) in itertools.pairwise(history):
         if moment <= len(part) + len(old_journal):
             return part[: moment - len(old_journal)], old_journal
@@ -104,219 +118,74 @@ def killed_at(history: Sequence[tuple[bytes, bytes]], moment: int) -> tuple[byte
     return history[-1]
 
 
-@pytest.mark.parametrize("name", TEXT_FILES)
-@given(data=st.data())
-@settings(max_examples=60)
-def test_resume__from_every_state_that_a_kill_leaves(name: str, data: st.DataObject) -> None:
-    """Whatever of the two files had been written when the run was killed, resuming gives the very file of an undisturbed run."""
-    with TemporaryDirectory() as folder:
-        whole, killed = Path(folder, name), Path(folder, f"killed.{name.split('.', 1)[1]}")
-        history = write_history(whole, USERS)
-        part, journal = killed_at(history, data.draw(st.integers(0, sum(map(len, history[-1])))))
-        part_of(killed).write_bytes(part)
-        journal_of(killed).write_bytes(journal)
-
-        write(killed, USERS, resume=True)
-
-        assert killed.read_bytes() == whole.read_bytes()
-        # Killed behind its last line, a run tells its end a second time.
-        assert (
-            list(dict.fromkeys(journal_of(killed).read_bytes().splitlines()))
-            == journal_of(whole).read_bytes().splitlines()
-        )
-        assert not part_of(killed).exists()
-
-
+@pytest.mark.parametrize("name", ALL_FILES)
 @given(data=st.data())
 @settings(max_examples=25)
-def test_resume__parquet_from_every_state_that_a_kill_leaves(data: st.DataObject) -> None:
-    """Parquet is resumed by its lines, and is the same table then."""
+def test_resume__from_every_state_that_a_kill_leaves(name: str, data: st.DataObject) -> None:
+    """Whatever was written when a run was killed, resuming it gives the file of one run."""
+    history = history_of(name)
+    part, journal = state_at(history, data.draw(st.integers(0, sum(map(len, history[-1])))))
     with TemporaryDirectory() as folder:
-        whole, killed = Path(folder, "x.parquet"), Path(folder, "killed.parquet")
-        history = write_history(whole, USERS)
-        part, journal = killed_at(history, data.draw(st.integers(0, sum(map(len, history[-1])))))
-        part_of(killed).write_bytes(part)
-        journal_of(killed).write_bytes(journal)
+        path = Path(folder, name)
+        Path(folder, f"{name}.part").write_bytes(part)
+        journal_of(path).write_bytes(journal)
 
-        write(killed, USERS, resume=True)
+        write(path, USERS, resume=True)
 
-        assert killed.read_bytes() == whole.read_bytes()
-        assert sorted(found(Path(folder))) == [
-            "killed.parquet",
-            "killed.parquet.users",
-            "x.parquet",
-            "x.parquet.users",
-        ]
+        file, whole_journal = undisturbed(name)
+        assert content(path) == file
+        # A run that was killed behind its last line writes that line again.
+        lines = list(dict.fromkeys(content(journal_of(path)).splitlines()))
+        assert lines == whole_journal.splitlines()
+        assert sorted(files_in(Path(folder))) == [name, f"{name}.users"]
 
 
-@pytest.mark.parametrize("name", [*TEXT_FILES, "x.parquet"])
-def test_resume__a_whole_file_takes_further_users(name: str, tmp_path: Path) -> None:
-    """Users that are new to a whole file come behind those that it has, who are not asked for again."""
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_resume__a_finished_file_takes_further_users(name: str, tmp_path: Path) -> None:
+    """New users follow those that a finished file has, which are not read again."""
     write(tmp_path / name, USERS[:2])
-    known = write(tmp_path / name, USERS, resume=True)
-    (tmp_path / "at_once").mkdir()
-    write(tmp_path / "at_once" / name, USERS)
 
-    assert [entry["user_id"] for entry in known] == list(USERS[:2])
-    assert (tmp_path / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["at_once", name, f"{name}.users"]
+    assert write(tmp_path / name, USERS, resume=True) == list(USERS[:2])
+    assert content(tmp_path / name) == undisturbed(name)[0]
+    assert sorted(files_in(tmp_path)) == [name, f"{name}.users"]
 
 
-@pytest.mark.parametrize("name", [*TEXT_FILES, "x.parquet"])
-@pytest.mark.parametrize("has_part", [False, True])
-def test_resume__killed_while_a_whole_file_was_to_grow(
-    name: str, has_part: bool, tmp_path: Path
+@pytest.mark.parametrize("name", ALL_FILES)
+@pytest.mark.parametrize("suffix", [".part", ".part.new"])
+def test_resume__killed_while_a_finished_file_reopens(
+    name: str, suffix: str, tmp_path: Path
 ) -> None:
-    """A kill while a whole file is made to grow loses none of its users, though they be not asked for any more."""
+    """A kill while a finished file is made to grow loses no user, requested again or not."""
     path = tmp_path / name
     write(path, USERS[:2])
-    file = opened(path)
+    file = open_file(path)
     list(file.prepare(resume=True))
     file._open()
     file.abandon()
-    part_of(path).rename(part_of(path) if has_part else tmp_path / f"{name}.part.new")
+    file.part.rename(tmp_path / f"{name}{suffix}")
 
     write(path, USERS[2:], resume=True)
 
-    (tmp_path / "at_once").mkdir()
-    write(tmp_path / "at_once" / name, USERS)
-    assert path.read_bytes() == (tmp_path / "at_once" / name).read_bytes()
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["at_once", name, f"{name}.users"]
-
-
-@pytest.mark.parametrize("name", [*TEXT_FILES, "x.parquet"])
-def test_finish__nothing_new_changes_nothing(name: str, tmp_path: Path) -> None:
-    """Where the whole file lacks nobody, neither it nor its journal is written again."""
-    path = tmp_path / name
-    write(path, USERS)
-    before = [(each.stat().st_ino, each.stat().st_mtime_ns) for each in (path, journal_of(path))]
-
-    write(path, USERS[:1], resume=True)
-    write(path, USERS[:1], resume=True)
-
-    assert [
-        (each.stat().st_ino, each.stat().st_mtime_ns) for each in (path, journal_of(path))
-    ] == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == [name, f"{name}.users"]
-
-
-@pytest.mark.parametrize(
-    ("name", "begin", "between", "end"),
-    [
-        ("x.json", "[", ",", "\n]\n"),
-        ("x.ndjson", "", "", ""),
-        ("x.csv", ",".join(COLUMNS) + "\r\n", "", ""),
-        ("x.table", Table.begin, "", ""),
-    ],
-)
-def test_finish__whole_text(name: str, begin: str, between: str, end: str, tmp_path: Path) -> None:
-    """A file is its beginning, each user's records with what belongs between them, and its end."""
-    rows = FORMATS[name.split(".")[1]]().rows
-    users = [
-        rows([enrollment(user_id, number) for number in range(COUNTS[user_id])])
-        for user_id in USERS
-        if COUNTS[user_id]
-    ]
-
-    write(tmp_path / name, USERS)
-
-    assert (tmp_path / name).read_bytes().decode() == begin + between.join(users) + end
+    assert content(path) == undisturbed(name)[0]
+    assert sorted(files_in(tmp_path)) == [name, f"{name}.users"]
 
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
-def test_finish__takes_away_what_a_kill_left(name: str, tmp_path: Path) -> None:
-    """Half of a file that a kill has left is gone when the next run has ended."""
-    (tmp_path / f"{name}.part").write_bytes(b"half of it")
-    (tmp_path / f"{name}.part.new").write_bytes(b"half of it")
+def test_resume__with_a_torn_line_after_the_end(name: str, tmp_path: Path) -> None:
+    """What a kill has torn behind the end of a finished run is removed from the journal."""
+    path = tmp_path / name
+    write(path, USERS[:2])
+    with journal_of(path).open("ab") as journal:
+        journal.write(b'{"end":1')
 
-    write(tmp_path / name, USERS)
+    write(path, USERS, resume=True)
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.users"]
-
-
-def test_prepare__touches_nothing(tmp_path: Path) -> None:
-    """Before a first user is whole an earlier file and its journal are as they were, and nothing lies beside them."""
-    path = tmp_path / "x.ndjson"
-    write(path, USERS)
-    before = found(tmp_path)
-    file = opened(path)
-
-    list(file.prepare(resume=False))
-    file.new_chunk().add([enrollment()])
-    file.abandon()
-
-    assert found(tmp_path) == before
+    assert content(path) == undisturbed(name)[0]
+    assert write(path, USERS, resume=True) == list(USERS)
 
 
-def test_append__keeps_the_earlier_file_until_the_end(tmp_path: Path) -> None:
-    """While the new file grows, the earlier one stands under its name."""
-    path = tmp_path / "x.ndjson"
-    write(path, USERS)
-    before = path.read_bytes()
-    file = opened(path)
-
-    append(file, "7")
-
-    assert path.read_bytes() == before
-    file.finish(1, 1)
-    assert len(path.read_bytes().splitlines()) == 2
-
-
-@pytest.mark.parametrize(
-    "changed", [{"lo_types": ["jobAid"]}, {"since": "2024-01-01"}, {"format": "json"}]
-)
-def test_resume__other_inputs_are_refused(changed: dict[str, Any], tmp_path: Path) -> None:
-    """What was asked for otherwise would be two things in one file: it is refused, both told, and the file is as it was."""
-    path = tmp_path / "x.ndjson"
-    write(path, USERS)
-    before = found(tmp_path)
-    name, value = next(iter(changed.items()))
-
-    with pytest.raises(UsageError) as caught:
-        list(opened(path, **changed).prepare(resume=True))
-
-    was = {"lo_types": '["course"]', "since": "null", "format": '"ndjson"'}[name]
-    assert str(caught.value) == (
-        f"1 input is not valid: resume is asked for other inputs than those of the earlier run ({name} was {was} and is"
-        f" {json.dumps(value)}) (allowed: the same inputs). Nothing was sent. Without resume the file is written anew."
-    )
-    assert found(tmp_path) == before
-    assert len(write(path, USERS, resume=True)) == len(USERS)
-
-
-@pytest.mark.parametrize("change", [b"", b"x", b"more than it was" * 100])
-def test_resume__a_changed_file_is_refused(change: bytes, tmp_path: Path) -> None:
-    """A file that somebody has changed since is not gone on with: what its journal tells may not be in it any more."""
-    path = tmp_path / "x.ndjson"
-    write(path, USERS)
-    path.write_bytes(change)
-
-    with pytest.raises(UsageError) as caught:
-        list(opened(path).prepare(resume=True))
-
-    assert str(caught.value) == (
-        f'1 input is not valid: output_file is "{path}", which was changed since its journal was written'
-        " (allowed: the file as the earlier run left it). Nothing was sent. Without resume it is written anew."
-    )
-    assert path.read_bytes() == change
-
-
-def test_resume__a_growing_file_that_was_cut_is_refused(tmp_path: Path) -> None:
-    """Where the growing file lacks what its journal tells, it is not filled up with zeros."""
-    path = tmp_path / "x.ndjson"
-    file = opened(path)
-    append(file, *USERS)
-    file.abandon()
-    part_of(path).write_bytes(part_of(path).read_bytes()[:-1])
-
-    with pytest.raises(
-        UsageError, match=r"x\.ndjson\.part\", which was changed since its journal was written"
-    ):
-        list(opened(path).prepare(resume=True))
-
-
-def test_resume__where_there_is_nothing(tmp_path: Path) -> None:
-    """Without an earlier file, or where it was taken away, resume begins anew."""
+def test_resume__without_an_earlier_file(tmp_path: Path) -> None:
+    """If there is no earlier file, or it was deleted, resume starts anew."""
     path = tmp_path / "x.ndjson"
 
     first = write(path, USERS, resume=True)
@@ -324,203 +193,309 @@ def test_resume__where_there_is_nothing(tmp_path: Path) -> None:
     second = write(path, USERS, resume=True)
 
     assert (first, second) == ([], [])
-    assert len(path.read_bytes().splitlines()) == 6
+    assert content(path) == undisturbed("x.ndjson")[0]
 
 
-def test_append__not_by_two_runs(tmp_path: Path) -> None:
-    """A second run on the same file is refused at its first user, and the first run does not notice."""
+@pytest.mark.parametrize(
+    ("inputs", "change"),
+    [
+        ({"lo_types": ["jobAid"]}, 'lo_types was ["course"] and is ["jobAid"]'),
+        ({"since": "2024-01-01"}, 'since was null and is "2024-01-01"'),
+        ({"format": "json"}, 'format was "ndjson" and is "json"'),
+    ],
+)
+def test_resume__refuses_other_inputs(inputs: dict[str, Any], change: str, tmp_path: Path) -> None:
+    """Other inputs than those of the earlier run are refused, and the file stays as it was."""
     path = tmp_path / "x.ndjson"
-    first, second = opened(path), opened(path)
-    list(second.prepare(resume=False))
+    write(path, USERS)
+    before = files_in(tmp_path)
+
+    with pytest.raises(UsageError) as caught:
+        list(open_file(path, **inputs).prepare(resume=True))
+
+    assert str(caught.value) == (
+        "1 input is not valid: resume is asked for other inputs than those of the earlier run"
+        f" ({change}) (allowed: the same inputs)."
+        " Nothing was sent. Without resume the file is written anew."
+    )
+    assert files_in(tmp_path) == before
+    assert write(path, USERS, resume=True) == list(USERS)
+
+
+@pytest.mark.parametrize(
+    ("is_finished", "changed"), [(True, b""), (True, b"longer" * 999), (False, b"shorter")]
+)
+def test_resume__refuses_a_changed_file(
+    *, is_finished: bool, changed: bytes, tmp_path: Path
+) -> None:
+    """A file that was changed since is not resumed: its journal may list users it no longer has."""
+    path = tmp_path / "x.ndjson"
+    file = open_file(path)
+    append(file, *USERS)
+    if is_finished:
+        file.finish(len(USERS), 3)
+    file.abandon()
+    file.location.write_bytes(changed)
+
+    with pytest.raises(UsageError) as caught:
+        list(open_file(path).prepare(resume=True))
+
+    assert str(caught.value) == (
+        f'1 input is not valid: output_file is "{file.location}", which was changed since its'
+        " journal was written (allowed: the file as the earlier run left it)."
+        " Nothing was sent. Without resume it is written anew."
+    )
+    assert content(file.location) == changed
+
+
+@pytest.mark.parametrize("name", TEXT_FILES[:4])
+def test_finish__the_complete_text(name: str, tmp_path: Path) -> None:
+    """A file is its beginning, the rows of each user with what belongs between them, its end."""
+    written_as = make_format(name.split(".")[1])
+    rows = [
+        written_as.rows(enrollments(count, user_id)) for user_id, count in COUNTS.items() if count
+    ]
+
+    write(tmp_path / name, USERS)
+
+    text = written_as.begin + written_as.between.join(rows) + written_as.end
+    assert content(tmp_path / name).decode() == text
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_finish__without_new_users_changes_nothing(name: str, tmp_path: Path) -> None:
+    """If a finished file has every user, neither the file nor its journal is written again."""
+    path = tmp_path / name
+    write(path, USERS)
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in tmp_path.iterdir()]
+
+    for _ in range(2):
+        write(path, USERS[:1], resume=True)
+
+    after = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in tmp_path.iterdir()]
+    assert after == before
+    assert sorted(files_in(tmp_path)) == [name, f"{name}.users"]
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+def test_finish__removes_what_a_kill_left(name: str, tmp_path: Path) -> None:
+    """The parts of files that a killed run has left are gone when the next run has ended."""
+    for suffix in ("part", "part.new"):
+        (tmp_path / f"{name}.{suffix}").write_bytes(b"half of it")
+
+    write(tmp_path / name, USERS)
+
+    assert sorted(files_in(tmp_path)) == [name, f"{name}.users"]
+    assert content(tmp_path / name) == undisturbed(name)[0]
+
+
+def test_finish__removes_what_it_could_not_complete(tmp_path: Path) -> None:
+    """If a file cannot be converted, its complete users are kept, and nothing half-converted."""
+    path = tmp_path / "x.parquet"
+    file = open_file(path)
+    append(file, "7")
+    os.truncate(file.part, 1)
+
+    with pytest.raises(ValueError, match="Expecting"):
+        file.finish(1, 1)
+    file.abandon()
+
+    assert sorted(files_in(tmp_path)) == ["x.parquet.part", "x.parquet.users"]
+
+
+def test_prepare__touches_nothing(tmp_path: Path) -> None:
+    """Until a first user is complete, an earlier file and its journal stay as they were."""
+    path = tmp_path / "x.ndjson"
+    write(path, USERS)
+    before = files_in(tmp_path)
+    file = open_file(path)
+
+    list(file.prepare(resume=False))
+    buffer_of(file, "7", 1)
+    file.abandon()
+
+    assert files_in(tmp_path) == before
+
+
+def test_append__keeps_the_earlier_file_until_the_end(tmp_path: Path) -> None:
+    """While the new file grows, the earlier one keeps its name and its content."""
+    path = tmp_path / "x.ndjson"
+    write(path, USERS)
+    file = open_file(path)
+
+    append(file, "7")
+
+    assert (content(path), file.location) == (undisturbed("x.ndjson")[0], file.part)
+    file.finish(1, 1)
+    assert (content(path), file.location) == (undisturbed("x.ndjson", ("7",))[0], path)
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+@pytest.mark.parametrize("resume", [False, True])
+def test_lock__one_run_at_a_time(*, is_prepared: bool, resume: bool, tmp_path: Path) -> None:
+    """A second run on a file is refused, at the latest at its first user; the first goes on."""
+    path = tmp_path / "x.ndjson"
+    first, second = open_file(path), open_file(path)
+    if is_prepared:
+        list(second.prepare(resume=resume))
     append(first, "7")
 
     with pytest.raises(OutputError) as caught:
-        append(second, "32")
+        append(second, "32") if is_prepared else list(second.prepare(resume=resume))
     second.abandon()
-    append(first, "31", "32", "33")
-    first.finish(4, 3)
+    append(first, *USERS[1:])
+    first.finish(len(USERS), 3)
 
-    assert (
-        str(caught.value)
-        == f"The output file {path} is being written by another run. Wait for it, or name another file."
+    assert str(caught.value) == (
+        f"The output file {path} is being written by another run."
+        " Wait for it, or name another file."
     )
-    assert len(path.read_bytes().splitlines()) == 6
-    assert len(write(path, USERS, resume=True)) == len(USERS)
+    assert content(path) == undisturbed("x.ndjson")[0]
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_prepare__not_by_two_runs(resume: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
-    """Where the first run has begun to write, a second one is refused before it asks for anybody."""
-    path = tmp_path / "x.ndjson"
-    first = opened(path)
-    append(first, "7")
-
-    with pytest.raises(OutputError, match="is being written by another run"):
-        list(opened(path).prepare(resume=resume))
-
-    append(first, "31", "32", "33")
-    first.finish(4, 3)
-    assert len(path.read_bytes().splitlines()) == 6
-
-
-@pytest.mark.parametrize("name", [".", "", "folder", "/"])
-def test_prepare__no_file(name: str, tmp_path: Path) -> None:
-    """What is a folder is refused before anything is asked for, not when all was read."""
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".", "It is no regular file"),
+        ("folder", "It is no regular file"),
+        ("missing/x.ndjson", "No such file or directory"),
+    ],
+)
+def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> None:
+    """A path that cannot be written is refused before anything is read."""
     (tmp_path / "folder").mkdir()
     path = tmp_path / name
-    file = OutputFile(path, "ndjson", {}, str)
+    file = OutputFile(path, "ndjson", {}, Redactor())
 
     with pytest.raises(OutputError) as caught:
         list(file.prepare(resume=False))
 
-    assert (
-        str(caught.value)
-        == f"The output file {path} cannot be written: It is no regular file. Mend it and run again."
+    assert str(caught.value) == (
+        f"The output file {path} cannot be written: {reason}. Mend it and run again."
     )
 
 
-def test_prepare__no_such_folder(tmp_path: Path) -> None:
-    """A folder that is not there is told before anything is asked for."""
-    path = tmp_path / "nowhere" / "x.ndjson"
+def test_append__cannot_be_written(tmp_path: Path) -> None:
+    """If the disk is full, complete users are kept, and the hint recommends resume."""
+    path = tmp_path / "x.ndjson"
+    file = open_file(path)
+    append(file, "7")
+    buffer = buffer_of(file, "31", 1)
+    buffer._refusal = OSError(28, "No space left on device")
 
     with pytest.raises(OutputError) as caught:
-        list(opened(path).prepare(resume=False))
+        file.append("31", buffer, VERIFIED)
 
-    assert (
-        str(caught.value)
-        == f"The output file {path} cannot be written: No such file or directory. Mend it and run again."
+    assert str(caught.value) == (
+        f"The output file {path} cannot be written: No space left on device."
+        " What is whole is kept: mend it, and run again with resume."
     )
+    assert write(path, USERS, resume=True) == ["7"]
+    assert content(path) == undisturbed("x.ndjson")[0]
 
 
 def test_append__records_first_and_the_name_last(tmp_path: Path) -> None:
-    """When the journal tells a user his records are there, and when it tells the end the file has not yet its name."""
+    """The journal mentions a user after the records are there, and the end before the new name."""
     path = tmp_path / "x.ndjson"
     seen: list[tuple[str, int, list[str]]] = []
 
-    def look(text: str) -> str:
-        if text.startswith(('{"user_id"', '{"end"')):
-            seen.append((text[:9], part_of(path).stat().st_size, sorted(found(tmp_path))))
-        return text
+    class Observer(Redactor):
+        def clean_value(self, value: Any) -> Any:
+            if isinstance(value, dict):
+                seen.append(
+                    (next(iter(value)), file.part.stat().st_size, sorted(files_in(tmp_path)))
+                )
+            return value
 
-    file = OutputFile(path, "ndjson", {}, look)
+    file = open_file(path, Observer())
     append(file, "32")
     file.finish(1, 1)
 
-    growing = (path.stat().st_size, ["x.ndjson.part", "x.ndjson.users"])
-    assert seen == [('{"user_id', *growing), ('{"end":' + str(growing[0])[:2], *growing)]
-
-
-def test_append__without_the_runs_secrets(tmp_path: Path) -> None:
-    """A secret that ALM echoes stands neither in the file nor in its journal."""
-    path = tmp_path / "x.ndjson"
-    file = OutputFile(path, "ndjson", {}, lambda text: text.replace("t0ken", "***"))
-    chunk = file.new_chunk()
-    chunk.add([enrollment(id="course:t0ken_2_31", state="t0ken")])
-
-    file.append("31", chunk, Completeness(Status.CONSISTENT, ("t0ken",), 1))
-    file.fail("32", {**FAILED, "message": "t0ken"}, None)
-    file.finish(1, 1)
-
-    assert b"t0ken" not in path.read_bytes() + journal_of(path).read_bytes()
-    assert [entry.get("enrollment_ids") for entry in entries_of(path)] == [
-        None,
-        ["course:***_2_31"],
-        None,
-        None,
+    size, names = path.stat().st_size, ["x.ndjson.part", "x.ndjson.users"]
+    assert seen == [
+        ("alm_enrollments", 0, names),
+        ("user_id", size, names),
+        ("end", size, names),
     ]
 
 
-def test_journal__readable(tmp_path: Path) -> None:
-    """The journal tells what the file was made with, each user, who failed, and that the run came to its end."""
+def test_journal__the_complete_text(tmp_path: Path) -> None:
+    """The journal holds the inputs, complete users, failed users, and the end of the run."""
     path = tmp_path / "x.ndjson"
-    file = opened(path)
+    file = open_file(path)
     append(file, "7", "31")
-    file.fail("40", FAILED, None)
+    file.fail("40", ERROR, None)
     file.finish(3, 5)
-    length = path.stat().st_size
 
-    user = {
-        "latest_date_enrolled": "2023-06-29T12:34:33.000Z",
-        "status": "proved",
-        "reasons": [],
-        "pages": 1,
+    size = path.stat().st_size
+    verdict = {"status": "verified", "reasons": [], "pages": 1}
+    ids = {
+        "enrollment_ids": ["course:0_2_7", "course:1_2_7"],
+        "resource_grade_ids": ["course:0_2_7_0_7", "course:1_2_7_0_7"],
     }
-    grades = ["course:0_2_7_0_7", "course:1_2_7_0_7"]
-    ids = {"enrollment_ids": ["course:0_2_7", "course:1_2_7"], "resource_grade_ids": grades}
-    nothing: dict[str, Any] = {
-        "latest_date_enrolled": None,
-        "enrollment_ids": [],
-        "resource_grade_ids": [],
-    }
+    empty: dict[str, Any] = {"enrollment_ids": [], "resource_grade_ids": []}
+    first = {"user_id": "7", "enrollments": 2, "end": size, "latest_date_enrolled": DATE}
+    second = {"user_id": "31", "enrollments": 0, "end": size, "latest_date_enrolled": None}
     assert entries_of(path) == [
         {"alm_enrollments": 1, "format": "ndjson", "lo_types": ["course"], "end": 0},
-        {"user_id": "7", "enrollments": 2, "end": length, **user, **ids},
-        {"user_id": "31", "enrollments": 0, "end": length, **user, **nothing},
-        {"user_id": "40", "error": FAILED},
-        {"end": length, "size": length, "requested": 3, "requests": 5},
+        {**first, **verdict, **ids},
+        {**second, **verdict, **empty},
+        {"user_id": "40", "error": ERROR},
+        {"end": size, "size": size, "requested": 3, "requests": 5},
     ]
 
 
-def test_journal__ids_while_a_document_holds_them(tmp_path: Path) -> None:
-    """Ids stand in the journal as long as a document could hold them, each list by itself, over all the runs on the file."""
+def test_journal__ids_as_long_as_a_document_lists_them(tmp_path: Path) -> None:
+    """The journal has each list of ids as long as a document does, over all runs on the file."""
     path = tmp_path / "x.ndjson"
-    file = opened(path)
-    for user_id, count, grades in (("1", 1_500, ()), ("2", 500, None)):
-        chunk = file.new_chunk()
-        values = {} if grades is None else {"resource_grades": grades}
-        chunk.add([enrollment(user_id, number, **values) for number in range(count)])
-        file.append(user_id, chunk, PROVED)
+    file = open_file(path)
+    for user_id, count, values in (("1", 1_500, {"resource_grades": ()}), ("2", 500, {})):
+        buffer = file.new_buffer(has_tally=False)
+        buffer.add([enrollment(user_id, number, **values) for number in range(count)])
+        file.append(user_id, buffer, VERIFIED)
     file.finish(2, 2)
 
     write(path, ["3"], resume=True)
     write(path, ["4"], resume=True)
 
-    told = [
+    counts = [
         (len(entry.get("enrollment_ids", [])), len(entry.get("resource_grade_ids", [])))
         for entry in entries_of(path)
-    ]
-    assert [
-        lengths
-        for entry, lengths in zip(entries_of(path), told, strict=True)
         if "enrollments" in entry
-    ] == [
-        (1_500, 0),
-        (500, 500),
-        (0, 1),
-        (0, 1),
     ]
+    assert counts == [(1_500, 0), (500, 500), (0, 1), (0, 1)]
 
 
-@pytest.mark.parametrize("name", TEXT_FILES)
-def test_fail__what_there_is_of_a_user_comes_last(name: str, tmp_path: Path) -> None:
-    """An incomplete answer that is wanted stands behind all whole users, and is cut off when the user is asked for again."""
+def test_append__removes_secrets(tmp_path: Path) -> None:
+    """A secret that ALM echoes is neither in the file nor in its journal."""
+    path = tmp_path / "x.ndjson"
+    redactor = Redactor()
+    redactor.add("a-secret-0042")
+    file = open_file(path, redactor)
+    buffer = file.new_buffer(has_tally=False)
+    buffer.add([enrollment(id="course:a-secret-0042_2_31", state="a-secret-0042")])
+
+    file.append("31", buffer, Completeness(Status.CONSISTENT, ("a-secret-0042",), 1))
+    file.fail("32", {**ERROR, "message": "a-secret-0042"}, None)
+    file.finish(1, 1)
+
+    assert b"a-secret" not in content(path) + content(journal_of(path))
+    entry = entries_of(path)[1]
+    assert (entry["enrollment_ids"], entry["reasons"]) == (["course:***_2_31"], ["***"])
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_fail__partial_records_come_last(name: str, tmp_path: Path) -> None:
+    """Records of a failed user follow all complete users, and a resumed run replaces them."""
     path = tmp_path / name
-    file = opened(path)
-    chunk = file.new_chunk()
-    chunk.add([enrollment("33", 0)])
-    file.fail("33", FAILED, chunk)
+    file = open_file(path)
+    file.fail("33", ERROR, buffer_of(file, "33", 1))
     append(file, *USERS[:3])
-    file.finish(4, 3)
-    longer = path.stat().st_size
+    file.finish(len(USERS), 3)
+    with_partial = content(path)
 
-    known = write(path, USERS, resume=True)
+    kept = write(path, USERS, resume=True)
 
-    (tmp_path / "at_once").mkdir()
-    write(tmp_path / "at_once" / name, USERS)
-    assert [entry["user_id"] for entry in known] == list(USERS[:3])
-    assert path.read_bytes() == (tmp_path / "at_once" / name).read_bytes()
-    assert longer != path.stat().st_size
-
-
-def test_finish__dates_that_are_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A date that Parquet cannot hold is null there, and said to be."""
-    path = tmp_path / "x.parquet"
-    file = opened(path)
-    chunk = file.new_chunk()
-    chunk.add([enrollment(date_enrolled="yesterday", date_started="soon")])
-    file.append("31", chunk, PROVED)
-
-    with caplog.at_level(logging.WARNING, "connector"):
-        file.finish(1, 1)
-
-    assert caplog.messages == [f"2 dates are none, and are null in {path}"]
+    assert kept == list(USERS[:3])
+    assert with_partial not in (content(path), undisturbed(name, USERS[:3])[0])
+    assert content(path) == undisturbed(name)[0]

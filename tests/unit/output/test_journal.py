@@ -1,14 +1,16 @@
-"""The journal beside an output file: good up to its last whole line, one run's at a time."""
+"""The journal next to an output file: valid up to its last complete line, locked by one run."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.output.journal import (
@@ -16,98 +18,90 @@ from connector.output.journal import (
     journal_of,
     open_to_append,
     read_entries,
-    read_known,
+    read_state,
     write_all,
 )
+from connector.redact import Redactor
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
 USER = {"user_id": "31", "enrollments": 3, "end": 30}
+FIRST = {"alm_enrollments": 1, "format": "json", "end": 1}
 
 
-def begun(path: Path) -> Journal:
-    """Return a journal that has its first line."""
-    journal = Journal(path, str)
-    journal.clear()
+def write(path: Path, *entries: Mapping[str, object]) -> bytes:
+    """Write a journal of its first line and *entries*, and return its bytes."""
+    journal = Journal(path, Redactor())
+    journal.cut()
     journal.begin({"format": "json", "end": 1})
-    return journal
+    for entry in entries:
+        journal.write(entry)
+    journal.close()
+    return path.read_bytes()
 
 
-def test_journal_of__beside_the_file(tmp_path: Path) -> None:
-    """The journal has the file's name and a suffix more."""
+def test_journal_of__next_to_the_file(tmp_path: Path) -> None:
+    """The journal has the name of the output file and one more suffix."""
     assert journal_of(tmp_path / "x.csv.gz") == tmp_path / "x.csv.gz.users"
 
 
-def test_read_known__what_is_whole(tmp_path: Path) -> None:
-    """Users, the ends of both files, and what the last line says of the run come back."""
-    journal = begun(tmp_path / "j")
-    for entry in (
+def test_read_state__under_way(tmp_path: Path) -> None:
+    """A journal lists complete users and where they end; failed users are not complete."""
+    content = write(
+        tmp_path / "j",
         USER,
         {"user_id": "32", "error": {}},
         {"user_id": "33", "enrollments": 2, "end": 50},
-    ):
-        journal.write(entry)
-    under_way = read_known(tmp_path / "j")
-    journal.write({"end": 50, "size": 60, "requested": 3, "requests": 7})
-    journal.close()
-
-    ended = read_known(tmp_path / "j")
-
-    assert under_way is not None
-    assert ended is not None
-    assert (under_way.end, under_way.size, under_way.records) == (50, None, 5)
-    assert (ended.end, ended.size, ended.records, ended.requested, ended.requests) == (
-        50,
-        60,
-        5,
-        3,
-        7,
     )
-    assert ("31" in ended.finished, "32" in ended.finished, "33" in ended.finished) == (
-        True,
-        False,
-        True,
-    )
-    assert ended.length == (tmp_path / "j").stat().st_size
-    assert ended.made_with == {"alm_enrollments": 1, "format": "json", "end": 1}
+
+    state = read_state(tmp_path / "j")
+
+    assert state is not None
+    assert [user_id in state.finished for user_id in ("31", "32", "33")] == [True, False, True]
+    assert (state.inputs, state.records, state.end, state.length) == (FIRST, 5, 50, len(content))
+    assert (state.size, state.requested, state.requests) == (None, 0, 0)
 
 
-def test_read_known__users_behind_the_end_of_a_run(tmp_path: Path) -> None:
-    """Where users follow a run's end, the file is growing again: its size then says nothing any more."""
-    journal = begun(tmp_path / "j")
-    for entry in (
-        USER,
-        {"end": 30, "size": 60, "requested": 1, "requests": 1},
-        {**USER, "user_id": "32", "end": 70},
-    ):
-        journal.write(entry)
-    journal.close()
+def test_read_state__of_a_finished_run(tmp_path: Path) -> None:
+    """The last line of a run gives the size of the output file and the numbers of the run."""
+    end = {"end": 30, "size": 60, "requested": 3, "requests": 7}
+    write(tmp_path / "j", USER, end)
 
-    known = read_known(tmp_path / "j")
+    state = read_state(tmp_path / "j")
 
-    assert known is not None
-    assert (known.end, known.size) == (70, None)
+    assert state is not None
+    assert (state.end, state.size, state.requested, state.requests) == (30, 60, 3, 7)
+    assert state.records == 3
 
 
-@given(cut=st.integers(0, 400))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_read_entries__up_to_a_torn_line(cut: int, tmp_path: Path) -> None:
-    """Wherever the journal is cut, its whole lines before that are read, each with its place, and nothing else."""
-    journal = begun(tmp_path / "j")
-    for user_id in range(5):
-        journal.write({**USER, "user_id": str(user_id)})
-    journal.close()
-    whole = (tmp_path / "j").read_bytes()
-    (tmp_path / "torn").write_bytes(whole[:cut])
+def test_read_state__of_a_resumed_run(tmp_path: Path) -> None:
+    """If users follow the end of a run, the file grows again: its former size no longer counts."""
+    end = {"end": 30, "size": 60, "requested": 1, "requests": 1}
+    write(tmp_path / "j", USER, end, {**USER, "user_id": "32", "end": 70})
 
-    lines = whole[:cut].splitlines(keepends=True)
-    good = [line for line in lines if line.endswith(b"\n")]
-    read = list(read_entries(tmp_path / "torn"))
-    assert [entry for entry, _ in read] == [json.loads(line) for line in good]
-    assert [place for _, place in read] == [
-        sum(map(len, good[: number + 1])) for number in range(len(good))
-    ]
+    state = read_state(tmp_path / "j")
+
+    assert state is not None
+    assert (state.end, state.size, state.requested) == (70, None, 0)
+
+
+@given(cut=st.integers(0, 300))
+@settings(max_examples=40)
+def test_read_entries__up_to_a_torn_line(cut: int) -> None:
+    """Of a journal cut anywhere, exactly the complete lines are read, each with its end."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "j")
+        content = write(path, *[{**USER, "user_id": str(number)} for number in range(5)])[:cut]
+        path.write_bytes(content)
+
+        complete = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+        expected = []
+        end = 0
+        for line in complete:
+            end += len(line)
+            expected.append((json.loads(line), end))
+        assert list(read_entries(path)) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,75 +117,79 @@ def test_read_entries__up_to_a_torn_line(cut: int, tmp_path: Path) -> None:
         b"\0" * 99,
     ],
 )
-def test_read_known__no_journal(content: bytes, tmp_path: Path) -> None:
-    """What does not begin as a journal of this version is none."""
+def test_read_state__of_another_file(content: bytes, tmp_path: Path) -> None:
+    """A file that does not begin as a journal of this version is not taken for one."""
     (tmp_path / "j").write_bytes(content)
 
-    assert read_known(tmp_path / "j") is None
-    assert read_known(tmp_path / "nowhere") is None
+    assert read_state(tmp_path / "j") is None
+    assert read_state(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize(
     "torn", [b'{"user_id":"33","enro', b"\0\0\0\0\n", b"\xff\xfe\n", b'"text"\n']
 )
-def test_resume__behind_the_last_whole_line(torn: bytes, tmp_path: Path) -> None:
-    """What a kill has torn is cut off before anything is written behind it."""
-    journal = begun(tmp_path / "j")
-    journal.write(USER)
-    journal.close()
-    good = (tmp_path / "j").read_bytes()
-    (tmp_path / "j").write_bytes(good + torn)
-    known = read_known(tmp_path / "j")
-    assert known is not None
+def test_cut__removes_a_torn_line(torn: bytes, tmp_path: Path) -> None:
+    """What a kill has torn is cut off before the journal is continued."""
+    complete = write(tmp_path / "j", USER)
+    (tmp_path / "j").write_bytes(complete + torn)
+    state = read_state(tmp_path / "j")
+    assert state is not None
+    journal = Journal(tmp_path / "j", Redactor())
 
-    journal.resume(known)
+    journal.cut(state.length)
     journal.write({**USER, "user_id": "32"})
     journal.close()
 
-    assert (tmp_path / "j").read_bytes() == good + b'{"user_id":"32","enrollments":3,"end":30}\n'
+    continued = b'{"user_id":"32","enrollments":3,"end":30}\n'
+    assert (tmp_path / "j").read_bytes() == complete + continued
 
 
-def test_lock__one_at_a_time(tmp_path: Path) -> None:
-    """While one run has it no other gets it, and nothing in it is touched; afterwards it does."""
-    first, second = begun(tmp_path / "j"), Journal(tmp_path / "j", str)
+def test_lock__one_run_at_a_time(tmp_path: Path) -> None:
+    """While one run has the journal, another one is refused and changes nothing in it."""
+    first, second = (Journal(tmp_path / "j", Redactor()) for _ in range(2))
+    first.cut()
+    first.write(USER)
     before = (tmp_path / "j").read_bytes()
 
     with pytest.raises(BlockingIOError):
-        second.clear()
-    unharmed = (tmp_path / "j").read_bytes() == before
+        second.cut()
+    unchanged = (tmp_path / "j").read_bytes()
     first.close()
-    second.clear()
+    second.cut()
     second.close()
 
-    assert unharmed
+    assert unchanged == before
     assert (tmp_path / "j").read_bytes() == b""
 
 
-def test_write__without_the_runs_secrets(tmp_path: Path) -> None:
-    """No line has a secret in it."""
-    journal = Journal(tmp_path / "j", lambda text: text.replace("t0ken", "***"))
-    journal.clear()
+def test_write__removes_secrets(tmp_path: Path) -> None:
+    """No line of the journal has a secret in it."""
+    redactor = Redactor()
+    redactor.add("a-secret-0042")
+    journal = Journal(tmp_path / "j", redactor)
+    journal.cut()
 
-    journal.begin({"since": "t0ken"})
+    journal.begin({"reasons": ("a-secret-0042",)})
     journal.close()
 
-    assert (tmp_path / "j").read_bytes() == b'{"alm_enrollments":1,"since":"***"}\n'
+    assert (tmp_path / "j").read_bytes() == b'{"alm_enrollments":1,"reasons":["***"]}\n'
 
 
-def test_close__of_what_is_not_open(tmp_path: Path) -> None:
-    """To close it twice, or before it was opened, is no error."""
-    journal = Journal(tmp_path / "j", str)
-    journal.close()
-    journal.lock()
-    journal.close()
+def test_close__at_any_time(tmp_path: Path) -> None:
+    """A journal may be closed before it was opened, and more than once."""
+    journal = Journal(tmp_path / "j", Redactor())
 
-    journal.close()
+    for _ in range(2):
+        journal.close()
+        journal.lock()
+        journal.lock()
+        journal.close()
 
-    assert (tmp_path / "j").exists()
+    assert (tmp_path / "j").read_bytes() == b""
 
 
-def test_open_to_append__behind_what_is_there(tmp_path: Path) -> None:
-    """What is written comes behind all that is there, after a cut as well."""
+def test_open_to_append__after_the_end(tmp_path: Path) -> None:
+    """Everything is written behind the end of the file, also after it was cut."""
     (tmp_path / "x").write_bytes(b"0123456789")
     handle = open_to_append(tmp_path / "x")
 
@@ -203,16 +201,18 @@ def test_open_to_append__behind_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_bytes() == b"0123cd"
 
 
-def test_write_all__in_as_many_pieces_as_it_takes() -> None:
-    """A write that takes only part of the data is followed by another one."""
-    ours, its = os.pipe()
-    read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.extend(iter(lambda: os.read(ours, 4_096), b"")))
+def test_write_all__in_several_writes() -> None:
+    """If the system writes only a part of the data, the rest is written, too."""
+    read_end, write_end = os.pipe()
+    pieces: list[bytes] = []
+    reader = threading.Thread(
+        target=lambda: pieces.extend(iter(lambda: os.read(read_end, 4_096), b""))
+    )
     reader.start()
 
-    write_all(its, b"x" * 300_000)
-    os.close(its)
+    write_all(write_end, b"x" * 300_000)
+    os.close(write_end)
     reader.join()
-    os.close(ours)
+    os.close(read_end)
 
-    assert sum(map(len, read)) == 300_000
+    assert b"".join(pieces) == b"x" * 300_000

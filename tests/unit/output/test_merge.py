@@ -1,53 +1,248 @@
-"""Joining files in this process: what a merge that was cut short leaves behind."""
+"""Merging in the test's process: the shards of one run become the file of one run, or nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.alm.completeness import Completeness, Status
+from connector.errors import OutputError, TemporaryError, UsageError, error_as_dict
 from connector.output.file import OutputFile
-from connector.output.journal import journal_of, read_entries, read_known
-from tests.unit.formats.made import enrollment
+from connector.output.journal import journal_of, read_entries
+from connector.output.merge import merge
+from connector.redact import Redactor
+from tests.support.records import VERIFIED, enrollments
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-PROVED = Completeness(Status.PROVED, (), 1)
-
-
-def write(path: Path, *users: str) -> None:
-    """Write a file of *users*, each with two records."""
-    file = OutputFile(path, path.name.split(".")[1], {}, str)
-    for user_id in users:
-        chunk = file.new_chunk()
-        chunk.add([enrollment(user_id, number) for number in range(2)])
-        file.append(user_id, chunk, PROVED)
-    file.finish(len(users), 1)
+ERROR = error_as_dict(TemporaryError("ALM failed.", hint="Run again."))
+FILES = ("out.json", "out.ndjson", "out.csv", "out.table", "out.json.gz", "out.csv.zst")
 
 
-@pytest.mark.parametrize("name", ["json", "ndjson", "csv", "json.gz", "ndjson.zst"])
-def test_join__each_user_ends_where_he_ends(name: str, tmp_path: Path) -> None:
-    """In the joined journal each user's records end where they do in the joined file: cut short anywhere, it can be gone on with."""
-    for number, users in enumerate((("31", "32"), ("33", "34"))):
-        write(tmp_path / f"{number}.{name}", *users)
-    joined = OutputFile(tmp_path / f"joined.{name}", name.split(".", maxsplit=1)[0], {}, str)
-    for number in range(2):
-        path = tmp_path / f"{number}.{name}"
-        known = read_known(journal_of(path))
-        assert known is not None
-        joined.join(
-            path,
-            known,
-            (entry for entry, _ in read_entries(journal_of(path)) if "enrollments" in entry),
-        )
-    joined.abandon()
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let relative paths be in the test's folder."""
+    monkeypatch.chdir(tmp_path)
 
-    write(tmp_path / f"whole.{name}", "31", "32", "33", "34")
 
-    ends = [
-        [entry.get("end") for entry, _ in read_entries(journal_of(tmp_path / f"{file}.{name}"))]
-        for file in ("joined", "whole")
-    ]
-    assert ends[0] == ends[1][:-1]
+def write(
+    name: str,
+    *users: str,
+    failed: str = "",
+    requested: int = 0,
+    resume: bool = False,
+    **inputs: Any,
+) -> None:
+    """Write a finished file of *users* with two records each, and one of each *failed* user."""
+    inputs = {"lo_types": ["course"], "shard": None, **inputs}
+    file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor())
+    tuple(file.prepare(resume=resume))
+    for user_id in (*users, *failed.split()):
+        buffer = file.new_buffer(has_tally=False)
+        buffer.add(enrollments(1 if user_id in failed.split() else 2, user_id))
+        if user_id in failed.split():
+            file.fail(user_id, ERROR, buffer)
+        else:
+            file.append(user_id, buffer, VERIFIED)
+    file.finish(requested or len(users) + len(failed.split()), 1)
+
+
+def write_shards(suffix: str = "ndjson") -> tuple[str, str]:
+    """Write two shards of two users each, and return their names."""
+    write(f"1.{suffix}", "31", "32", shard="1/2")
+    write(f"2.{suffix}", "33", "34", shard="2/2")
+    return f"1.{suffix}", f"2.{suffix}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_merge__is_the_file_of_one_run(name: str) -> None:
+    """The merged file and its journal are those of one run; its document counts every user."""
+    suffix = name.partition(".")[2]
+    shards = write_shards(suffix)
+    write(f"one.{suffix}", "31", "32", "33", "34")
+
+    document, error = merge([name, *shards], Redactor())
+
+    assert error is None
+    assert Path(name).read_bytes() == Path(f"one.{suffix}").read_bytes()
+    merged, one = (list(read_entries(journal_of(Path(file)))) for file in (name, f"one.{suffix}"))
+    # Each user ends where it ends in the file of one run, so that a killed merge can be resumed.
+    assert merged[1:-1] == one[1:-1]
+    assert merged[-1][0] == {**one[-1][0], "requests": 2}
+    assert document["users"] == {"requested": 4, "read": 4, "failed": []}
+    assert (document["enrollment_count"], document["complete"]) == (8, True)
+    assert document["completeness"] == {
+        "status": "verified",
+        "reasons": [],
+        "pages": 4,
+        "requests": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["out.ndjson", "out.parquet"])
+def test_merge__of_users_who_failed(name: str) -> None:
+    """Failed users are reported, unless another file has them; their partial records go."""
+    suffix = name.partition(".")[2]
+    write(f"1.{suffix}", "31", failed="32 4041")
+    write(f"2.{suffix}", "32")
+
+    document, error = merge([name, f"1.{suffix}", f"2.{suffix}"], Redactor())
+
+    assert str(error) == (
+        "1 of 3 users could not be read: 4041 (exit code 75). The others were; users.failed tells"
+        " each one's error. Run again for those users alone."
+    )
+    failed = [{"user_id": "4041", "error": ERROR}]
+    assert document["users"] == {"requested": 3, "read": 2, "failed": failed}
+    assert document["completeness"]["reasons"] == ["user 4041: ALM failed."]
+    assert (document["complete"], document["enrollment_count"]) == (False, 4)
+    write(f"one.{suffix}", "31", "32")
+    assert Path(name).read_bytes() == Path(f"one.{suffix}").read_bytes()
+    entries = [entry for entry, _ in read_entries(journal_of(Path(name)))]
+    assert entries[-2] == failed[0]
+
+
+def test_merge__removes_secrets() -> None:
+    """The document of a merged file has no secret in it."""
+    shards = write_shards()
+    redactor = Redactor()
+    redactor.add("out-secret")
+
+    document, _ = merge(["out-secret.ndjson", *shards], redactor)
+
+    assert document["output_file"] == "***.ndjson"
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ([], "without its files (allowed: the file to write, then each shard's output file)"),
+        (["out.ndjson", "1.ndjson"], "without shard 2/2 (allowed: each of the 2 shards once)"),
+        (
+            ["out.ndjson", "1.ndjson", "1.ndjson"],
+            "without shard 2/2 and given shard 1/2 twice (allowed: each of the 2 shards once)",
+        ),
+        (
+            ["out.ndjson", "1.ndjson", "third.ndjson"],
+            "given shards 1/2, 2/7 (allowed: shards of one division)",
+        ),
+        (
+            ["out.ndjson", "third.ndjson"],
+            "without shard 1/7, 3/7, 4/7 and 3 more (allowed: each of the 7 shards once)",
+        ),
+        (
+            ["out.ndjson", "1.ndjson", "undivided.ndjson"],
+            "given shards 1/2, None (allowed: shards of one division)",
+        ),
+        (
+            ["out.ndjson", "undivided.ndjson", "other.ndjson"],
+            (
+                "given other inputs: lo_types is ['jobAid'] in \"other.ndjson\", not ['course']"
+                " (allowed: shards of one run)"
+            ),
+        ),
+        (
+            ["out.ndjson", "undivided.ndjson", "undivided.ndjson"],
+            (
+                'given user 31 twice, again in "undivided.ndjson"'
+                " (allowed: files without a common user)"
+            ),
+        ),
+        (
+            ["1.ndjson", "1.ndjson", "2.ndjson"],
+            (
+                'given "1.ndjson" to be read and to be written'
+                " (allowed: a file to write that is none of the shards')"
+            ),
+        ),
+        (
+            ["out.ndjson.gz", "1.ndjson", "2.ndjson"],
+            (
+                'given "1.ndjson", which is not compressed as "out.ndjson.gz" is to be'
+                " (allowed: names that end alike)"
+            ),
+        ),
+        (
+            ["out.ndjson", "1.ndjson", "missing.ndjson"],
+            (
+                'given "missing.ndjson", which has no journal beside it'
+                " (allowed: an output file with its missing.ndjson.users)"
+            ),
+        ),
+        (
+            ["out.ndjson", "resumed.ndjson"],
+            (
+                'given "resumed.ndjson", which lacks 1 of its 3 users'
+                " (allowed: files of runs that reached their end; resume finishes one)"
+            ),
+        ),
+        (
+            ["out.ndjson", "early.ndjson"],
+            (
+                'given "early.ndjson", which lacks 2 of its 4 users'
+                " (allowed: files of runs that reached their end; resume finishes one)"
+            ),
+        ),
+    ],
+)
+def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Path) -> None:
+    """Anything but all shards of one run, each once, is refused, and nothing is written."""
+    write_shards()
+    write("third.ndjson", "31", shard="2/7")
+    write("undivided.ndjson", "31")
+    write("other.ndjson", "31", lo_types=["jobAid"])
+    write("early.ndjson", "31", failed="4041", requested=4)
+    write("resumed.ndjson", "31", failed="32", requested=3)
+    write("resumed.ndjson", "32", requested=3, resume=True)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    with pytest.raises(UsageError) as caught:
+        merge(names, Redactor())
+
+    assert str(caught.value) == (f"1 input is not valid: merge is {problem}. Nothing was written.")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def cut_file() -> None:
+    """Remove the last byte of the second shard."""
+    os.truncate("2.ndjson", Path("2.ndjson").stat().st_size - 1)
+
+
+def cut_journal() -> None:
+    """Tear the last line of the second shard's journal."""
+    os.truncate("2.ndjson.users", Path("2.ndjson.users").stat().st_size - 1)
+
+
+def delete_file() -> None:
+    """Delete the second shard, but not its journal."""
+    Path("2.ndjson").unlink()
+
+
+@pytest.mark.parametrize("change", [cut_file, cut_journal, delete_file])
+def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) -> None:
+    """A file that is not as a finished run left it is refused."""
+    shards = write_shards()
+    change()
+
+    with pytest.raises(UsageError, match=r'given "2\.ndjson", which no run has finished'):
+        merge(["out.ndjson", *shards], Redactor())
+    assert not Path("out.ndjson").exists()
+
+
+def test_merge__of_a_file_that_cannot_be_read() -> None:
+    """If a file cannot be read, nothing is written and the exit code is 73."""
+    shards = write_shards()
+    Path("2.ndjson.users").unlink()
+    # Reading this file's beginning is an error for any user.
+    Path("2.ndjson.users").symlink_to("/proc/self/mem")
+
+    with pytest.raises(OutputError) as caught:
+        merge(["out.ndjson", *shards], Redactor())
+
+    assert str(caught.value) == (
+        "out.ndjson cannot be read: Input/output error. Nothing was written."
+    )
+    assert not Path("out.ndjson").exists()

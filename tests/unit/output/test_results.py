@@ -1,4 +1,4 @@
-"""What the users of a run come to, added up as they finish."""
+"""The totals of a run: added up as users finish, listed in the order of the request."""
 
 from __future__ import annotations
 
@@ -7,127 +7,203 @@ from typing import Any
 import pytest
 
 from connector.alm.completeness import Completeness, Status
-from connector.errors import PartialError, TemporaryError
-from connector.output.buffer import MAX_LISTED_IDS
-from connector.output.document import Totals
+from connector.errors import ConnectorError, TemporaryError, error_as_dict
+from connector.output.results import (
+    MAX_LISTED_IDS,
+    Delivered,
+    RunTotals,
+    UserResult,
+    latest_date,
+)
+from connector.text import MAX_SUMMARY_RECORDS
+from tests.support.records import VERIFIED
 
-PARTIAL = PartialError("1 of 2 users could not be read: 2 (75).", hint="The others were.")
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
 
-
-def document_of(totals: Totals, error: Any = None, **told: Any) -> dict[str, Any]:
-    """Return the document of a file's run."""
-    return totals.document(
-        error,
-        **{
-            "requested": 2,
-            "requests": 3,
-            "output_file": "x.ndjson",
-            "hands_on": error is None,
-            **told,
-        },
-    )
+# From the most certain to the least.
+CERTAINTY = [Status.VERIFIED, Status.CONSISTENT, Status.INCOMPLETE, Status.INCONSISTENT]
 
 
-@pytest.mark.parametrize("worst", Status)
-@pytest.mark.parametrize("better", Status)
-def test_add__the_least_sure_counts(better: Status, worst: Status) -> None:
-    """Of several users the least sure verdict counts, whoever's it is."""
-    totals = Totals(is_of_many=True)
-    totals.add("1", Completeness(better, (), 1), None)
-    totals.add("2", Completeness(worst, (), 2), None)
+class Counted:
+    """Records of which only the number is known."""
 
-    told = document_of(totals)["completeness"]
+    def __init__(self, count: int) -> None:
+        self.count = count
 
-    assert told == {
-        "status": max(better, worst, key=list(Status).index),
-        "reasons": [],
-        "pages": 3,
-        "requests": 3,
-    }
+    def add(self, _: object) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def result(
+    user_id: str = "1",
+    completeness: Completeness = VERIFIED,
+    error: ConnectorError | None = None,
+    count: int = 0,
+) -> UserResult[Counted]:
+    """Return the result of a user with *count* records."""
+    return UserResult(user_id, Counted(count), completeness, error)
+
+
+def totals_of(*delivered: Delivered) -> RunTotals:
+    """Return the totals of a run in which users' records were delivered."""
+    totals = RunTotals(is_of_many=True)
+    for place, part in enumerate(delivered):
+        totals.add_result(place, result(str(place)), part)
+    return totals
+
+
+@pytest.mark.parametrize("first", Status)
+@pytest.mark.parametrize("second", Status)
+def test_add_result__the_least_certain_status_counts(first: Status, second: Status) -> None:
+    """The status of a run is the least certain of its users', in any order; pages add up."""
+    totals = RunTotals(is_of_many=True)
+    totals.add_result(0, result("1", Completeness(first, (), 1)), None)
+    totals.add_result(1, result("2", Completeness(second, (), 2)), None)
+
+    assert totals.status == CERTAINTY[max(CERTAINTY.index(first), CERTAINTY.index(second))]
+    assert totals.pages == 3
+
+
+def test_add_result__counts_users_and_records() -> None:
+    """Read users, failed users and all received records are counted."""
+    totals = RunTotals(is_of_many=True)
+    totals.add_result(0, result("1", count=2), Delivered(2, None, ["a", "b"], []))
+    totals.add_result(1, result("2", error=BUSY, count=3), None)
+
+    assert (totals.read, totals.finished, totals.records, totals.delivered) == (1, 2, 5, 2)
+    assert totals.failed == [{"user_id": "2", "error": error_as_dict(BUSY)}]
+
+
+def test_add_result__by_place() -> None:
+    """Failures and reasons are listed in the order of the request, not in that of finishing."""
+    totals = RunTotals(is_of_many=True)
+    for place in (2, 0, 1):
+        verdict = Completeness(Status.INCOMPLETE, (f"first of {place}", "second"), 1)
+        totals.add_result(place, result(f"u{place}", verdict, BUSY), None)
+
+    assert [failed["user_id"] for failed in totals.failed] == ["u0", "u1", "u2"]
+    assert totals.reasons == [
+        "user u0: first of 0",
+        "user u0: second",
+        "user u1: first of 1",
+        "user u1: second",
+        "user u2: first of 2",
+        "user u2: second",
+    ]
+
+
+def test_add_result__the_only_user_is_not_named() -> None:
+    """In a run of one user, reasons need not name the user."""
+    totals = RunTotals(is_of_many=False)
+    totals.add_result(0, result("1", Completeness(Status.INCOMPLETE, ("a", "b"), 1)), None)
+
+    assert totals.reasons == ["a", "b"]
+
+
+def test_reasons__are_limited() -> None:
+    """The first thousand reasons are listed and the others counted: nobody reads a million."""
+    totals = RunTotals(is_of_many=True)
+    for place in range(1_003):
+        verdict = Completeness(Status.CONSISTENT, ("opaque",), 1)
+        totals.add_result(place, result(str(place), verdict), None)
+
+    assert len(totals.reasons) == 1_001
+    assert totals.reasons[-2:] == ["user 999: opaque", "and 3 more reasons"]
 
 
 @pytest.mark.parametrize(
-    ("is_of_many", "reasons"), [(False, ["a", "b"]), (True, ["user 1: a", "user 1: b"])]
+    ("finished", "requested", "reasons"),
+    [
+        (0, 0, []),
+        (0, 3, []),
+        (2, 2, ["user 1: opaque"]),
+        (2, 5, ["user 1: opaque", "3 of 5 users were not reached"]),
+    ],
 )
-def test_add__reasons_name_their_user(is_of_many: bool, reasons: list[str]) -> None:  # noqa: FBT001 - a parameter
-    """Of several users each reason names its user; of one there is no need to."""
-    totals = Totals(is_of_many=is_of_many)
-    totals.add("1", Completeness(Status.INCOMPLETE, ("a", "b"), 1), None)
+def test_end__users_not_reached(finished: int, requested: int, reasons: list[str]) -> None:
+    """The last reason of a run that ended early counts the users that it did not reach."""
+    totals = RunTotals(is_of_many=True)
+    for place in range(finished):
+        reason = ("opaque",) * (place == 1)
+        totals.add_result(
+            place, result(str(place), Completeness(Status.CONSISTENT, reason, 1)), None
+        )
 
-    assert document_of(totals)["completeness"]["reasons"] == reasons
+    totals.end(requested=requested, requests=7)
 
-
-def test_document__of_nobody_is_complete() -> None:
-    """Where there was nobody to read, nothing is missing."""
-    assert document_of(Totals(is_of_many=True), requested=0)["complete"] is True
-
-
-def test_document__lists_no_more_reasons_than_somebody_reads() -> None:
-    """Of a million users' reasons the first thousand are listed, and the others counted."""
-    totals = Totals(is_of_many=True)
-    for user in range(1_003):
-        totals.add(str(user), Completeness(Status.CONSISTENT, ("opaque",), 1), None)
-
-    reasons = document_of(totals)["completeness"]["reasons"]
-
-    assert len(reasons) == 1_001
-    assert reasons[-1] == "and 3 more reasons"
+    assert (totals.requested, totals.requests, totals.reasons) == (requested, 7, reasons)
 
 
-def test_hand_on__ids_stay_while_they_fit() -> None:
-    """2,000 ids stand in the document; with one more there are none, and the file has them."""
-    totals = Totals(is_of_many=True)
-    ids = [f"course:1_2_{number}" for number in range(MAX_LISTED_IDS)]
-    totals.hand_on(MAX_LISTED_IDS, None, {"enrollment_ids": ids, "resource_grade_ids": []})
-    fitting = document_of(totals)
-    totals.hand_on(1, None, {"enrollment_ids": ["course:1_2_x"], "resource_grade_ids": []})
-    too_many = document_of(totals)
+def test_add_from_journal__counts_as_delivered() -> None:
+    """What a file has from an earlier run is delivered again; ``add_kept`` counts the user."""
+    entry: dict[str, Any] = {
+        "user_id": "7",
+        "enrollments": 2,
+        "latest_date_enrolled": "2024-01-01",
+        "status": "consistent",
+        "reasons": ["opaque"],
+        "pages": 3,
+        "enrollment_ids": ["a", "b"],
+    }
+    totals = RunTotals(is_of_many=True)
+    totals.add_result(0, result(), Delivered(1, None, ["c"], ["g"]))
 
-    assert (fitting["enrollment_ids"], fitting["resource_grade_ids"]) == (ids, [])
-    assert (
-        too_many["enrollment_ids"],
-        too_many["resource_grade_ids"],
-        too_many["enrollment_count"],
-    ) == (None, [], 2_001)
+    totals.add_from_journal(entry)
+    before = (totals.in_file, totals.read, totals.kept)
+    totals.add_kept()
 
-
-def test_hand_on__the_latest_date_by_its_moment() -> None:
-    """The latest date is that of the latest moment, as it was written."""
-    totals = Totals(is_of_many=True)
-    for date in ("2024-01-01T00:00:00.000Z", "2024-01-01T01:30:00+02:00", None, "no date"):
-        totals.hand_on(1, date, {"enrollment_ids": [], "resource_grade_ids": []})
-
-    assert document_of(totals)["latest_date_enrolled"] == "2024-01-01T00:00:00.000Z"
+    assert (before, totals.read, totals.kept) == ((1, 1, 0), 2, 1)
+    assert (totals.status, totals.pages, totals.reasons) == ("consistent", 4, ["user 7: opaque"])
+    assert (totals.delivered, totals.latest_date_enrolled) == (3, "2024-01-01")
+    assert (totals.enrollment_ids, totals.resource_grade_ids) == (["c", "a", "b"], None)
 
 
-def test_document__failed_as_a_whole_hands_on_nothing() -> None:
-    """Where the run failed as a whole, the lists are empty, though whole users wait in the file for the next run."""
-    totals = Totals(is_of_many=True)
-    totals.add("1", Completeness(Status.PROVED, (), 1), None)
-    totals.hand_on(
-        1, "2024-01-01T00:00:00.000Z", {"enrollment_ids": ["a"], "resource_grade_ids": ["b"]}
-    )
+@pytest.mark.parametrize(("count", "fits"), [(MAX_LISTED_IDS - 1, True), (MAX_LISTED_IDS, False)])
+def test_add_delivered__ids_as_long_as_they_fit(*, count: int, fits: bool) -> None:
+    """Up to 2,000 ids are listed, equal ones each time; one more, and there is no list of them."""
+    ids = ["course:1_2_3"] * count
+    listed = [*ids, "course:1_2_3"] if fits else None
 
-    document = document_of(totals, BUSY, output_file=None)
+    records = totals_of(Delivered(count, None, ids, ["g"]), Delivered(1, None, ids[:1], ["g"]))
+    grades = totals_of(Delivered(count, None, ["e"], ids), Delivered(1, None, ["e"], ids[:1]))
 
-    assert (
-        document["enrollment_ids"],
-        document["resource_grade_ids"],
-        document["enrollment_count"],
-    ) == ([], [], 0)
-    assert (document["latest_date_enrolled"], document["complete"]) == (None, False)
+    assert (records.enrollment_ids, records.resource_grade_ids) == (listed, ["g", "g"])
+    assert (grades.enrollment_ids, grades.resource_grade_ids) == (["e", "e"], listed)
 
 
-def test_document__some_failed_hands_on_the_others() -> None:
-    """Where some users failed, what the others have is handed on."""
-    totals = Totals(is_of_many=True)
-    totals.hand_on(1, None, {"enrollment_ids": ["a"], "resource_grade_ids": ["b"]})
+def test_add_delivered__for_a_summary() -> None:
+    """A summary gets the counts of all records, and the first fifty records."""
+    parts = [
+        Delivered(30, None, [], [], {("course", "A"): 30}, [{"id": number}] * 30)
+        for number in range(3)
+    ]
 
-    document = document_of(totals, PARTIAL)
+    totals = totals_of(*parts)
 
-    assert (document["enrollment_ids"], document["enrollment_count"], document["complete"]) == (
-        ["a"],
-        1,
-        False,
-    )
+    assert totals.counts == {("course", "A"): 90}
+    assert totals.first == [{"id": 0}] * 30 + [{"id": 1}] * (MAX_SUMMARY_RECORDS - 30)
+
+
+@pytest.mark.parametrize(
+    ("dates", "latest"),
+    [
+        ([], None),
+        ([None, "garbage", ""], None),
+        (["2023-06-29T12:34:33.000Z"], "2023-06-29T12:34:33.000Z"),
+        (["2023-06-30T00:00:00.000Z", "2023-06-29T23:59:59.999Z"], "2023-06-30T00:00:00.000Z"),
+        (["2023-06-30T01:00:00+02:00", "2023-06-29T23:30:00Z"], "2023-06-29T23:30:00Z"),
+        (["2023-06-30T01:00:00+02:00", "2023-06-29T22:30:00Z"], "2023-06-30T01:00:00+02:00"),
+        (["2023-06-29", "2023-06-28T23:59:59Z", None, "garbage"], "2023-06-29"),
+        (["2023-06-29T12:00", "2023-06-29T11:59:59.999+00:00"], "2023-06-29T12:00"),
+        (["9999-12-31T23:59:59-14:00", "2023-06-29"], "9999-12-31T23:59:59-14:00"),
+    ],
+)
+def test_latest_date__by_its_moment(dates: list[str | None], latest: str | None) -> None:
+    """The latest date is that of the latest moment, in ALM's notation, across users and runs."""
+    totals = totals_of(*[Delivered(1, date, [], []) for date in dates])
+
+    assert latest_date(dates) == latest
+    assert totals.latest_date_enrolled == latest

@@ -1,274 +1,385 @@
-"""Where users' records go: a signal tears nobody, what failed says where the others are, and standard output is in order."""
+"""Sinks: records go into the document, into a file or to standard output as users finish."""
 
 from __future__ import annotations
 
+import errno
 import json
-import signal
+import tempfile
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from connector.alm.completeness import Completeness, Status
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
     InterruptedRun,
+    OutputError,
     PartialError,
     TemporaryError,
 )
-from connector.output.document import Totals, UserResult
+from connector.formats.csv import Csv
+from connector.formats.lines import Ndjson
+from connector.output.document import Delivery
+from connector.output.results import RunTotals, UserResult
 from connector.output.sinks import Sink, open_sink
 from connector.redact import Redactor
-from connector.settings import load_inputs
-from tests.unit.formats.made import enrollment
+from tests.support.inputs import inputs_of
+from tests.support.records import DATE, VERIFIED, enrollment, enrollments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-    from types import FrameType
 
-PROVED = Completeness(Status.PROVED, (), 1)
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
-
-
-class Striking(Redactor):
-    """Knows no secret; sends this process a signal when the journal's line of a user is to be written, his records being there."""
-
-    def clean_document(self, text: str) -> str:
-        """Return *text*."""
-        if text.startswith('{"user_id":"31"'):
-            signal.raise_signal(signal.SIGTERM)
-        return text
+PARTIAL = PartialError("1 failed.", hint="The others were read.")
+REFUSED = AuthenticationError("ALM refuses the token.", hint="Get another one.")
+NOTHING = Delivery([], [], 0, None)
 
 
 @pytest.fixture
-def interrupts() -> Iterator[None]:
-    """Let SIGTERM raise as the command has it raise."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise InterruptedRun(number)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    yield
-    signal.signal(signal.SIGTERM, before)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which temporary files are made; it does not exist."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
 
 
-@pytest.fixture
-def open_file(tmp_path: Path) -> Callable[..., Sink]:
-    """Return what opens the sink of an output file."""
-
-    def open_it(redactor: Redactor | None = None, **inputs: Any) -> Sink:
-        given = {
-            "user_id": "31",
-            "base_url": "sandbox",
-            "format": "ndjson",
-            "output_file": str(tmp_path / "out"),
-            **inputs,
-        }
-        return open_sink(
-            load_inputs(given, {}, Redactor(), secrets_dir=tmp_path)[0],
-            redactor or Redactor(),
-            None,
-        )
-
-    return open_it
+def open_it(write: Callable[[bytes], None] | None = None, **inputs: Any) -> Sink[Any]:
+    """Return the sink of a run with *inputs*."""
+    return open_sink(inputs_of(**inputs), Redactor(), write)
 
 
 def result(
-    sink: Sink, user_id: str, error: ConnectorError | None = None, count: int = 1
-) -> UserResult:
-    """Return the result of a user with *count* records, as the job collects it."""
-    chunk: Any = sink.collect()
-    chunk.add([enrollment(user_id, number) for number in range(count)])
-    return UserResult(user_id, (), PROVED, error, chunk)
+    sink: Sink[Any], user_id: str, *, error: ConnectorError | None = None, count: int = 1
+) -> UserResult[Any]:
+    """Return the result of a user with *count* records, collected for *sink*."""
+    records = sink.new_records()
+    records.add(enrollments(count, user_id))
+    return UserResult(user_id, records, VERIFIED, error)
 
 
-def take(sink: Sink, totals: Totals, *results: UserResult) -> None:
-    """Let the sink take results, and add them up."""
-    for place, one in enumerate(results):
-        sink.take(place, one, totals)
-        totals.add(one.user_id, one.completeness, one.error)
+def take(sink: Sink[Any], *results: UserResult[Any]) -> RunTotals:
+    """Let *sink* take *results* and return the totals, as a run does."""
+    totals = RunTotals(is_of_many=True)
+    for entry in sink.prepare():
+        totals.add_from_journal(entry)
+        totals.add_kept()
+    for place, part in enumerate(results):
+        totals.add_result(place, part, sink.take(place, part))
+    totals.end(requested=3, requests=3)
+    return totals
 
 
-def close(
-    sink: Sink, totals: Totals, error: ConnectorError | None, *, is_forgiven: bool = False
-) -> dict[str, Any]:
-    """Close the sink and return the document."""
-    return sink.close(totals, error, requested=3, requests=3, is_forgiven=is_forgiven)
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the files in *folder*."""
+    return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.usefixtures("interrupts")
-def test_file__a_signal_while_a_user_is_written(
-    open_file: Callable[..., Sink], tmp_path: Path
+def test_open_sink__by_format_and_output_file(tmp_path: Path) -> None:
+    """Records stay in the document for JSON, and if there is no other output to write them to."""
+    written: list[bytes] = []
+    path = str(tmp_path / "x")
+    names = [
+        type(open_it(written.append)).__name__,
+        type(open_it(format="csv")).__name__,
+        type(open_it(written.append, format="csv")).__name__,
+        type(open_it(written.append, format="csv", output_file=path)).__name__,
+    ]
+
+    assert names == ["_DocumentSink", "_DocumentSink", "_StreamSink", "_FileSink"]
+
+
+def test_document__users_in_the_order_of_the_request() -> None:
+    """Records follow the order of the request, whoever finishes first; equal ids stay."""
+    sink = open_it()
+    totals = RunTotals(is_of_many=True)
+    for place, user_id in ((1, "32"), (0, "31"), (2, "31")):
+        part = result(sink, user_id, count=2)
+        totals.add_result(place, part, sink.take(place, part))
+
+    delivery = sink.close(totals, None, is_forgiven=False)
+
+    records = [*enrollments(2, "31"), *enrollments(2, "32"), *enrollments(2, "31")]
+    assert delivery == Delivery(
+        [record.id for record in records],
+        [record.resource_grades[0].id for record in records],
+        6,
+        DATE,
+        [record.as_dict() for record in records],
+    )
+
+
+@pytest.mark.parametrize(
+    ("allow_incomplete", "error", "users"),
+    [
+        (False, None, ["31"]),
+        (False, PARTIAL, ["31"]),
+        (False, BUSY, []),
+        (False, InterruptedRun(2), []),
+        (True, BUSY, ["31", "32"]),
+        (True, InterruptedRun(2), ["31", "32"]),
+    ],
+)
+def test_document__of_a_run_that_failed(
+    *, allow_incomplete: bool, error: ConnectorError | None, users: list[str]
 ) -> None:
-    """A signal that comes between a user's records and the journal's word of them strikes when both are there and counted."""
-    sink, totals = open_file(Striking()), Totals(is_of_many=True)
-    list(sink.prepare())
+    """A failed run delivers nothing, a partial one complete users, ``allow_incomplete`` all."""
+    sink = open_it(allow_incomplete=allow_incomplete)
+    totals = take(sink, result(sink, "31"), result(sink, "32", error=BUSY))
 
-    take(sink, totals, result(sink, "7"))
-    with pytest.raises(InterruptedRun):
-        take(sink, totals, result(sink, "31"))
-    document = close(sink, totals, InterruptedRun(signal.SIGTERM))
+    delivery = sink.close(totals, error, is_forgiven=False)
 
-    assert [
-        json.loads(line)["user_id"]
-        for line in (tmp_path / "out").read_text(encoding="utf-8").splitlines()
-    ] == ["7", "31"]
-    assert document["enrollment_count"] == 2
-    assert [entry["user_id"] for entry in open_file(resume=True).prepare()] == ["7", "31"]
+    assert [record["user_id"] for record in delivery.enrollments or ()] == users
+    assert delivery.enrollment_count == len(users)
+
+
+def test_document__has_no_earlier_run() -> None:
+    """A document starts empty, and keeps nothing that was abandoned."""
+    sink = open_it()
+    totals = take(sink, result(sink, "31"))
+
+    sink.abandon()
+
+    assert (sink.has("31"), sink.is_durable, tuple(sink.prepare())) == (False, False, ())
+    assert sink.close(totals, None, is_forgiven=False).enrollments == []
 
 
 @pytest.mark.parametrize(
     ("error", "is_forgiven"),
-    [
-        (None, False),
-        (PartialError("1 failed.", hint="The others were read."), False),
-        (BUSY, True),
-        (InterruptedRun(2), False),
-    ],
-    ids=["success", "partial", "forgiven", "signal"],
+    [(None, False), (PARTIAL, False), (BUSY, True)],
+    ids=["success", "partial", "forgiven"],
 )
-def test_file__in_place(
-    error: ConnectorError | None, is_forgiven: bool, open_file: Callable[..., Sink], tmp_path: Path
+def test_file__gets_its_name(
+    *, error: ConnectorError | None, is_forgiven: bool, tmp_path: Path
 ) -> None:
-    """Success, the failure of some, what is forgiven and a signal give the file its name."""
-    sink, totals = open_file(), Totals(is_of_many=True)
-    list(sink.prepare())
+    """A run that succeeded, failed in part or is forgiven writes the file and returns its path."""
+    path = tmp_path / "out"
+    sink = open_it(format="ndjson", output_file=path)
+    totals = take(sink, result(sink, "31"), result(sink, "32", error=BUSY))
 
-    take(sink, totals, result(sink, "31"), result(sink, "32", BUSY))
-    document = close(sink, totals, error, is_forgiven=is_forgiven)
+    delivery = sink.close(totals, error, is_forgiven=is_forgiven)
 
-    assert document["output_file"] == str(tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.users"]
+    ids = ["course:0_2_31"], ["course:0_2_7_0_31"]
+    assert delivery == Delivery(*ids, 1, DATE, output_file=str(path))
+    assert path.read_text("utf-8") == Ndjson().rows(enrollments(1, "31"))
+    assert (names_in(tmp_path), sink.is_durable) == (["out", "out.users"], True)
 
 
-def test_file__a_failure_of_all_leaves_what_was_read(
-    open_file: Callable[..., Sink], tmp_path: Path
-) -> None:
-    """Where the run fails as a whole, its error tells where those who were read are kept."""
-    sink, totals = open_file(), Totals(is_of_many=True)
-    list(sink.prepare())
-    error = AuthenticationError("ALM refuses the token.", hint="Get another one.")
+@pytest.mark.parametrize("error", [REFUSED, InterruptedRun(2)], ids=["failure", "signal"])
+def test_file__stays_as_it_was(error: ConnectorError, tmp_path: Path) -> None:
+    """A run that failed or was interrupted keeps its users next to the file, for ``resume``."""
+    path = tmp_path / "out"
+    path.write_text("earlier", "utf-8")
+    sink = open_it(format="ndjson", output_file=path)
+    totals = take(sink, result(sink, "31"), result(sink, "32"))
 
-    take(sink, totals, result(sink, "31"))
-    document = close(sink, totals, error)
+    delivery = sink.close(totals, error, is_forgiven=False)
 
-    assert (
-        error.hint
-        == f"Get another one. 1 users that were read are kept in {tmp_path / 'out'}.part: run again with resume."
-    )
-    assert (document["output_file"], document["enrollment_count"], document["enrollment_ids"]) == (
-        None,
-        0,
+    assert delivery == Delivery(
         [],
+        [],
+        0,
+        None,
+        hint=f" 2 users that were read are kept in {path}.part: run again with resume.",
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.part", "out.users"]
+    assert path.read_text("utf-8") == "earlier"
+    assert names_in(tmp_path) == ["out", "out.part", "out.users"]
+    resumed = open_it(format="ndjson", output_file=path, resume=True)
+    assert [entry["user_id"] for entry in resumed.prepare()] == ["31", "32"]
+    assert (resumed.has("32"), resumed.has("33")) == (True, False)
+    resumed.abandon()
 
 
-def test_file__a_failure_of_all_that_were_left(
-    open_file: Callable[..., Sink], tmp_path: Path
-) -> None:
-    """Where the others are in the whole file of an earlier run, that is where they are told to be."""
-    first = open_file()
-    list(first.prepare())
-    totals = Totals(is_of_many=True)
-    take(first, totals, result(first, "31"))
-    close(first, totals, None)
-    sink, later = open_file(resume=True), Totals(is_of_many=True)
-    for entry in sink.prepare():
-        later.resume(entry)
-    later.read += 1
-    error = AuthenticationError("ALM refuses the token.", hint="Get another one.")
+def test_file__of_an_earlier_run_has_all_that_was_read(tmp_path: Path) -> None:
+    """If every user that was read is in the file of an earlier run, the hint names that file."""
+    path = tmp_path / "out"
+    first = open_it(format="ndjson", output_file=path)
+    first.close(take(first, result(first, "31")), None, is_forgiven=False)
+    second = open_it(format="ndjson", output_file=path, resume=True)
 
-    close(sink, later, error)
+    delivery = second.close(take(second), REFUSED, is_forgiven=False)
 
-    assert (
-        error.hint
-        == f"Get another one. 1 users that were read are kept in {tmp_path / 'out'}: run again with resume."
+    assert delivery.hint == f" 1 users that were read are kept in {path}: run again with resume."
+
+
+def test_file__if_no_user_was_read(tmp_path: Path) -> None:
+    """If no user was read there is no file, and nothing to resume."""
+    for error in (REFUSED, InterruptedRun(2)):
+        sink = open_it(format="ndjson", output_file=tmp_path / "out")
+        totals = take(sink, result(sink, "31", error=BUSY))
+
+        assert sink.close(totals, error, is_forgiven=False) == NOTHING
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(("allow_incomplete", "count"), [(True, 3), (False, 1)])
+def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: Path) -> None:
+    """Records of a failed user are in the file only if an incomplete result is allowed."""
+    path = tmp_path / "out"
+    sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
+    results = [
+        result(sink, "31"),
+        result(sink, "32", error=BUSY, count=2),
+        result(sink, "33", error=BUSY, count=0),
+    ]
+    totals = take(sink, *results)
+
+    delivery = sink.close(totals, PARTIAL, is_forgiven=allow_incomplete)
+
+    lines = path.read_bytes().splitlines()
+    assert (delivery.enrollment_count, totals.delivered, len(lines)) == (count, count, count)
+    assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
+
+
+def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
+    """The journal holds every input that decides which records a file has."""
+    path = tmp_path / "out"
+    sink = open_it(
+        format="csv",
+        output_file=path,
+        lo_types="jobAid",
+        sort="-dateEnrolled",
+        state="active",
+        include="learner",
+        max_enrollments=5,
+        since="2024-01-01",
+        user_id="31,32",
+        shard="1/1",
     )
-    assert len(list(open_file(resume=True).prepare())) == 1
+    sink.close(take(sink, result(sink, "31")), None, is_forgiven=False)
 
-
-def test_file__nobody_was_read(open_file: Callable[..., Sink], tmp_path: Path) -> None:
-    """Where nobody was read nothing is left, and the error says no more than itself; a signal is no exception."""
-    hints: list[str] = []
-    for error in (AuthenticationError("No.", hint="Get another."), InterruptedRun(2)):
-        sink, totals = open_file(), Totals(is_of_many=True)
-        list(sink.prepare())
-        take(sink, totals, result(sink, "31", BUSY))
-        close(sink, totals, error)
-        hints.append(error.hint)
-
-    assert hints == ["Get another.", "Nothing was half-written; run it again."]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("allow_incomplete", "count"), [(True, 2), (False, 1)])
-def test_file__what_there_is_of_who_failed(
-    allow_incomplete: bool, count: int, open_file: Callable[..., Sink], tmp_path: Path
-) -> None:
-    """Records of a user who failed are in the file only where an incomplete answer is allowed, and counted then."""
-    sink, totals = open_file(allow_incomplete=allow_incomplete), Totals(is_of_many=True)
-    list(sink.prepare())
-
-    take(sink, totals, result(sink, "31"), result(sink, "32", BUSY))
-    document = close(sink, totals, None)
-
-    assert (document["enrollment_count"], len((tmp_path / "out").read_bytes().splitlines())) == (
-        count,
-        count,
-    )
+    first_line = (tmp_path / "out.users").read_bytes().splitlines()[0]
+    assert json.loads(first_line) == {
+        "alm_enrollments": 1,
+        "format": "csv",
+        "lo_types": ["jobAid"],
+        "sort": "-dateEnrolled",
+        "state": "active",
+        "include": ["learner"],
+        "max_enrollments": 5,
+        "since": "2024-01-01T00:00:00+00:00",
+        "base_url": "sandbox",
+        "shard": "1/1",
+        "end": len(Csv.begin),
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "counts", "lines"),
     [
         ("ndjson", (1, 0, 2), 3),
+        ("ndjson", (0,), 0),
         ("csv", (0, 0), 1),
         ("csv", (2, 1), 4),
         ("table", (1, 1), 4),
-        ("ndjson", (0,), 0),
     ],
 )
-def test_stream__users_as_they_finish(
-    name: str, counts: tuple[int, ...], lines: int, tmp_path: Path
-) -> None:
-    """Headings come first and once, though nobody has records; then each user's records when he is whole."""
+def test_stream__users_as_they_finish(name: str, counts: tuple[int, ...], lines: int) -> None:
+    """Headings come first and once, with or without records; each user's rows when it is read."""
     written: list[bytes] = []
-    inputs = load_inputs(
-        {"user_id": "31", "base_url": "sandbox", "format": name},
-        {},
-        Redactor(),
-        secrets_dir=tmp_path,
-    )[0]
-    sink, totals = open_sink(inputs, Redactor(), written.append), Totals(is_of_many=True)
+    sink = open_it(written.append, format=name)
+    results = [result(sink, str(user), count=count) for user, count in enumerate(counts)]
 
-    take(
-        sink,
-        totals,
-        *[result(sink, str(user_id), count=count) for user_id, count in enumerate(counts)],
-    )
-    before_the_end = len(b"".join(written).splitlines())
-    document = close(sink, totals, None)
+    totals = take(sink, *results)
+    lines_before_the_end = len(b"".join(written).splitlines())
+    delivery = sink.close(totals, None, is_forgiven=False)
 
+    assert lines_before_the_end == (sum(counts) > 0) * lines
     assert len(b"".join(written).splitlines()) == lines
-    assert before_the_end == (lines if sum(counts) else 0)
-    assert (document["enrollment_count"], document["output_file"]) == (sum(counts), None)
+    assert (delivery.enrollment_count, delivery.output_file) == (sum(counts), None)
+    assert delivery.enrollments is None
+    # The memory of a user's records is released when they are written.
+    assert [b"".join(part.records.pieces()) for part in results] == [b""] * len(counts)
 
 
 @pytest.mark.parametrize("name", ["ndjson", "csv", "table", "parquet"])
-def test_stream__nothing_of_a_run_that_came_to_nothing(name: str, tmp_path: Path) -> None:
-    """Where nobody was read, nothing is written, no headings either."""
+def test_stream__of_a_run_without_records(name: str) -> None:
+    """If nothing was read, nothing is written, not even headings."""
     written: list[bytes] = []
-    inputs = load_inputs(
-        {"user_id": "31", "base_url": "sandbox", "format": name},
-        {},
-        Redactor(),
-        secrets_dir=tmp_path,
-    )[0]
-    sink, totals = open_sink(inputs, Redactor(), written.append), Totals(is_of_many=False)
+    sink = open_it(written.append, format=name)
+    totals = take(sink, result(sink, "31", error=BUSY))
 
-    take(sink, totals, result(sink, "31", BUSY))
-    document = close(sink, totals, BUSY)
+    assert sink.close(totals, BUSY, is_forgiven=False) == NOTHING
+    assert (written, sink.has("31"), sink.is_durable) == ([], False, False)
 
-    assert (written, document["enrollment_count"]) == ([], 0)
+
+@pytest.mark.parametrize(
+    ("error", "is_forgiven", "users"),
+    [(BUSY, False, []), (PARTIAL, False, ["31"]), (BUSY, True, ["31", "32"])],
+)
+def test_stream__of_a_run_that_failed(
+    *, error: ConnectorError, is_forgiven: bool, users: list[str]
+) -> None:
+    """What was written is ended properly; the document counts it unless the run failed."""
+    written: list[bytes] = []
+    sink = open_it(written.append, format="csv", allow_incomplete=is_forgiven)
+    totals = take(sink, result(sink, "31"), result(sink, "32", error=BUSY))
+
+    delivery = sink.close(totals, error, is_forgiven=is_forgiven)
+
+    rows = [Csv.begin] + [Csv().rows(enrollments(1, user)) for user in users or ["31"]]
+    assert b"".join(written).decode() == "".join(rows)
+    assert delivery.enrollment_ids == [f"course:0_2_{user}" for user in users]
+    assert delivery.enrollment_count == len(users)
+
+
+def test_stream__parquet(
+    temporary_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Parquet is written at the end from a private temporary folder, which is removed."""
+    temporary_folder.mkdir()
+    written: list[bytes] = []
+    sink = open_it(written.append, format="parquet")
+    (folder,) = temporary_folder.iterdir()
+    mode = folder.stat().st_mode & 0o777
+    broken = result(sink, "32", count=0)
+    broken.records.add([enrollment("32", date_started="soon")])
+
+    totals = take(sink, result(sink, "31", count=2), broken)
+    before_the_end = list(written)
+    sink.close(totals, None, is_forgiven=False)
+
+    assert (before_the_end, mode, names_in(temporary_folder)) == ([], 0o700, [])
+    (tmp_path / "x").write_bytes(b"".join(written))
+    assert pq.read_table(tmp_path / "x").column("user_id").to_pylist() == ["31", "31", "32"]
+    assert caplog.messages == ["1 dates are none, and are null in standard output"]
+
+
+def test_stream__abandoned(temporary_folder: Path) -> None:
+    """A run that ends in another way leaves no temporary file and writes nothing more."""
+    temporary_folder.mkdir()
+    written: list[bytes] = []
+    sink = open_it(written.append, format="parquet")
+    take(sink, result(sink, "31"))
+
+    sink.abandon()
+    sink.abandon()
+
+    assert (names_in(temporary_folder), written) == ([], [])
+
+
+@pytest.mark.usefixtures("temporary_folder")
+def test_stream__without_a_temporary_folder() -> None:
+    """If temporary files cannot be written, the run ends with 73 and a hint."""
+    with pytest.raises(OutputError) as caught:
+        open_it(print, format="parquet")
+
+    assert str(caught.value) == (
+        "Records on their way to standard output cannot be kept in a temporary file:"
+        " No such file or directory. Make room for them, or name an output_file."
+    )
+
+
+@pytest.mark.parametrize(
+    ("refusal", "raised"), [(errno.ENOSPC, OutputError), (errno.EPIPE, BrokenPipeError)]
+)
+def test_stream__that_cannot_be_written(refusal: int, raised: type[Exception]) -> None:
+    """A full disk is an OutputError; a reader that closed the pipe, as `| head` does, is not."""
+
+    def write(_: bytes) -> None:
+        raise OSError(refusal, "refused")
+
+    sink = open_it(write, format="ndjson")
+
+    with pytest.raises(raised):
+        take(sink, result(sink, "31"))

@@ -1,4 +1,4 @@
-"""The sandbox over HTTP: what travels, how it fails to, and what of it is written down."""
+"""The sandbox over HTTP: its responses, their faults in transit, and the log without secrets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from connector.errors import InterruptedRun
 from connector.sandbox import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, Settings
-from connector.sandbox.faults import ON_THE_WAY, parse_faults
+from connector.sandbox.faults import parse_faults
 from connector.sandbox.learners import enrollments_of
 from connector.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Serve = Callable[..., SandboxServer]
 
 CANARY = "canary-c4n4ry"
 HEADERS = {"Accept": "application/vnd.api+json", "Authorization": f"oauth {ACCESS_TOKEN}"}
@@ -29,41 +32,25 @@ REFRESH = "/oauth/token/refresh"
 FORM = urlencode(
     {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN}
 )
-# Silence as long as this counts as silence.
-PATIENCE_SECONDS = 0.4
 SECRETS = (ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, CANARY)
-
-# Whether a head comes, and how it ends.
-ON_THE_WAY_TOLD = {
-    "close": (False, "closed"),
-    "cut": (True, "closed"),
-    "cut-chunked": (True, "closed"),
-    "drip": (True, "dripping"),
-    "reset": (False, "reset"),
-    "slow/0.1": (True, "silent"),
-    "stall": (True, "silent"),
-    "stall-headers": (False, "silent"),
-}
+# This much silence is a stall.
+STALL_SECONDS = 0.4
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., SandboxServer]]:
-    """Return what starts a server with a fault script, and keywords for the server itself; all are stopped in the end."""
+def serve() -> Iterator[Serve]:
+    """Return a function that starts servers with a fault script and keywords."""
     with ExitStack() as stack:
-        yield lambda script="", **more: stack.enter_context(
-            SandboxServer(
-                Settings(faults=parse_faults([script] if script else []), enrollments_per_user=20),
-                **more,
-            )
-        )
+
+        def start(script: str = "", **keywords: Any) -> SandboxServer:
+            faults = parse_faults([script] if script else [])
+            settings = Settings(faults=faults, enrollments_per_user=20)
+            return stack.enter_context(SandboxServer(settings, **keywords))
+
+        yield start
 
 
-def connect(server: SandboxServer) -> HTTPConnection:
-    """Return a connection to *server* that is not yet open."""
-    return HTTPConnection(urlsplit(server.url).netloc, timeout=10)
-
-
-def ask(
+def fetch(
     server: SandboxServer,
     target: str = USER_7,
     method: str = "GET",
@@ -71,7 +58,7 @@ def ask(
     **headers: str,
 ) -> tuple[int, bytes]:
     """Return status and body of one request over a connection of its own."""
-    connection = connect(server)
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=10)
     try:
         connection.request(method, target, body=body, headers={**HEADERS, **headers})
         response = connection.getresponse()
@@ -80,317 +67,210 @@ def ask(
         connection.close()
 
 
-def exchange(server: SandboxServer, target: str = USER_7) -> tuple[bytes, bytes, str]:
-    """Return what comes for a request in a while: head, body, and how it ended: closed, reset, silent or dripping."""
-    lines = (
-        f"GET {target} HTTP/1.1",
-        "Host: sandbox.example",
-        *(f"{name}: {value}" for name, value in HEADERS.items()),
-    )
-    came = bytearray()
-    ending = ""
-    with socket.create_connection(
-        ("127.0.0.1", urlsplit(server.url).port), timeout=PATIENCE_SECONDS
-    ) as connection:
+def exchange(server: SandboxServer) -> tuple[bytes, bytes, str]:
+    """Return head, body and end of a raw response: closed, reset, silent or dripping."""
+    lines = [f"GET {USER_7} HTTP/1.1", f"Host: {urlsplit(server.url).netloc}"]
+    lines += [f"{name}: {value}" for name, value in HEADERS.items()]
+    received = b""
+    address = ("127.0.0.1", urlsplit(server.url).port)
+    with socket.create_connection(address, timeout=STALL_SECONDS) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
-        ends_at = time.monotonic() + 2 * PATIENCE_SECONDS
-        while not ending:
+        ends_at, end = time.monotonic() + 2 * STALL_SECONDS, ""
+        while not end:
             try:
                 piece = connection.recv(65_536)
-                came += piece
-                ending = "closed" if not piece else "dripping" if time.monotonic() > ends_at else ""
             except ConnectionResetError:
-                ending = "reset"
+                end = "reset"
             except TimeoutError:
-                ending = "silent"
-    head, _, body = bytes(came).partition(b"\r\n\r\n")
-    return head, body, ending
+                end = "silent"
+            else:
+                received += piece
+                if not piece:
+                    end = "closed"
+                elif time.monotonic() > ends_at:
+                    end = "dripping"
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head, body, end
 
 
-def status_of(connection: HTTPConnection, method: str, target: str, body: str | None) -> int:
-    """Return the status of one of several requests over *connection*."""
-    connection.request(method, target, body=body, headers=HEADERS)
-    response = connection.getresponse()
-    response.read()
-    return response.status
-
-
-def document(address: str) -> bytes:
-    """Return the honest body of the first page of learner 7, asked for at *address*."""
-    courses = [one for one in enrollments_of("7", 20) if one["id"].startswith("course:")]
-    served = courses[:5]
+def page(url: str) -> bytes:
+    """Return the first page of learner 7 with links to *url*."""
+    data = [
+        enrollment
+        for enrollment in enrollments_of("7", 20)
+        if enrollment["id"].startswith("course:")
+    ]
     cursor = "eyJqb2JBaWQiOjAsImNvdXJzZSI6NSwibGVhcm5pbmdQcm9ncmFtIjowLCJjZXJ0aWZpY2F0aW9uIjowfQ=="
-    links = {"self": f"{address}{USER_7}", "next": f"{address}{USER_7}&page[cursor]={cursor}"}
-    return json.dumps({"links": links, "data": served}, separators=(",", ":")).encode()
+    links = {"self": f"{url}{USER_7}", "next": f"{url}{USER_7}&page[cursor]={cursor}"}
+    return json.dumps({"links": links, "data": data[:5]}, separators=(",", ":")).encode()
 
 
-def test_server__on_loopback_alone(serve: Callable[..., SandboxServer]) -> None:
-    """Port 0 is any free port, of loopback; two servers do not meet."""
-    servers = [serve(), serve()]
-
-    addresses = [urlsplit(server.url) for server in servers]
-
-    assert [(one.scheme, one.hostname) for one in addresses] == [("http", "127.0.0.1")] * 2
-    assert len({one.port for one in addresses}) == 2
-
-
-def test_server__page(serve: Callable[..., SandboxServer]) -> None:
-    """A page travels whole, its links on the host that the request named."""
+def test_server__full_response(serve: Serve) -> None:
+    """The head has ALM's headers and the body's length, and nothing of Python's."""
     server = serve()
 
-    answer = ask(server, Host="alm.example:81")
+    head, body, _ = exchange(server)
 
-    assert answer == (200, document("http://alm.example:81"))
+    lines = [line for line in head.decode().split("\r\n") if not line.startswith("date: ")]
+    assert body == page(server.url)
+    assert lines == [
+        "HTTP/1.1 200 OK",
+        "server: openresty",
+        "x-request-id: sandbox-1",
+        "x-rate-limit: 100r/m",
+        "x-burst: 100",
+        "content-type: application/vnd.api+json;charset=UTF-8",
+        f"content-length: {len(body)}",
+    ]
 
 
-def test_server__head_of_an_answer(serve: Callable[..., SandboxServer]) -> None:
-    """The head has what ALM's has, the body's length, and nothing of Python's."""
+def test_server__host_and_absolute_url(serve: Serve) -> None:
+    """Links have the request's host; an absolute URL, as sent to a proxy, is the same request."""
     server = serve()
-    connection = connect(server)
-    connection.request("GET", USER_7, headers=HEADERS)
 
-    response = connection.getresponse()
-
-    body = response.read()
-    connection.close()
-    headers = {name: value for name, value in response.getheaders() if name != "date"}
-    assert headers == {
-        "server": "openresty",
-        "x-request-id": "sandbox-1",
-        "x-rate-limit": "100r/m",
-        "x-burst": "100",
-        "content-type": "application/vnd.api+json;charset=UTF-8",
-        "content-length": str(len(body)),
-    }
-    assert (response.version, response.reason, body) == (11, "OK", document(server.url))
+    assert fetch(server, Host="alm.example:81") == (200, page("http://alm.example:81"))
+    assert fetch(server, f"{server.url}{USER_7}") == (200, page(server.url))
 
 
-def test_server__keeps_the_connection(serve: Callable[..., SandboxServer]) -> None:
-    """Requests share a connection, refusals and bodies that nobody reads included."""
-    server = serve()
-    requests = [
+def test_server__keeps_the_connection(serve: Serve) -> None:
+    """Requests share a connection, refusals and bodies that the sandbox ignores included."""
+    connection = HTTPConnection(urlsplit(serve().url).netloc, timeout=10)
+    connection.connect()
+    opened, statuses = connection.sock, []
+
+    for method, target, body in (
         ("GET", USER_7, None),
         ("PUT", USER_7, "x" * 9_000),
         ("POST", REFRESH, FORM),
         ("GET", "/", None),
-        ("GET", USER_7, None),
-    ]
-    connection = connect(server)
-    connection.connect()
-    opened = connection.sock
+    ):
+        connection.request(method, target, body=body, headers=HEADERS)
+        response = connection.getresponse()
+        response.read()
+        statuses.append(response.status)
 
-    statuses = [status_of(connection, *request) for request in requests]
-
-    is_the_same = connection.sock is opened
+    assert statuses == [200, 405, 200, 404]
+    assert connection.sock is opened
     connection.close()
-    assert (statuses, is_the_same) == ([200, 405, 200, 404, 200], True)
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_server__every_method_reaches_the_sandbox(
-    method: str, serve: Callable[..., SandboxServer]
-) -> None:
-    """Another method is refused as ALM refuses it, not as http.server does."""
-    server = serve()
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "HEAD"])
+def test_server__every_method(method: str, serve: Serve) -> None:
+    """ALM refuses other methods, not http.server; a response to HEAD has no body."""
+    status, body = fetch(serve(), method=method)
 
-    status, body = ask(server, method=method)
-
-    assert (status, json.loads(body)) == (
-        405,
-        {"status": "405", "title": "METHOD_NOT_ALLOWED", "source": {"info": method}},
-    )
+    assert status == 405
+    assert (f'"info":"{method}"'.encode() in body) == (method != "HEAD")
 
 
-def test_server__head_has_no_body(serve: Callable[..., SandboxServer]) -> None:
-    """The answer to HEAD is a head."""
-    server = serve()
-
-    answer = ask(server, method="HEAD")
-
-    assert answer == (405, b"")
-
-
-def test_server__absolute_address(serve: Callable[..., SandboxServer]) -> None:
-    """A request that names the whole address, as through a proxy, is the same request, its query included."""
-    server = serve()
-
-    answer = ask(server, f"{server.url}{USER_7}")
-
-    assert answer == (200, document(server.url))
-
-
-def test_server__latency(serve: Callable[..., SandboxServer]) -> None:
-    """Every answer comes late by what was set."""
-    server = serve(latency_seconds=0.15)
-    began = time.monotonic()
-
-    status, _ = ask(server)
-
-    assert (status, time.monotonic() - began >= 0.15) == (200, True)
-
-
-def test_server__many_at_once(serve: Callable[..., SandboxServer]) -> None:
-    """Requests of many connections are answered beside each other, each with a number of its own."""
+def test_server__latency(serve: Serve) -> None:
+    """Responses are late by the latency, and connections are served concurrently."""
     server = serve(latency_seconds=0.2)
-    threads = [threading.Thread(target=ask, args=(server,)) for _ in range(20)]
-    began = time.monotonic()
+    threads = [threading.Thread(target=fetch, args=(server,)) for _ in range(20)]
+    started_at = time.monotonic()
 
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert time.monotonic() - began < 20 * 0.2
+    assert 0.2 <= time.monotonic() - started_at < 20 * 0.2
     assert sorted(entry["n"] for entry in server.requests) == list(range(1, 21))
 
 
-def test_close(serve: Callable[..., SandboxServer]) -> None:
-    """``close`` ends the connection before an answer."""
-    server = serve("*:close")
-
-    assert exchange(server) == (b"", b"", "closed")
-
-
-def test_reset(serve: Callable[..., SandboxServer]) -> None:
-    """``reset`` resets it before an answer."""
-    server = serve("*:reset")
-
-    assert exchange(server) == (b"", b"", "reset")
-
-
-def test_stall_headers(serve: Callable[..., SandboxServer]) -> None:
-    """``stall-headers`` is silence from the start."""
-    server = serve("*:stall-headers")
-
-    assert exchange(server) == (b"", b"", "silent")
-
-
-def test_stall(serve: Callable[..., SandboxServer]) -> None:
-    """``stall`` is a whole head, then silence."""
-    server = serve("*:stall")
-    whole = document("http://sandbox.example")
-
-    head, body, ending = exchange(server)
-
-    assert (head.split(b"\r\n")[0], head.split(b"\r\n")[-1]) == (
-        b"HTTP/1.1 200 OK",
-        f"content-length: {len(whole)}".encode(),
-    )
-    assert (body, ending) == (b"", "silent")
-
-
-def test_cut(serve: Callable[..., SandboxServer]) -> None:
-    """``cut`` promises the whole body and ends in its middle."""
-    server = serve("*:cut")
-    whole = document("http://sandbox.example")
-
-    head, body, ending = exchange(server)
-
-    assert head.split(b"\r\n")[-1] == f"content-length: {len(whole)}".encode()
-    assert (body, ending) == (whole[: len(whole) // 2], "closed")
-
-
-def test_cut_chunked(serve: Callable[..., SandboxServer]) -> None:
-    """``cut-chunked`` promises a chunk of the whole body and ends in its middle."""
-    server = serve("*:cut-chunked")
-    whole = document("http://sandbox.example")
-
-    head, body, ending = exchange(server)
-
-    assert head.split(b"\r\n")[-1] == b"transfer-encoding: chunked"
-    assert b"content-length" not in head
-    assert (body, ending) == (f"{len(whole):x}\r\n".encode() + whole[: len(whole) // 2], "closed")
-
-
-def test_drip(serve: Callable[..., SandboxServer]) -> None:
-    """``drip`` sends the body a byte every 50 ms."""
-    server = serve("*:drip")
-    connection = connect(server)
-    connection.request("GET", USER_7, headers=HEADERS)
-    response = connection.getresponse()
-    began = time.monotonic()
-
-    pieces = [response.read1(100), response.read(4)]
-
-    seconds = time.monotonic() - began
-    connection.close()
-    assert b"".join(pieces).startswith(b'{"lin')
-    assert 0.15 <= seconds < 5
-    assert len(pieces[0]) < 10
-
-
-def test_slow(serve: Callable[..., SandboxServer]) -> None:
-    """``slow/SECONDS`` sends the whole answer late."""
-    server = serve("*:slow/0.2")
-    began = time.monotonic()
-
-    answer = ask(server)
-
-    assert (answer, time.monotonic() - began >= 0.2) == ((200, document(server.url)), True)
-
-
-def test_on_the_way__every_fault_is_tried() -> None:
-    """The table of this module has every fault of the sandbox's."""
-    names = {what.partition("/")[0] for what in ON_THE_WAY_TOLD}
-
-    assert names == ON_THE_WAY.keys()
-
-
-@pytest.mark.parametrize(("what", "told"), ON_THE_WAY_TOLD.items())
-def test_server__survives_every_fault_on_the_way(
-    what: str, told: tuple[bool, str], serve: Callable[..., SandboxServer]
+@pytest.mark.parametrize(
+    ("fault", "has_head", "length", "end"),
+    [
+        ("close", False, 0, "closed"),
+        ("reset", False, 0, "reset"),
+        ("stall-headers", False, 0, "silent"),
+        ("stall", True, 0, "silent"),
+        ("cut", True, 0.5, "closed"),
+        ("slow/0.1", True, 1, "silent"),
+    ],
+)
+def test_server__fault_in_transit(
+    fault: str, length: float, end: str, *, has_head: bool, serve: Serve
 ) -> None:
-    """Each fault ends as it should, and the next request is answered; both are noted as the honest answers that they were."""
-    server = serve(f"page=1:{what}")
-    head, _, ending = exchange(server)
+    """Each fault ends the response in its own way; the next request is served, both are logged."""
+    server = serve(f"page=1:{fault}")
+    expected = page(server.url)
 
-    answer = ask(server)
+    head, body, ending = exchange(server)
 
-    assert (head.startswith(b"HTTP/1.1 200 OK\r\n"), ending) == told
-    assert answer == (200, document(server.url))
+    assert head.endswith(f"\r\ncontent-length: {len(expected)}".encode()) == has_head
+    assert (body, ending) == (expected[: int(len(expected) * length)], end)
+    assert fetch(server) == (200, expected)
     assert [entry["status"] for entry in server.requests] == [200, 200]
 
 
-@pytest.mark.parametrize("what", ["stall", "stall-headers", "drip", "slow/60"])
-def test_server__stops_in_the_middle_of_a_fault(what: str) -> None:
-    """Stopping the server does not wait for what it holds back."""
-    with SandboxServer(Settings(faults=parse_faults([f"*:{what}"]))) as server:
-        connection = connect(server)
+def test_server__cut_chunked_and_drip(serve: Serve) -> None:
+    """``cut-chunked`` ends within a chunk; ``drip`` sends 20 bytes a second."""
+    server = serve("request=1:cut-chunked,request=2:drip")
+    expected = page(server.url)
+
+    head, half, end = exchange(server)
+    _, drops, dripping = exchange(server)
+
+    assert head.endswith(b"\r\ntransfer-encoding: chunked")
+    assert half == f"{len(expected):x}\r\n".encode() + expected[: len(expected) // 2]
+    assert drops.startswith(b'{"lin')
+    assert len(drops) < 40
+    assert (end, dripping) == ("closed", "dripping")
+
+
+@pytest.mark.parametrize("fault", ["stall", "stall-headers", "drip", "slow/60"])
+def test_server__stops_during_a_fault(fault: str) -> None:
+    """The server stops without waiting for a fault."""
+    with SandboxServer(Settings(faults=parse_faults([f"*:{fault}"]))) as server:
+        connection = HTTPConnection(urlsplit(server.url).netloc, timeout=10)
         connection.request("GET", USER_7, headers=HEADERS)
-        began = time.monotonic()
+        started_at = time.monotonic()
 
-    seconds = time.monotonic() - began
+    assert time.monotonic() - started_at < 5
     connection.close()
-    assert seconds < 5
 
 
-def test_server__gives_the_port_back() -> None:
-    """A port can be served again once its server has stopped."""
+def test_server__port() -> None:
+    """A port is on loopback, exclusive, and free again after its server has stopped."""
     with SandboxServer(Settings()) as first:
         port = urlsplit(first.url).port or 0
+        assert first.url == f"http://127.0.0.1:{port}"
+        with pytest.raises(OSError, match="Address already in use"):
+            SandboxServer(Settings(), port=port)
 
     with SandboxServer(Settings(), port=port) as second:
-        status, _ = ask(second)
-
-    assert (second.url, status) == (first.url, 200)
+        assert fetch(second)[0] == 200
 
 
-def test_server__port_in_use(serve: Callable[..., SandboxServer]) -> None:
-    """A port that is served already cannot be had."""
-    port = urlsplit(serve().url).port or 0
+def fail(server: SandboxServer, error: Exception) -> None:
+    """Let *error* end a connection of *server*."""
+    try:
+        raise error
+    except type(error):
+        server._server.handle_error(None, None)
 
-    with pytest.raises(OSError, match="Address already in use"):
-        SandboxServer(Settings(), port=port)
+
+def test_server__errors_of_connections() -> None:
+    """A client that goes away is ignored; a signal's exception ends the server."""
+    server = SandboxServer(Settings())
+
+    fail(server, ConnectionResetError())
+    with pytest.raises(InterruptedRun):
+        fail(server, InterruptedRun(15))
+
+    server.close()
+    with SandboxServer(Settings(), port=urlsplit(server.url).port or 0) as second:
+        assert second.url == server.url
 
 
-def test_record__entries_and_log_are_the_same(serve: Callable[..., SandboxServer]) -> None:
-    """Each request is one line of JSON: number, method, target, status and the headers that tell what was asked."""
+def test_record__entries(serve: Serve) -> None:
+    """Each request is a line of JSON: number, method, target, status, and some headers."""
     log = io.StringIO()
     server = serve("page=1:503", log=log)
-    ask(server, **{"User-Agent": "tests/1", "Accept-Encoding": "gzip", "X-Other": "left out"})
-    ask(server, REFRESH, "POST", FORM, **{"Content-Type": "application/x-www-form-urlencoded"})
 
-    entries = [json.loads(line) for line in log.getvalue().splitlines()]
+    fetch(server, **{"User-Agent": "tests/1", "Accept-Encoding": "gzip", "X-Other": "left out"})
+    fetch(server, REFRESH, "POST", FORM, **{"Content-Type": "application/x-www-form-urlencoded"})
 
     common = {
         "accept": "application/vnd.api+json",
@@ -398,95 +278,61 @@ def test_record__entries_and_log_are_the_same(serve: Callable[..., SandboxServer
         "host": urlsplit(server.url).netloc,
     }
     first = {**common, "accept-encoding": "gzip", "user-agent": "tests/1"}
-    second = {
-        **common,
-        "accept-encoding": "identity",
-        "content-type": "application/x-www-form-urlencoded",
-    }
-    expected: list[dict[str, Any]] = [
+    second = {**common, "accept-encoding": "identity"}
+    second["content-type"] = "application/x-www-form-urlencoded"
+    assert server.requests == [
         {"n": 1, "method": "GET", "target": USER_7, "status": 503, "headers": first},
         {"n": 2, "method": "POST", "target": REFRESH, "status": 200, "headers": second},
     ]
-    assert (entries, server.requests) == (expected, expected)
+    assert [json.loads(line) for line in log.getvalue().splitlines()] == server.requests
 
 
 @pytest.mark.parametrize(
     ("authorization", "logged"),
     [
-        (f"oauth {CANARY}", "oauth <ACCESS_TOKEN>"),
         (f"Bearer {CANARY}", "Bearer <ACCESS_TOKEN>"),
-        (f"Basic {CANARY}", "Basic <ACCESS_TOKEN>"),
-        (CANARY, "<ACCESS_TOKEN>"),
-        (f"{CANARY} {CANARY}", "<ACCESS_TOKEN>"),
-        (f"oauth\t{CANARY}", "<ACCESS_TOKEN>"),
-        (f"oauth={CANARY}", "<ACCESS_TOKEN>"),
+        *((text, "<ACCESS_TOKEN>") for text in (CANARY, f"{CANARY} a", f"oauth\t{CANARY}")),
     ],
 )
-def test_record__no_token(
-    authorization: str, logged: str, serve: Callable[..., SandboxServer]
-) -> None:
-    """Of the authorization only a known word is logged, whatever is sent in its place."""
-    log = io.StringIO()
-    server = serve(log=log)
+def test_record__no_token(authorization: str, logged: str, serve: Serve) -> None:
+    """Of the authorization only a known scheme is logged."""
+    server = serve()
 
-    ask(server, Authorization=authorization)
+    fetch(server, Authorization=authorization)
 
     assert server.requests[0]["headers"]["authorization"] == logged
-    assert CANARY not in log.getvalue()
 
 
 @pytest.mark.parametrize(
     ("method", "target", "body", "logged"),
     [
         ("POST", REFRESH, FORM, REFRESH),
-        ("POST", REFRESH, urlencode({"client_secret": CANARY}), REFRESH),
-        (
-            "POST",
-            f"{REFRESH}?client_secret={CANARY}&x={CANARY}",
-            None,
-            f"{REFRESH}?client_secret=<VALUE>&x=<VALUE>",
-        ),
+        ("POST", f"{REFRESH}?a={CANARY}&b={CANARY}", None, f"{REFRESH}?a=<VALUE>&b=<VALUE>"),
         (
             "GET",
-            f"/oauth/token/check?access_token={CANARY}",
+            f"{USER_7}&token={CANARY}&sort=dateEnrolled",
             None,
-            "/oauth/token/check?access_token=<VALUE>",
-        ),
-        (
-            "GET",
-            f"{USER_7}&access_token={CANARY}&sort=dateEnrolled",
-            None,
-            f"{USER_7}&access_token=<VALUE>&sort=dateEnrolled",
+            f"{USER_7}&token=<VALUE>&sort=dateEnrolled",
         ),
         ("PUT", USER_7, CANARY, USER_7),
+        *(
+            ("GET", f"/users/7/enrollments?{query}", None, f"/users/7/enrollments?{query}")
+            for query in (
+                "page%5Blimit%5D=3&page%5Bcursor%5D=x",
+                "filter.loTypes=course,jobAid&filter.states=active",
+                "include=learner&sort=-dateEnrolled",
+            )
+        ),
     ],
 )
 def test_record__no_secret(
-    method: str, target: str, body: str | None, logged: str, serve: Callable[..., SandboxServer]
+    method: str, target: str, body: str | None, logged: str, serve: Serve
 ) -> None:
-    """Bodies are not logged, nor are the values of parameters that the API does not have."""
+    """Bodies, and values of parameters that the API does not have, are not logged."""
     log = io.StringIO()
     server = serve(log=log)
 
-    ask(server, target, method, body)
+    fetch(server, target, method, body)
 
     assert server.requests[0]["target"] == logged
     assert [secret for secret in SECRETS if secret in log.getvalue()] == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "page[limit]=3",
-        "page%5Blimit%5D=3&page%5Bcursor%5D=x",
-        "filter.loTypes=course,jobAid&filter.states=active",
-        "include=learner&sort=-dateEnrolled",
-    ],
-)
-def test_record__the_apis_own_parameters(query: str, serve: Callable[..., SandboxServer]) -> None:
-    """What the API's own parameters say is logged as it came."""
-    server = serve()
-
-    ask(server, f"/primeapi/v2/users/7/enrollments?{query}")
-
-    assert server.requests[0]["target"] == f"/primeapi/v2/users/7/enrollments?{query}"

@@ -1,254 +1,257 @@
-"""The application without a server: what time has passed before it is asked, defects, and what a server leaves out."""
+"""The application in this process: routes, refusals, internal errors, and the log."""
 
 from __future__ import annotations
 
 import http.server
 import io
 import json
+import re
+import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import connector.server
-from connector.clock import SystemClock
-from connector.sandbox import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, Settings
-from connector.sandbox.faults import parse_faults
-from connector.sandbox.server import SandboxServer
-from connector.server.app import ARRIVED_AT, make_application
+from connector.sandbox import ACCESS_TOKEN
+from connector.server.app import ARRIVED_AT, Application
+from tests.unit.server.conftest import KEY, get, message
 
-KEY = "0123456789abcdef"
+if TYPE_CHECKING:
+    from tests.support.sandbox import StartSandbox
+    from tests.unit.server.conftest import MakeClient, SetVariables
+
 PAGE = Path(__file__).parents[1] / "alm" / "documented_page.json"
+TIMES = re.compile(r"\d\.\d{3} s, request id [0-9a-f]{16}")
 
 
-def ask(application: Any, **environ: Any) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """Return status, headers and document that *application* answers."""
-    told: list[Any] = []
-    asked = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/v1/enrollments",
-        "HTTP_X_API_KEY": KEY,
-        **environ,
-    }
-    body = b"".join(application(asked, lambda *said: told.extend(said)))
-    return told[0], dict(told[1]), json.loads(body)
-
-
-def sandboxed(**variables: str) -> Any:
-    """Return an application in front of the embedded sandbox."""
-    return make_application(
-        {"ALM_SERVE_KEY": KEY, "ALM_BASE_URL": "sandbox", **variables}, secrets_dir=None
-    )
-
-
-def test_application__is_made_when_first_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What servers import is configured by the process's environment, once."""
-    monkeypatch.setenv("ALM_SERVE_KEY", KEY)
-    monkeypatch.setenv("ALM_BASE_URL", "sandbox")
+def test_application__is_made_when_first_used(
+    set_variables: SetVariables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WSGI servers import an application that the process's environment configures, once."""
+    set_variables(ALM_SERVE_KEY=KEY, ALM_BASE_URL="sandbox")
     monkeypatch.delitem(vars(connector.server), "application", raising=False)
 
     application = connector.server.application
 
-    assert ask(application, QUERY_STRING="user_id=20941371")[2]["enrollment_count"] == 3
+    document = get(application.test_client(), user_id="20941371").get_json()
+    assert document["enrollment_count"] == 3
     assert connector.server.application is application
+    assert isinstance(connector.server.make_application(), Application)
     with pytest.raises(AttributeError, match="no attribute 'other'"):
-        connector.server.other  # noqa: B018 - that it is not there is what is looked at
-    vars(connector.server).pop("application")
+        vars(connector.server)["__getattr__"]("other")
+    monkeypatch.delitem(vars(connector.server), "application")
 
 
 @pytest.mark.parametrize(
-    ("waited", "status"), [(0.0, "200 OK"), (0.4, "200 OK"), (2.0, "504 Gateway Timeout")]
-)
-def test_deadline__counts_from_the_arrival(waited: float, status: str) -> None:
-    """The time that a request has waited for its turn is part of the deadline."""
-    with SandboxServer(Settings(rate_per_minute=0)) as alm:
-        variables = {
-            "ALM_SERVE_DEADLINE": "1",
-            "ALM_BASE_URL": alm.url,
-            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
-        }
-        arrived_at = time.monotonic() - waited
-
-        answered = ask(
-            sandboxed(**variables), QUERY_STRING="user_id=20941371", **{ARRIVED_AT: arrived_at}
-        )
-
-    assert answered[0] == status
-
-
-class Oversleeping(SystemClock):
-    """A clock whose waits last longer than they should, as the lookup of a name does that heeds no deadline."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait for much longer than *seconds*."""
-        super().sleep(seconds + 4)
-
-
-def test_deadline__of_what_heeds_none() -> None:
-    """Even where a run itself is held up for longer, its answer comes in time."""
-    with SandboxServer(Settings(rate_per_minute=0, faults=parse_faults(["*:503x*"]))) as alm:
-        environ = {
-            "ALM_SERVE_KEY": KEY,
-            "ALM_BASE_URL": alm.url,
-            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
-            "ALM_SERVE_DEADLINE": "2",
-        }
-        application = make_application(environ, secrets_dir=None, clock=Oversleeping())
-
-        began = time.monotonic()
-        status, headers, document = ask(application, QUERY_STRING="user_id=31")
-
-    assert time.monotonic() - began < 2.5
-    assert (status, document["error"]["message"]) == (
-        "504 Gateway Timeout",
-        "The deadline of 2 s passed while ALM was waited for.",
-    )
-    assert "Retry-After" in headers
-
-
-def test_defect__is_500_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    """A defect is told by its kind in answer and log, where it happened in the log alone, and what it quotes nowhere."""
-
-    class Broken(io.BytesIO):
-        def read(self, _size: int | None = -1) -> bytes:
-            raise KeyError("canary")
-
-    body = {
-        "REQUEST_METHOD": "POST",
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": "5",
-        "wsgi.input": Broken(),
-    }
-
-    status, _, document = ask(sandboxed(), **body)
-
-    assert (status, document["error"]["code"]) == ("500 Internal Server Error", 70)
-    written = capsys.readouterr().err
-    assert "KeyError in test_app.py, line " in written
-    assert "canary" not in f"{written}{document}"
-    assert "Traceback" not in f"{written}{document}"
-
-
-@pytest.mark.parametrize(
-    ("environ", "status"),
+    ("method", "path", "status", "allow"),
     [
-        (
-            {"CONTENT_LENGTH": "22", "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}{"more":1}')},
-            200,
+        *((method, "/healthz", 200, None) for method in ("GET", "HEAD")),
+        *((method, "/openapi.json", 200, None) for method in ("GET", "HEAD")),
+        *((method, "/swagger.json", 200, None) for method in ("GET", "HEAD")),
+        *((method, "/healthz", 405, "GET, HEAD") for method in ("POST", "OPTIONS", "X")),
+        *((method, "/swagger.json", 405, "GET, HEAD") for method in ("POST", "OPTIONS")),
+        *((method, "/v1/enrollments", 401, None) for method in ("GET", "POST")),
+        *(
+            (method, "/v1/enrollments", 405, "GET, POST")
+            for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "PROPFIND")
         ),
-        ({"CONTENT_LENGTH": "", "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}')}, 400),
-        ({"CONTENT_LENGTH": "x", "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}')}, 400),
-        ({"wsgi.input_terminated": True, "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}')}, 200),
-        (
-            {
-                "wsgi.input_terminated": True,
-                "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}'.ljust(65_536)),
-            },
-            200,
+        *(
+            ("GET", path, 404, None)
+            for path in ("/", "/healthz/", "/v1//enrollments", "/outputs.json", "/static/x")
         ),
-        (
-            {
-                "wsgi.input_terminated": True,
-                "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}'.ljust(65_537)),
-            },
-            413,
-        ),
-        ({"CONTENT_LENGTH": "65537", "wsgi.input": None}, 413),
-        ({"CONTENT_LENGTH": "30", "wsgi.input": io.BytesIO(b'{"user_id":"20941371"}')}, 200),
     ],
 )
-def test_body__is_read_as_far_as_it_goes(environ: dict[str, Any], status: int) -> None:
-    """A body is read to its length, or to its end where the server ends it, and no byte beyond the limit."""
-    body = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/json; charset=utf-8", **environ}
+def test_routes(
+    method: str, path: str, status: int, allow: str | None, make_client: MakeClient
+) -> None:
+    """Each path has its methods; only the enrollments need the key."""
+    response = make_client().open(path, method=method)
 
-    assert ask(sandboxed(), **body)[0].startswith(str(status))
-
-
-def test_secrets__that_are_files_may_be_replaced(tmp_path: Path) -> None:
-    """A token that is a file is the one that the file has when a request comes."""
-    file = tmp_path / "alm_access_token"
-    file.write_text("wrong-token", encoding="utf-8")
-    with SandboxServer(Settings(rate_per_minute=0)) as alm:
-        application = make_application(
-            {"ALM_SERVE_KEY": KEY, "ALM_BASE_URL": alm.url}, secrets_dir=tmp_path
-        )
-        statuses = [ask(application, QUERY_STRING="user_id=31")[0]]
-        file.write_text(ACCESS_TOKEN, encoding="utf-8")
-        statuses.append(ask(application, QUERY_STRING="user_id=31")[0])
-
-    assert statuses == ["502 Bad Gateway", "200 OK"]
+    assert (response.status_code, response.headers.get("Allow")) == (status, allow)
+    assert bool(response.get_data()) is (method != "HEAD")
+    assert int(response.headers["Content-Length"]) > 0
 
 
-def test_secrets__that_are_files_take_no_part(tmp_path: Path) -> None:
-    """Beside a token that is brought, the server's files count as little as its variables."""
-    for name, value in (
-        ("client_id", CLIENT_ID),
-        ("client_secret", CLIENT_SECRET),
-        ("refresh_token", REFRESH_TOKEN),
-    ):
-        (tmp_path / f"alm_{name}").write_text(value, encoding="utf-8")
-    with SandboxServer(Settings(rate_per_minute=0)) as alm:
-        application = make_application(
-            {"ALM_SERVE_KEY": KEY, "ALM_BASE_URL": alm.url}, secrets_dir=tmp_path
-        )
+def test_headers__of_every_response(make_client: MakeClient) -> None:
+    """No response may be kept, taken for another type, or read by a page of another origin."""
+    client = make_client()
+    page = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
+    responses = [
+        get(client, page, user_id="20941371"),
+        get(client, page, user_id="x"),
+        client.get("/v1/enrollments", headers=page),
+        client.options("/v1/enrollments", headers=page),
+        client.get("/nowhere", headers=page),
+        client.get("/healthz", headers=page),
+    ]
 
-        statuses = [
-            ask(application, QUERY_STRING="user_id=31", **headers)[0]
-            for headers in ({}, {"HTTP_X_ALM_TOKEN": "wrong-token"})
-        ]
+    assert [response.status_code for response in responses] == [200, 400, 401, 405, 404, 200]
+    for response in responses:
+        names = {"Content-Type", "Content-Length", "Allow", "WWW-Authenticate"}
+        others = {name: value for name, value in response.headers if name not in names}
+        assert re.fullmatch("[0-9a-f]{16}", others.pop("X-Request-Id"))
+        assert others == {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-    assert statuses == ["200 OK", "502 Bad Gateway"]
-    assert [request["method"] for request in alm.requests].count("POST") == 1
+
+BODY = b'{"user_id":"20941371"}'
+CHUNKED = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
 
 
-def test_tokens__that_are_brought_do_not_add_up() -> None:
-    """However many tokens are brought, so many are remembered and no more, and none of them takes the place of the server's own."""
-    with SandboxServer(
-        Settings(rate_per_minute=0, faults=parse_faults(["user=32:429/60x*"]))
-    ) as alm:
-        environ = {"ALM_SERVE_KEY": KEY, "ALM_BASE_URL": alm.url, "ALM_ACCESS_TOKEN": ACCESS_TOKEN}
-        application = make_application(environ, secrets_dir=None)
-        refused = ask(application, QUERY_STRING="user_id=32")
-        for number in range(300):
-            ask(application, QUERY_STRING="user_id=31", HTTP_X_ALM_TOKEN=f"token-{number}")
+@pytest.mark.parametrize(
+    ("body", "environ", "status"),
+    [
+        (BODY + b'{"more":1}', {"CONTENT_LENGTH": str(len(BODY))}, 200),
+        (BODY, {"CONTENT_LENGTH": ""}, 400),
+        (BODY, {"CONTENT_LENGTH": "x"}, 400),
+        (BODY, {"CONTENT_LENGTH": "30"}, 400),
+        (BODY, CHUNKED, 200),
+        (BODY.ljust(65_536), CHUNKED, 200),
+        (BODY.ljust(65_537), CHUNKED, 413),
+        (BODY.ljust(200_000), CHUNKED, 413),
+        (b"", {"CONTENT_LENGTH": "65538"}, 413),
+    ],
+)
+def test_body__length(
+    body: bytes, environ: dict[str, Any], status: int, make_client: MakeClient
+) -> None:
+    """A body is read to its declared length, or to its end if the server knows it."""
+    response = make_client().post(
+        "/v1/enrollments",
+        headers={"X-API-Key": KEY, "Content-Type": "application/json"},
+        environ_overrides={"wsgi.input": io.BytesIO(body), **environ},
+    )
 
-        still_refused = ask(application, QUERY_STRING="user_id=31")
+    assert response.status_code == status
 
-    assert (refused[0], still_refused[0]) == ("429 Too Many Requests",) * 2
-    assert (len(alm.requests), len(application.reader.brought)) == (301, 256)
+
+def test_deadline__from_the_arrival(make_client: MakeClient) -> None:
+    """A server that knows when the request arrived says so; its deadline counts from there."""
+    client = make_client()
+
+    def status(arrived_at: float) -> int:
+        return client.get(
+            "/v1/enrollments?user_id=31",
+            headers={"X-API-Key": KEY},
+            environ_overrides={ARRIVED_AT: arrived_at},
+        ).status_code
+
+    assert status(time.monotonic()) == 200
+    assert status(time.monotonic() - 25) == 504
+
+
+def test_busy__is_reported_at_once(make_client: MakeClient) -> None:
+    """A request that would have to wait for another run gets 429; a liveness probe is answered."""
+    client = make_client()
+    reads = vars(client.application)["_reads"]
+    reads.acquire()
+
+    response = get(client, user_id="31")
+
+    assert (response.status, response.get_json()["error"]["code"]) == ("429 Too Many Requests", 75)
+    assert response.headers["Retry-After"] in ("1", "2")
+    assert client.get("/healthz").get_data() == b"ok\n"
+    reads.release()
+    assert get(client, user_id="31").status_code == 200
+    assert get(client, user_id="31").status_code == 200
+
+
+def test_defect__is_reported_without_its_message(
+    make_client: MakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An internal error shows its class only; the log has the line, and neither has the message."""
+
+    class Broken(io.BytesIO):
+        def readinto(self, _: Any) -> int:
+            raise KeyError("canary")
+
+    response = make_client().post(
+        "/v1/enrollments",
+        headers={"X-API-Key": KEY},
+        environ_overrides={"wsgi.input": Broken(), "CONTENT_LENGTH": "5"},
+    )
+
+    assert (response.status_code, response.get_json()["error"]["code"]) == (500, 70)
+    assert message(response) == "A defect in alm-enrollments: KeyError."
+    log = re.sub(r"request id \w+", "request id #", capsys.readouterr().err).splitlines()
+    assert re.fullmatch(
+        r"alm-enrollments: defect, request id #: KeyError in test_app.py, line \d+", log[0]
+    )
+    assert log[1].endswith(" request id # error 70")
+    assert len(log) == 2
+
+
+def test_log__has_one_line_per_request(
+    make_client: MakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log has method, path, status, time and id of a request, and nothing else of it."""
+    client = make_client()
+
+    first = get(client, user_id="31", state="canary")
+    client.get("/canary?canary=1", headers={"X-Canary": "canary"})
+    client.open("/healthz", method="CANARY")
+
+    log = capsys.readouterr().err
+    assert f"request id {first.headers['X-Request-Id']} error 64" in log
+    assert TIMES.sub("#", log).splitlines() == [
+        "alm-enrollments: GET /v1/enrollments 400 # error 64",
+        "alm-enrollments: GET - 404 # error 64",
+        "alm-enrollments: - /healthz 405 # error 64",
+    ]
+
+
+def test_log__without_standard_error(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed standard error does not fail a request."""
+    monkeypatch.setattr(sys, "stderr", None)
+
+    assert make_client().get("/healthz").status_code == 200
+
+
+def test_quota__closes_for_every_request(
+    make_client: MakeClient, start_sandbox: StartSandbox
+) -> None:
+    """While ALM's limiter is closed, no request on the same credential is sent."""
+    alm = start_sandbox("user=32:429/60x*")
+    client = make_client(alm)
+
+    responses = [get(client, user_id=user_id) for user_id in ("32", "31", "31")]
+
+    assert [response.status_code for response in responses] == [429] * 3
+    assert len(alm.requests) == 1
+    assert 50 < int(responses[0].headers["Retry-After"]) <= 62
+    other = get(client, {"X-ALM-Token": ACCESS_TOKEN}, user_id="31")
+    assert other.status_code == 200
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with an enrollment whose state is all that it was sent as credentials."""
+    """An ALM that returns an enrollment whose state is the credentials that it was sent."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Respond."""
         page = json.loads(PAGE.read_text(encoding="utf-8"))
         page["data"][0]["attributes"]["state"] = f"{self.headers['Authorization']} {KEY}"
-        page.pop("links", None)
+        del page["links"]
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(page).encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-@pytest.mark.parametrize("headers", [{}, {"HTTP_X_ALM_TOKEN": "the-canary-of-a-token"}])
-def test_secrets__that_come_back(headers: dict[str, str]) -> None:
-    """A token or key that comes back as data is not handed on."""
+@pytest.mark.parametrize("headers", [{}, {"X-ALM-Token": "canary-of-a-token"}])
+def test_secrets__in_the_records(headers: dict[str, str], make_client: MakeClient) -> None:
+    """A token or key that ALM returns as data is not passed on."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as alm:
         threading.Thread(target=alm.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        environ = {
-            "ALM_BASE_URL": f"http://127.0.0.1:{alm.server_port}",
-            "ALM_ACCESS_TOKEN": "the-canary-of-a-token",
-        }
+        url = f"http://127.0.0.1:{alm.server_port}"
+        client = make_client(ALM_BASE_URL=url, ALM_ACCESS_TOKEN="canary-of-a-token")
 
-        document = ask(
-            sandboxed(**environ), QUERY_STRING="user_id=20941371&allow_incomplete=true", **headers
-        )[2]
+        response = get(client, headers, user_id="20941371", allow_incomplete="true")
         alm.shutdown()
 
-    assert document["enrollments"][0]["state"] == "oauth *** ***"
+    assert response.get_json()["enrollments"][0]["state"] == "oauth *** ***"

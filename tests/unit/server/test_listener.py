@@ -1,50 +1,183 @@
-"""The server's patience, which the process has half a minute of, and its threads."""
+"""waitress and its limits: slow, broken and pipelining clients, and the end."""
 
 from __future__ import annotations
 
-import http.client
+import contextlib
+import json
+import re
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.sandbox import ACCESS_TOKEN, Settings
-from connector.sandbox.faults import parse_faults
-from connector.sandbox.server import SandboxServer
-from connector.server.app import make_application
-from connector.server.listener import Server
+from connector.errors import UsageError
+from connector.server.app import ARRIVED_AT
+from connector.server.listener import Server, bind
+from tests.support.process import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 1.0
-KEY = "0123456789abcdef"
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+TIMEOUT = 0.3
+
+
+class Application:
+    """Responds with *body* when it may, and keeps the environ of each request."""
+
+    def __init__(self, body: bytes = b"hello", *, may_respond: bool = True) -> None:
+        self.environs: list[dict[str, Any]] = []
+        self.may_respond = threading.Event()
+        if may_respond:
+            self.may_respond.set()
+        self._body = body
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        """Respond."""
+        self.environs.append(environ)
+        self.may_respond.wait(PATIENCE_SECONDS)
+        start_response("200 OK", [("Content-Length", str(len(self._body)))])
+        return [self._body]
 
 
 @contextmanager
-def serving(environ: dict[str, str], *, threads: int, patience: float) -> Iterator[tuple[str, int]]:
-    """Serve inside, and yield where."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(make_application(environ, secrets_dir=None), listening, threads, patience)
+def serving(application: Any, **options: float) -> Iterator[Server]:
+    """Run a server on any free port inside, and stop it afterwards."""
+    limits: dict[str, Any] = {"threads": 2, "grace": PATIENCE_SECONDS, **options}
+    with bind("127.0.0.1", 0) as listening:
+        server = Server(application, listening, **limits)
         thread = threading.Thread(target=server.run)
         thread.start()
-        yield server.effective_host, int(server.effective_port)
-        server.stop()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.stop()
+            thread.join()
 
 
-@pytest.fixture
-def address() -> Iterator[tuple[str, int]]:
-    """Return where a server with little patience listens."""
-    with serving(
-        {"ALM_SERVE_KEY": KEY, "ALM_BASE_URL": "sandbox"}, threads=8, patience=PATIENCE
-    ) as found:
-        yield found
+def connect(server: Server) -> socket.socket:
+    """Return a connection with *server*."""
+    return socket.create_connection(address_of(server), timeout=PATIENCE_SECONDS)
+
+
+def address_of(server: Server) -> tuple[str, int]:
+    """Return the address on which *server* listens."""
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
+def count_requests(server: Server) -> list[int]:
+    """Return how many requests each connection has."""
+    return [len(connection.requests) for connection in server.connections]
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Return everything that comes on *connection* until the server closes it."""
+    received = b""
+    while piece := connection.recv(65_536):
+        received += piece
+    return received
+
+
+@pytest.mark.parametrize(
+    "version",
+    [b"GET / HTTP/1.0\r\n", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", b"GET / HTTP/1.1\r\n"],
+)
+def test_response__closes_the_connection(version: bytes) -> None:
+    """Every response announces that it closes its connection, and does."""
+    with serving(Application()) as server, connect(server) as connection:
+        connection.sendall(version + b"Host: x\r\n\r\n")
+        head, _, body = receive(connection).partition(b"\r\n\r\n")
+
+    lines = [line for line in head.splitlines() if not line.startswith(b"Date: ")]
+    assert lines == [version[6:14] + b" 200 OK", b"Connection: close", b"Content-Length: 5"]
+    assert body == b"hello"
+
+
+def test_response__to_the_first_of_pipelined_requests() -> None:
+    """Only the first request of a connection gets a response, however many a client sends."""
+    smuggled = POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    application = Application()
+    with serving(application) as server, connect(server) as connection:
+        connection.sendall((smuggled + GET) * 200)
+        received = receive(connection)
+
+    assert received.count(b"HTTP/1.1 200 OK") == len(application.environs) == 1
+
+
+def test_request__of_the_limit() -> None:
+    """A body of exactly 64 KB reaches the application."""
+    application = Application()
+    with serving(application) as server, connect(server) as connection:
+        connection.sendall(POST + b"Content-Length: 65536\r\n\r\n" + b" " * 65_536)
+        assert receive(connection).endswith(b"hello")
+
+    assert [environ["CONTENT_LENGTH"] for environ in application.environs] == ["65536"]
+
+
+MALFORMED = {
+    "no HTTP": (b"hello\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    "a malformed header on a kept connection": (
+        b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nno header\r\n\r\n",
+        400,
+    ),
+    "two lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+    "a negative length": (POST + b"Content-Length: -1\r\n\r\n", 400),
+    "a space before the colon": (POST + b"Content-Length : 2\r\n\r\n{}", 400),
+    "a bare line feed": (b"POST / HTTP/1.1\r\nHost: x\nX: x\r\n\r\n", 400),
+    "a chunk without size": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        400,
+    ),
+    "an unknown coding": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    "a coding and a length": (
+        POST + b"Transfer-Encoding: xchunked\r\nContent-Length: 2\r\n\r\n{}",
+        501,
+    ),
+    "a long path": (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),
+    "a long header": (POST + b"X-A: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+    "a large body": (POST + b"Content-Length: 65537\r\n\r\n", 413),
+    "a huge body": (POST + b"Content-Length: 99999999999999999999\r\n\r\n", 413),
+    "large chunks": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n10001\r\n" + b" " * 65_537,
+        413,
+    ),
+    "a large body that is sent": (POST + b"Content-Length: 900000\r\n\r\n" + b" " * 900_000, 413),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_refusal__has_a_document(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A malformed or too large request gets a document, though the client still sends."""
+    sent, status = MALFORMED[name]
+    application = Application()
+    with serving(application) as server, connect(server) as connection:
+        connection.sendall(sent)
+        head, _, body = receive(connection).partition(b"\r\n\r\n")
+
+    lines = head.decode("ascii").splitlines()
+    assert lines[0].startswith(("HTTP/1.0", "HTTP/1.1"))
+    assert lines[0].split()[1] == str(status)
+    assert [line for line in lines if line.startswith("Connection")] == ["Connection: close"]
+    assert "Cache-Control: no-store" in lines
+    assert json.loads(body)["error"]["code"] == 64
+    assert application.environs == []
+    log = rf"alm-enrollments: - - {status} \d\.\d{{3}} s, request id [0-9a-f]{{16}} error 64\n"
+    assert re.fullmatch(log, capsys.readouterr().err)
+
+
+def test_refusal__to_a_client_that_sends_forever() -> None:
+    """A client that goes on sending after a refusal is disconnected after a megabyte."""
+    with serving(Application()) as server, connect(server) as connection:
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            connection.sendall(b" " * 64_000_000)
+        wait_until(lambda: not server.connections)
 
 
 @pytest.mark.parametrize(
@@ -52,136 +185,151 @@ def address() -> Iterator[tuple[str, int]]:
     [b"", b"a", b"GET / HTTP/1.1\r\nX-A: b\r\n"],
     ids=["nothing", "a byte now and then", "headers now and then"],
 )
-def test_patience__ends(drip: bytes, address: tuple[str, int]) -> None:
-    """Who has sent no whole request in time is hung up on, however busily he sends."""
-    with socket.create_connection(address, timeout=5) as connection:
-        began = time.monotonic()
-        while time.monotonic() - began < 4 * PATIENCE:
+def test_timeout__of_a_request(drip: bytes) -> None:
+    """A client that does not complete its request in time is disconnected, however busy it is."""
+    with serving(Application(), timeout=TIMEOUT) as server, connect(server) as connection:
+        connection.settimeout(0.1)
+
+        def is_closed() -> bool:
             try:
                 connection.sendall(drip)
-                connection.settimeout(0.1)
-                if not connection.recv(1):
-                    break
+                return connection.recv(1) == b""
             except TimeoutError:
-                continue
+                return False
             except OSError:
-                break
+                return True
 
-    assert PATIENCE < time.monotonic() - began < 3 * PATIENCE
-
-
-def test_patience__is_for_each_request(address: tuple[str, int]) -> None:
-    """Who sends whole requests is served for as long as he does."""
-    connection = http.client.HTTPConnection(*address, timeout=5)
-    for _ in range(6):
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().read() == b"ok\n"
-        first = connection.sock
-        time.sleep(0.4 * PATIENCE)
-    assert connection.sock is first
-    connection.close()
+        wait_until(is_closed)
 
 
-def test_deadline__of_those_that_wait_for_a_thread() -> None:
-    """Waiting for a thread counts: who came while the only one was held up is answered by his own deadline."""
-    with SandboxServer(
-        Settings(rate_per_minute=0, faults=parse_faults(["*:stall-headersx*"]))
-    ) as alm:
-        environ = {
-            "ALM_SERVE_KEY": KEY,
-            "ALM_BASE_URL": alm.url,
-            "ALM_ACCESS_TOKEN": ACCESS_TOKEN,
-            "ALM_SERVE_DEADLINE": "1",
-        }
-        with serving(environ, threads=1, patience=30) as address, ThreadPoolExecutor(4) as callers:
-            began = time.monotonic()
-            statuses = list(callers.map(lambda _: status_of(address), range(4)))
-
-    assert statuses == [504] * 4
-    assert time.monotonic() - began < 1.5
+def test_timeout__of_a_response() -> None:
+    """A client that reads its response a byte now and then is disconnected."""
+    with (
+        serving(Application(b"x" * 20_000_000), timeout=TIMEOUT) as server,
+        connect(server) as connection,
+    ):
+        connection.sendall(GET)
+        wait_until(lambda: connection.recv(1) and not server.connections)
 
 
-def status_of(address: tuple[str, int]) -> int:
-    """Return the status that a whole request is answered with."""
-    connection = http.client.HTTPConnection(*address, timeout=10)
-    connection.request("GET", "/v1/enrollments?user_id=31", headers={"X-API-Key": KEY})
-    status = connection.getresponse().status
-    connection.close()
-    return status
+def test_timeout__of_a_client_that_stays() -> None:
+    """A client that has its response and stays connected is disconnected."""
+    with serving(Application(), timeout=TIMEOUT) as server, connect(server) as connection:
+        connection.sendall(GET)
+        assert receive(connection).endswith(b"hello")
+        wait_until(lambda: not server.connections)
 
 
-class Stuck:
-    """An application that keeps to no deadline."""
+def test_timeout__is_not_for_the_application() -> None:
+    """The application may take longer than the timeout."""
+    application = Application(may_respond=False)
+    with serving(application, timeout=TIMEOUT) as server, connect(server) as connection:
+        connection.sendall(GET)
+        threading.Timer(3, application.may_respond.set).start()
 
-    deadline = 0.5
-
-    def __init__(self) -> None:
-        self.is_asked, self.may_end = threading.Event(), threading.Event()
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:  # noqa: ARG002 - WSGI's
-        """Answer when it may."""
-        self.is_asked.set()
-        self.may_end.wait(10)
-        start_response("200 OK", [("Content-Length", "0")])
-        return []
+        assert receive(connection).endswith(b"hello")
 
 
-def test_stop__heeds_the_deadline() -> None:
-    """Who stops it waits no longer than the deadline, whatever still goes on."""
-    stuck = Stuck()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(stuck, listening, 1)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        with socket.create_connection(listening.getsockname()) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            stuck.is_asked.wait(5)
-            server.stop()
-            thread.join(3)
-            has_ended = not thread.is_alive()
-            stuck.may_end.set()
-            thread.join()
-            while server.active_channels:
-                for channel in list(server.active_channels.values()):
-                    channel.handle_close()
-            server.trigger.close()
+def test_arrival__is_before_the_wait_for_a_thread() -> None:
+    """The application learns when a request arrived, not when a thread was free for it."""
+    application = Application(may_respond=False)
+    with serving(application, threads=1) as server, connect(server) as first:
+        first.sendall(GET)
+        wait_until(lambda: application.environs)
+        with connect(server) as second:
+            second.sendall(GET)
+            wait_until(lambda: count_requests(server) == [1, 1])
+            released_at = time.monotonic()
+            application.may_respond.set()
+            receive(second)
 
-    assert has_ended
+    arrivals = [environ[ARRIVED_AT] for environ in application.environs]
+    assert arrivals[0] < arrivals[1] < released_at
 
 
-def test_answers__stay_in_memory() -> None:
-    """An answer of megabytes that is slowly taken is in no temporary file: it has learners' records, and the disk may be read-only."""
-    body = b"x" * 8_000_000
+def test_response__stays_in_memory() -> None:
+    """A large response is in no temporary file: it has learners' records."""
 
-    class Large:
-        deadline = 5.0
+    def unlinked_files() -> set[str]:
+        paths = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return {str(path) for path in paths if str(path).endswith("(deleted)")}
 
-        def __call__(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ARG002 - as WSGI names it
-            start_response("200 OK", [("Content-Length", str(len(body)))])
-            return [body]
-
-    def nameless() -> set[str]:
-        paths = [
-            str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()
-        ]
-        return {path for path in paths if path.endswith("(deleted)")}
-
-    before = nameless()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(Large(), listening, 1)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        with socket.create_connection(listening.getsockname(), timeout=5) as connection:
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            # The head goes first: something of the body says that all of it is kept by now.
-            taken = 0
-            while taken < 10_000:
-                taken += len(connection.recv(1_000))
-            opened = nameless() - before
-            while piece := connection.recv(1_000_000):
-                taken += len(piece)
-        server.stop()
-        thread.join()
+    before = unlinked_files()
+    with serving(Application(b"x" * 20_000_000)) as server, connect(server) as connection:
+        connection.sendall(GET)
+        # The head comes first: a part of the body shows that the server holds all of it.
+        received = len(connection.recv(100, socket.MSG_WAITALL))
+        opened = unlinked_files() - before
+        received += len(receive(connection))
 
     assert opened == set()
-    assert taken > len(body)
+    assert received > 20_000_000
+
+
+def test_stop__twice() -> None:
+    """A second signal of another kind does no harm, even at the end."""
+    with serving(Application()) as server:
+        server.stop()
+        server.stop()
+    server.stop()
+
+
+def test_stop__finishes_running_requests() -> None:
+    """A server that is stopped refuses new connections, closes idle ones, and sends responses."""
+    application = Application(may_respond=False)
+    with serving(application) as server, connect(server) as running, connect(server) as idle:
+        running.sendall(GET)
+        wait_until(lambda: application.environs and len(server.connections) == 2)
+        server.stop()
+
+        assert receive(idle) == b""
+        with pytest.raises(OSError, match="refused"):
+            connect(server)
+        application.may_respond.set()
+        assert receive(running).endswith(b"hello")
+
+
+def test_stop__after_the_grace() -> None:
+    """A server that is stopped does not wait longer for the application than its grace."""
+    application = Application(may_respond=False)
+    with serving(application, grace=0.2) as server, connect(server) as connection:
+        connection.sendall(GET)
+        wait_until(lambda: application.environs)
+        server.stop()
+
+        assert receive(connection) == b""
+        assert server.connections == []
+    application.may_respond.set()
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "reason"),
+    [
+        ("127.0.0.1", None, "Address already in use"),
+        ("192.0.2.1", 0, "Cannot assign requested address"),
+        ("a" * 64, 0, "that is no host's name"),
+    ],
+)
+def test_bind__is_refused(host: str, port: int | None, reason: str) -> None:
+    """An address that cannot be served is a usage error that says why."""
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1] if port is None else port
+        with pytest.raises(UsageError) as caught:
+            bind(host, port)
+
+    assert re.fullmatch(
+        rf"1 input is not valid: --host and --port is {host} and {port}, which cannot be served:"
+        rf" {reason}.* \(allowed: an address of this machine, a free port\)\.",
+        caught.value.message,
+    )
+
+
+def test_url__of_ipv6() -> None:
+    """The URL of an IPv6 address has brackets."""
+    with contextlib.suppress(UsageError), bind("::1", 0) as listening:
+        server = Server(Application(), listening, threads=1, grace=1)
+        port = listening.getsockname()[1]
+        server.stop()
+        server.run()
+
+        assert server.url == f"http://[::1]:{port}"

@@ -1,93 +1,134 @@
-"""Which status an outcome has, and when it says to come back."""
+"""The status and headers of each response."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from connector.errors import ConnectorError, TemporaryError
+from connector.errors import TemporaryError
+from connector.output.document import failed_document
 from connector.schemas import load_schema
-from connector.server.response import answer_document, answer_error, defect, status_of
+from connector.server.response import document_response, error_response, refusal, status_of
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def outcome(code: int, http_status: int | None, *failed: tuple[int, int | None]) -> dict[str, Any]:
-    """Return what of a document its status is judged by."""
-    failures = [{"error": {"code": one, "http_status": status}} for one, status in failed]
-    return {"error": {"code": code, "http_status": http_status}, "users": {"failed": failures}}
+def failed_run(code: int, http_status: int | None, *failed: tuple[int, int | None]) -> Any:
+    """Return what decides the status of a run's document; *failed* are the users' errors."""
+    errors = [{"error": {"code": code, "http_status": status}} for code, status in failed]
+    return {"error": {"code": code, "http_status": http_status}, "users": {"failed": errors}}
 
 
 @pytest.mark.parametrize(
     ("document", "status"),
     [
-        (outcome(64, None), 400),
-        (outcome(64, 400), 400),
-        (outcome(67, 404), 404),
-        (outcome(69, None), 502),
-        (outcome(70, None), 500),
-        (outcome(73, None), 500),
-        (outcome(75, 429), 429),
-        (outcome(75, 503), 502),
-        (outcome(75, None), 504),
-        (outcome(75, 200), 504),
-        (outcome(76, 200), 502),
-        (outcome(77, 401), 502),
-        (outcome(65, None, (67, 404), (75, 429)), 429),
-        (outcome(65, None, (67, 404), (75, None), (77, 403)), 504),
-        (outcome(65, None, (67, 404), (77, 403)), 502),
-        (outcome(65, None, (67, 404)), 404),
-        # What ends the run for everybody decides, whatever had failed before.
-        (outcome(77, 401, (75, 429), (77, 401)), 502),
-        (outcome(75, None, (75, 503), (67, 404)), 502),
-        (outcome(75, None, (75, None), (75, 429)), 429),
+        (failed_run(64, None), 400),
+        (failed_run(64, 400), 400),
+        (failed_run(67, 404), 404),
+        (failed_run(69, None), 502),
+        (failed_run(70, None), 500),
+        (failed_run(73, None), 500),
+        (failed_run(75, 429), 429),
+        (failed_run(75, 503), 502),
+        (failed_run(75, None), 504),
+        (failed_run(75, 200), 504),
+        (failed_run(76, 200), 502),
+        (failed_run(77, 401), 502),
+        (failed_run(65, None, (67, 404), (75, 429)), 429),
+        (failed_run(65, None, (67, 404), (75, None), (77, 403)), 504),
+        (failed_run(65, None, (67, 404), (77, 403)), 502),
+        (failed_run(65, None, (67, 404)), 404),
+        # An error that ends the run for all users decides, whatever had failed before.
+        (failed_run(77, 401, (75, 429), (77, 401)), 502),
+        (failed_run(75, None, (75, 503), (67, 404)), 502),
+        (failed_run(75, None, (75, None), (75, 429)), 429),
     ],
 )
-def test_status__of_each_outcome(document: dict[str, Any], status: int) -> None:
-    """The status is the error's; of several learners' failures that counts which another request is the likeliest to mend."""
+def test_status__of_a_failed_run(document: Any, status: int) -> None:
+    """Of several users' failures, the one that another request is likeliest to avoid decides."""
     assert status_of(document) == status
 
 
-def test_status__of_every_code() -> None:
-    """Every exit code that a document can have, but those of signals, has a status of its own, and none is taken for success."""
+def test_status__of_every_exit_code() -> None:
+    """Every exit code that a document can have leads to a status of failure."""
     codes = load_schema("outputs")["$defs"]["error"]["properties"]["code"]["enum"]
 
-    assert {status_of(outcome(code, None)).value for code in codes} == {400, 404, 500, 502, 504}
+    assert {status_of(failed_run(code, None)) for code in codes} == {400, 404, 500, 502, 504}
 
 
-def test_answer__without_an_error() -> None:
-    """A document without an error is answered as it stands, in 200."""
-    answer = answer_document({"error": None}, '{"a":1}', None, datetime.now(UTC))
+def test_document__of_a_run_without_error() -> None:
+    """A run that did not fail is returned with 200, even if its document has an error."""
+    document = {"error": {"code": 75, "retry_at": "2026-01-01T00:01:00Z"}}
 
-    assert (answer.status, answer.body, answer.code, answer.headers) == (
-        200,
-        b'{"a":1}\n',
-        None,
-        (),
-    )
+    response = document_response(document, None, NOW)
+
+    assert (response.status, response.exit_code) == ("200 OK", None)
+    assert response.get_data() == b'{"error":{"code":75,"retry_at":"2026-01-01T00:01:00Z"}}\n'
+    assert list(response.headers) == [
+        ("Content-Type", "application/json"),
+        ("Content-Length", "56"),
+    ]
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(-5, "1"), (0.2, "1"), (3, "3"), (3.2, "4")])
-def test_retry_after__is_whole_seconds(seconds: float, header: str) -> None:
-    """Retry-After counts whole seconds, rounded up, and is never 0."""
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    document = outcome(75, 429)
-    document["error"]["retry_at"] = (now + timedelta(seconds=seconds)).isoformat()
+def test_retry_after__is_in_whole_seconds(seconds: float, header: str) -> None:
+    """Retry-After is rounded up, and never 0."""
+    document = failed_run(75, 429)
+    document["error"]["retry_at"] = (NOW + timedelta(seconds=seconds)).isoformat()
 
-    answer = answer_document(document, "{}", TemporaryError("Later.", hint="Wait."), now)
+    response = document_response(document, TemporaryError("Later.", hint="Wait."), NOW)
 
-    assert answer.headers == (("Retry-After", header),)
-
-
-def test_defect__tells_its_kind_alone() -> None:
-    """A defect is told by its kind, for its message may quote anything."""
-    answer = defect(ValueError("a secret"))
-
-    assert (answer.status, answer.code) == (500, 70)
-    assert b"ValueError" in answer.body
-    assert b"secret" not in answer.body
+    assert (response.status, response.headers["Retry-After"]) == ("429 Too Many Requests", header)
 
 
-def test_error__without_a_status_of_its_own() -> None:
-    """An error of no kind that is known is a defect."""
-    assert answer_error(ConnectorError("What?", hint="No idea.")).status == 500
+def test_error__without_a_run() -> None:
+    """An error before any run is returned as the document of a run that read nothing."""
+    error = TemporaryError("Later.", hint="Wait.")
+
+    response = error_response(error)
+
+    assert (response.status, response.exit_code) == ("504 Gateway Timeout", 75)
+    assert response.get_json() == failed_document(error)
+    assert "Retry-After" not in response.headers
+
+
+SHOW_KEY = "Send it as Authorization: Bearer KEY, as Basic's password, or as X-API-Key."
+REFUSALS = {
+    400: ("The request is not understood: Bad Request.", "Nothing was sent to ALM.", []),
+    401: (
+        "The request shows no key of this server, or a wrong one.",
+        f"{SHOW_KEY} Nothing was sent to ALM.",
+        [
+            ("WWW-Authenticate", 'Bearer realm="alm-enrollments"'),
+            ("WWW-Authenticate", 'Basic realm="alm-enrollments", charset="UTF-8"'),
+        ],
+    ),
+    404: (
+        "There is nothing at this path.",
+        "What there is: /v1/enrollments, /healthz, /openapi.json, /swagger.json.",
+        [],
+    ),
+    405: ("/healthz is not to be asked in this way.", "Use GET or HEAD.", [("Allow", "GET, HEAD")]),
+    413: ("The body is larger than 64 KB.", "Ask for fewer learners at once.", []),
+    415: (
+        "The body is not declared as JSON.",
+        "Send it as Content-Type: application/json.",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_refusal__of_each_status(status: int) -> None:
+    """Every refused request gets a document that says why, and what to do."""
+    text, hint, headers = REFUSALS[status]
+
+    response = refusal(HTTPStatus(status), "/healthz")
+
+    error = response.get_json()["error"]
+    assert (response.status_code, response.exit_code, error["code"]) == (status, 64, 64)
+    assert (error["message"], error["hint"]) == (text, hint)
+    assert list(response.headers)[2:] == headers

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 
-from connector.runner import run_in
+from connector.runner import run_given
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.learners import enrollments_of
 from connector.sandbox.server import SandboxServer
 from connector.schemas import load_schema
-from connector.settings.sources import Environment
 from tests.integrations.airflow.conftest import CHECKOUT
 
 if TYPE_CHECKING:
@@ -110,10 +109,9 @@ def records_of(
     with SandboxServer(
         Settings(**UNTHROTTLED, enrollments_per_user=enrollments_per_user)
     ) as server:
-        environ = Environment({"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": ACCESS_TOKEN})
-        document = run_in(
-            environ, {"user_id": ",".join(users), "lo_types": "all"}, secrets_dir=None
-        )
+        credentials = {"base_url": server.url, "access_token": ACCESS_TOKEN}
+        inputs = {"user_id": ",".join(users), "lo_types": "all"}
+        document = run_given({**credentials, **inputs})
     assert sorted(document["enrollment_ids"]) == sorted(
         one["id"] for user in users for one in enrollments_of(user, enrollments_per_user)
     )

@@ -1,4 +1,4 @@
-"""Real DAG runs in one process: the tasks run as ``dag.test()`` runs them, against sandboxes over real HTTP."""
+"""Real DAG runs in one process, as ``dag.test()`` runs them, against sandboxes over HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Ran:
-    """What a DAG run came to: its task instances, and the exception of each try that failed, with its moment."""
+    """The result of a DAG run: its task instances, and each failed try's exception and moment."""
 
     tasks: list[Any] = field(default_factory=list)
     failures: list[tuple[datetime, BaseException]] = field(default_factory=list)
@@ -169,7 +169,7 @@ class TimedServer(SandboxServer):
 
 
 class StartServer(Protocol):
-    """Starts a sandbox with these faults and settings, which the connection ``alm_default`` then leads to."""
+    """Starts a sandbox with faults and settings; the connection ``alm_default`` leads to it."""
 
     def __call__(self, *faults: str, token: str = ACCESS_TOKEN, **settings: Any) -> TimedServer:
         """Start it; the fixture stops it."""

@@ -33,7 +33,7 @@ def _watch(event: str, details: tuple[Any, ...]) -> None:
 def bag() -> Any:
     """Return Airflow's bag of all examples."""
     sys.addaudithook(_watch)
-    # What Airflow itself reads of its database when it loads for the first time is not the examples' doing.
+    # Airflow itself reads its database when it loads for the first time.
     bags.DagBag(dag_folder=str(EXAMPLES / "alm_native.py"))
     reached.clear()
     found = bags.DagBag(dag_folder=str(EXAMPLES))
@@ -52,7 +52,7 @@ def test_examples__load(bag: Any) -> None:
 
 @pytest.mark.parametrize("dag_id", DAGS.values())
 def test_examples__map_few_tasks(dag_id: str, bag: Any) -> None:
-    """No example maps more tasks than Airflow's limit, however many learners there are, and all draw on the pool."""
+    """No example maps more tasks than Airflow's limit, and all tasks draw on the pool."""
     read = bag[0].dags[dag_id].task_dict["read"]
     over = read.expand_input.value
     (mapped,) = over.values() if isinstance(over, dict) else [over]

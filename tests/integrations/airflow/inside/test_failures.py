@@ -1,4 +1,4 @@
-"""Which failures are tried again, and when: by exit code, on the same sandbox, counted in its requests."""
+"""Which failures are retried, and when: by exit code, counted in the sandbox's requests."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_no_retry__can_mend(
     run_dag: RunDag,
     start_server: StartServer,
 ) -> None:
-    """What would end alike is tried once, whatever retries are left, and its document is handed on."""
+    """A failure that no retry can fix is tried once, and its document is pushed."""
     server = start_server(*faults)
 
     ran = run_dag(read(**inputs), retries=3)
@@ -71,7 +71,7 @@ def test_no_retry__can_mend(
 
 
 def test_temporary__waits_until_alm_has_said(run_dag: RunDag, start_server: StartServer) -> None:
-    """The task is deferred until the moment that ALM named, fails then, and is tried again, but not before."""
+    """The task is deferred until the moment that ALM named, fails then, and is retried."""
     server = start_server("request=1:429/1.5")
     documents: list[dict[str, Any]] = []
 
@@ -93,7 +93,7 @@ def _pushed(context: Any) -> dict[str, Any]:
 
 
 def test_temporary__without_a_retry_left(run_dag: RunDag, start_server: StartServer) -> None:
-    """The last try waits for nothing: it fails at once, and its document tells when to come back."""
+    """The last try fails at once, without waiting, and its document has the moment."""
     start_server("*:429/30x*")
 
     ran = run_dag(read(deadline=1), retries=0)
@@ -117,7 +117,7 @@ def test_unreachable__is_tried_again(run_dag: RunDag, start_server: StartServer)
 def test_partial__that_cannot_pass(
     run_dag: RunDag, start_server: StartServer, tmp_path: Path
 ) -> None:
-    """Learners whom ALM does not know are not asked for again: the task fails for good, and the others are in the file."""
+    """Learners whom ALM does not know are not read again; the others are in the file."""
     server = start_server()
     file = tmp_path / "out.ndjson"
 
@@ -133,7 +133,7 @@ def test_partial__that_cannot_pass(
 def test_partial__asks_for_those_who_failed_alone(
     run_dag: RunDag, start_server: StartServer, tmp_path: Path
 ) -> None:
-    """Where one of the learners may succeed next time, the retry asks for those who failed, and for nobody else."""
+    """If one of the learners may succeed next time, the retry reads only those who failed."""
     server = start_server("user=32:429/1.2x2", enrollments_per_user=2)
     file = tmp_path / "out.ndjson"
 

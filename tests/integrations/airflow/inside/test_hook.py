@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import airflow
 import pytest
 from airflow.providers_manager import ProvidersManager
+from pydantic import SecretStr
 
 from connector.airflow.hook import AlmHook
 from connector.errors import UsageError
@@ -21,38 +22,46 @@ if TYPE_CHECKING:
 IS_3 = airflow.__version__.startswith("3.")
 SECRETS = Path("/run/secrets")
 TRIPLE = {
-    "ALM_CLIENT_ID": "the-id",
-    "ALM_CLIENT_SECRET": "the/secret",
-    "ALM_REFRESH_TOKEN": "the~refresh",
+    "client_id": "the-id",
+    "client_secret": "the/secret",
+    "refresh_token": "the~refresh",
 }
 CANARY = "canary/t0ken+A%b=="
 
 
+def plain(values: dict[str, SecretStr | str]) -> dict[str, str]:
+    """Return *values* with their secrets as text."""
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+    }
+
+
 @pytest.mark.parametrize(
-    ("parts", "variables"),
+    ("parts", "values"),
     [
-        ({"password": CANARY}, {"ALM_ACCESS_TOKEN": CANARY}),
+        ({"password": CANARY}, {"access_token": CANARY}),
         (
             {"password": "t", "host": "eu.example"},
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "https://eu.example"},
+            {"access_token": "t", "base_url": "https://eu.example"},
         ),
         (
             {"password": "t", "host": "https://eu.example"},
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "https://eu.example"},
+            {"access_token": "t", "base_url": "https://eu.example"},
         ),
         (
             {"password": "t", "host": "eu.example", "port": 8443},
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "https://eu.example:8443"},
+            {"access_token": "t", "base_url": "https://eu.example:8443"},
         ),
         (
             {"password": "t", "host": "http://127.0.0.1", "port": 8484},
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "http://127.0.0.1:8484"},
+            {"access_token": "t", "base_url": "http://127.0.0.1:8484"},
         ),
         (
             {"password": "t", "host": "127.0.0.1", "port": 8484, "schema": "http"},
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "http://127.0.0.1:8484"},
+            {"access_token": "t", "base_url": "http://127.0.0.1:8484"},
         ),
-        ({"host": "sandbox"}, {"ALM_BASE_URL": "sandbox"}),
+        ({"host": "sandbox"}, {"base_url": "sandbox"}),
         (
             {
                 "login": "the-id",
@@ -67,54 +76,53 @@ CANARY = "canary/t0ken+A%b=="
                 "password": "the/secret",
                 "extra": {"refresh_token": "the~refresh", "access_token": CANARY},
             },
-            {**TRIPLE, "ALM_ACCESS_TOKEN": CANARY},
+            {**TRIPLE, "access_token": CANARY},
         ),
-        ({"login": "the-id", "extra": {"refresh_token": ""}}, {"ALM_CLIENT_ID": "the-id"}),
+        ({"login": "the-id", "extra": {"refresh_token": ""}}, {"client_id": "the-id"}),
         ({}, {}),
     ],
 )
-def test_get_conn__json(parts: dict[str, Any], variables: dict[str, str], connect: Connect) -> None:
-    """Each part of a connection is the variable that the command would be given, and they do not print."""
+def test_get_conn__json(parts: dict[str, Any], values: dict[str, str], connect: Connect) -> None:
+    """Each part of a connection is a credential or the base URL, and credentials do not print."""
     connect(**parts)
 
     found = AlmHook().get_conn()
 
-    assert dict(found) == variables
-    assert repr(found) == f"Environment({len(variables)} variables)"
+    assert plain(found) == values
+    credentials = [value for name, value in values.items() if name != "base_url"]
+    assert [value for value in credentials if f"'{value}'" in repr(found)] == []
 
 
 @pytest.mark.parametrize(
-    ("uri", "variables"),
+    ("uri", "values"),
     [
         (
             "alm://:canary%2Ft0ken%2BA%25b%3D%3D@eu.example",
-            {"ALM_ACCESS_TOKEN": CANARY, "ALM_BASE_URL": "https://eu.example"},
+            {"access_token": CANARY, "base_url": "https://eu.example"},
         ),
         ("alm://the-id:the%2Fsecret@/?refresh_token=the~refresh", TRIPLE),
         (
             "alm://:t@127.0.0.1:8484/http",
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "http://127.0.0.1:8484"},
+            {"access_token": "t", "base_url": "http://127.0.0.1:8484"},
         ),
         (
             "alm://http://:t@127.0.0.1:8484/",
-            {"ALM_ACCESS_TOKEN": "t", "ALM_BASE_URL": "http://127.0.0.1:8484"},
+            {"access_token": "t", "base_url": "http://127.0.0.1:8484"},
         ),
-        ("alm://sandbox", {"ALM_BASE_URL": "sandbox"}),
+        ("alm://sandbox", {"base_url": "sandbox"}),
     ],
 )
-def test_get_conn__uri(
-    uri: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_get_conn__uri(uri: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection may be Airflow's URI as well."""
     monkeypatch.setenv("AIRFLOW_CONN_EU", uri)
 
-    assert dict(AlmHook("eu").get_conn()) == variables
+    assert plain(AlmHook("eu").get_conn()) == values
 
 
 def test_run__with_the_connection_alone(
     server: TimedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the worker's environment says of ALM takes no part, be it an input, a credential or a slip of the pen."""
+    """Nothing in the worker's environment takes part: no input, no credential, no typing error."""
     others = {
         "ALM_ACCESS_TOKEN": "another",
         "ALM_BASE_URL": "https://another.example",
@@ -134,7 +142,7 @@ def test_run__with_the_connection_alone(
 
 
 def test_run__without_the_workers_files(server: TimedServer, connect: Connect) -> None:
-    """A token in the worker's /run/secrets (test_inside.py puts it there) is not taken for the connection's."""
+    """A token in the worker's /run/secrets (from test_inside.py) is not the connection's."""
     assert (SECRETS / "alm_access_token").read_text() == "sandbox-access-token"
     connect(host=server.url)
 
@@ -153,7 +161,8 @@ def test_run__pieces_missing(parts: dict[str, Any], connect: Connect) -> None:
 
     assert raised.value.hint == (
         "Mend the connection alm_eu: password is the access token;"
-        " or login is the client id, password its secret, and extra has refresh_token. Nothing was sent."
+        " or login is the client id, password its secret, and extra has refresh_token."
+        " Nothing was sent."
     )
     assert str(raised.value).endswith(raised.value.hint)
 
@@ -247,7 +256,7 @@ def api() -> Any:
 
 @pytest.fixture
 def button(api: Any, connect: Connect, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Return what presses the button Test of Airflow 3's page; on Airflow 2, what runs ``airflow connections test``."""
+    """Return a function that presses Test on Airflow 3's page, or runs Airflow 2's command."""
 
     def press_3(**parts: Any) -> tuple[bool, str]:
         answer = api.post(
@@ -280,7 +289,7 @@ def button(api: Any, connect: Connect, capsys: pytest.CaptureFixture[str]) -> An
 
 
 def test_form__in_the_words_of_alm(api: Any) -> None:
-    """The form of a connection says what each field is; on Airflow 3 the refresh token has one of its own, which does not show."""
+    """A connection's form names each field; Airflow 3 has a hidden one for the refresh token."""
     relabeling = {
         "host": "ALM's address",
         "login": "Client id",

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import task
 
 import connector
-from connector.airflow.operators import MOST_BYTES, AlmEnrollmentsOperator
+from connector.airflow.operators import MAX_XCOM_BYTES, AlmEnrollmentsOperator
 from connector.sandbox import ACCESS_TOKEN
 from connector.schemas import load_schema
 from connector.text import to_json
@@ -32,7 +32,7 @@ def _token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_parameters__are_the_schemas_inputs() -> None:
-    """Every input is a parameter by its name, and a templated field, in the schema's order; the connection is the one thing beside them."""
+    """Every input is a parameter and a templated field, in the schema's order."""
     own = [
         name for name in inspect.signature(AlmEnrollmentsOperator).parameters if name != "kwargs"
     ]
@@ -87,7 +87,7 @@ def test_xcom__is_the_document(user_id: Any, run_dag: RunDag, server: TimedServe
 def test_defaults__whatever_the_environment_says(
     run_dag: RunDag, server: TimedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An input that the task does not give has its default, not what the worker's environment says."""
+    """An input that the task does not give has its default, whatever the environment says."""
     monkeypatch.setenv("ALM_MAX_ENROLLMENTS", "1")
     monkeypatch.setenv("ALM_LO_TYPES", "jobAid")
 
@@ -107,7 +107,8 @@ def test_templates__are_rendered(*, is_native: bool, run_dag: RunDag, server: Ti
 
         task(learners)() >> AlmEnrollmentsOperator(
             task_id="read",
-            user_id="{{ ti.xcom_pull(task_ids='learners') if params.native else ti.xcom_pull(task_ids='learners') | join(',') }}",
+            user_id="{{ ti.xcom_pull(task_ids='learners') if params.native"
+            " else ti.xcom_pull(task_ids='learners') | join(',') }}",
             max_enrollments="{{ params.most }}",
             allow_incomplete="{{ params.native }}",
             page_limit="{{ params.page }}",
@@ -182,7 +183,7 @@ def test_expand_kwargs__each_its_own(run_dag: RunDag, server: TimedServer) -> No
 
 
 def test_xcom__too_many_bytes(run_dag: RunDag, server: TimedServer) -> None:
-    """A document too large for XCom fails the task, once, with a word for what to do; nothing is handed on."""
+    """A document too large for XCom fails the task, once, with a hint; nothing is pushed."""
     size = len(
         to_json(
             direct(
@@ -204,18 +205,21 @@ def test_xcom__too_many_bytes(run_dag: RunDag, server: TimedServer) -> None:
         retries=3,
     )
 
-    assert size > MOST_BYTES
+    assert size > MAX_XCOM_BYTES
     assert ran.errors == [
         (
             "AirflowFailException",
-            f"The document has {size:,} bytes, and XCom is given at most 262,144. Name an output_file: the records go there.",
+            (
+                f"The document has {size:,} bytes, and XCom is given at most 262,144."
+                " Name an output_file: the records go there."
+            ),
         )
     ]
     assert (ran.states, ran.xcom()) == ({"read": "failed"}, None)
 
 
 def test_xcom__too_many_bytes_of_a_failed_run(run_dag: RunDag, server: TimedServer) -> None:
-    """A failed run's document that is too large is not handed on either, and the task fails with the run's own error."""
+    """A failed run's document that is too large is not pushed; the error is the run's own."""
     unknown = [f"404{n}" for n in range(1200)]
 
     ran = run_dag(lambda: AlmEnrollmentsOperator(task_id="read", user_id=unknown, concurrency=32))

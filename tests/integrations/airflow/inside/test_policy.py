@@ -1,9 +1,8 @@
-"""AlmRetryPolicy: whether, and when, what runs the connector is tried again. For Airflow 3.3 and later."""
+"""AlmRetryPolicy: whether and when a task is retried. For Airflow 3.3 and later."""
 
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_policy__in_place_of_deferral(run_dag: RunDag, start_server: StartServer) -> None:
-    """A task with a retry policy is not deferred: it fails at once, and its retry comes when the policy says, not earlier."""
+    """A task with a retry policy fails at once, and is retried when the policy says."""
     server = start_server("request=1:429/2")
     documents: list[dict[str, Any]] = []
     inputs: dict[str, Any] = {
@@ -95,7 +94,7 @@ def document_of(code: int, *failed: int, retry_at: str | None = None) -> dict[st
 def test_policy__by_the_xcom_of_a_pod(
     document: Any, tries: int, *, is_mapped: bool, run_dag: RunDag, tmp_path: Path
 ) -> None:
-    """What runs a pod is tried as often as its document says is worth it; without a document, as the task's own settings say."""
+    """A pod is retried if its document says so; without one, the task's own settings apply."""
     counters = [str(tmp_path / "first"), str(tmp_path / "second")]
     settings = {"task_id": "read", "retry_policy": AlmRetryPolicy()}
 
@@ -113,9 +112,7 @@ def test_policy__by_the_xcom_of_a_pod(
 
     run_dag(build, retries=2)
 
-    found = [
-        len((tmp_path / name).read_text().splitlines()) for name in sorted(os.listdir(tmp_path))
-    ]
+    found = [len(counter.read_text().splitlines()) for counter in sorted(tmp_path.iterdir())]
     assert found == ([tries, 1] if is_mapped else [tries])
 
 
@@ -153,7 +150,7 @@ def test_policy__by_the_xcom_of_a_pod(
     ],
 )
 def test_policy__by_what_a_container_printed(logs: Any, action: str, reason: str | None) -> None:
-    """DockerOperator's exception has the container's lines; the last one that is a document decides."""
+    """The last of the container's lines that is a document decides."""
     decision = AlmRetryPolicy().evaluate(
         DockerContainerFailedException("Docker container failed", logs=logs), 1, 3
     )

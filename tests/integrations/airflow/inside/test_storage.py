@@ -1,4 +1,4 @@
-"""Records in object storage: read and joined there, resumed from there, and never less there than before."""
+"""Records in object storage: written, joined and resumed there, and never lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from connector.airflow.operators import AlmEnrollmentsOperator, AlmMergeOperator
-from connector.airflow.storage import stored
+from connector.airflow.storage import local_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Storage(importlib.import_module("fsspec.implementations.memory").MemoryFil
 
 @pytest.fixture
 def memory() -> Iterator[str]:
-    """Return an empty folder of storage in memory, which is reached by a connection alone, as a bucket is."""
+    """Return an empty folder of storage in memory, reached by a connection, as a bucket is."""
     store.attach("memory", conn_id="aws_default", fs=Storage())
     Storage.store.clear()
     Storage.was_put.clear()
@@ -53,7 +53,7 @@ def memory() -> Iterator[str]:
 
 @pytest.fixture(params=["file", "memory"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, memory: str) -> str:
-    """Return a folder of object storage: this machine's files by their URL, and storage in memory."""
+    """Return a folder of object storage: of this machine's files, and in memory."""
     if request.param == "memory":
         return memory
     (tmp_path / "bucket").mkdir()
@@ -73,7 +73,7 @@ def users_in(data: bytes) -> set[str]:
 
 
 def read(folder: str, name: str = "out.ndjson", **inputs: Any) -> Any:
-    """Return what makes the task that reads *USERS* to *folder*, a folder of storage or of this machine."""
+    """Return a function that builds the task that reads *USERS* to *folder*."""
     given = {"user_id": USERS, "format": "ndjson", "output_file": f"{folder}/{name}", **inputs}
     return lambda: AlmEnrollmentsOperator(task_id="read", **given)
 
@@ -94,7 +94,7 @@ def test_local__file_and_journal(run_dag: RunDag, server: TimedServer, tmp_path:
 def test_remote__as_a_local_file(
     folder: str, run_dag: RunDag, server: TimedServer, tmp_path: Path
 ) -> None:
-    """The object has the records of a local file, its journal beside it, and the document names it as it was given."""
+    """The object has a local file's records and journal; the document has the path as given."""
     (tmp_path / "local").mkdir()
     local = run_dag(read(str(tmp_path / "local"), concurrency=1))
 
@@ -134,7 +134,7 @@ def test_remote__not_resumed(folder: str, run_dag: RunDag, server: TimedServer) 
 def test_remote__what_is_whole_is_kept(
     folder: str, run_dag: RunDag, start_server: StartServer
 ) -> None:
-    """A run that fails in the middle has stored who was read; the retry asks for the others, and leaves no part behind."""
+    """A failed run has stored the users it read; the retry reads the others, and no part stays."""
     server = start_server("user=1005:401")
     failed = run_dag(read(folder, concurrency=1, resume=True))
     kept = found(folder)
@@ -185,8 +185,10 @@ def test_remote__errors_name_the_object(folder: str, run_dag: RunDag, server: Ti
     ran = run_dag(read(folder, resume=True))
 
     told = (
-        f'1 input is not valid: output_file is "{folder}/out.ndjson", which was changed since its journal was written'
-        " (allowed: the file as the earlier run left it). Nothing was sent. Without resume it is written anew."
+        f'1 input is not valid: output_file is "{folder}/out.ndjson", which was changed since its'
+        " journal was written"
+        " (allowed: the file as the earlier run left it). Nothing was sent."
+        " Without resume it is written anew."
     )
     assert ran.errors == [("AirflowFailException", told)]
     assert told.startswith(ran.xcom()["error"]["message"])
@@ -194,7 +196,7 @@ def test_remote__errors_name_the_object(folder: str, run_dag: RunDag, server: Ti
 
 
 def test_remote__the_users_of_an_object(folder: str, run_dag: RunDag, server: TimedServer) -> None:
-    """The list of learners may be an object, too; one that is not there is told by its path, and nothing is asked."""
+    """The list of learners may be an object; a missing one is named, and nothing is sent."""
     ObjectStoragePath(f"{folder}/learners.csv").write_text("user_id\n31\n32\n")
 
     ran = run_dag(read(folder, user_id=None, user_ids_file=f"{folder}/learners.csv"))
@@ -205,7 +207,10 @@ def test_remote__the_users_of_an_object(folder: str, run_dag: RunDag, server: Ti
     assert missing.errors == [
         (
             "AirflowFailException",
-            f'1 input is not valid: a file is "{folder}/nowhere.csv" (allowed: an object that is there). Nothing was sent.',
+            (
+                f'1 input is not valid: a file is "{folder}/nowhere.csv"'
+                " (allowed: an object that is there). Nothing was sent."
+            ),
         )
     ]
     assert missing.xcom()["error"]["code"] == 64
@@ -214,7 +219,7 @@ def test_remote__the_users_of_an_object(folder: str, run_dag: RunDag, server: Ti
 def test_remote__records_before_the_journal(
     memory: str, run_dag: RunDag, server: TimedServer
 ) -> None:
-    """Records are stored before the journal that tells of them: where only one of the two gets there, nobody is lost."""
+    """Records are stored before the journal that lists them, so that no learner is lost."""
     run_dag(read(memory, user_id=USERS[:3], resume=True))
     assert Storage.was_put == ["out.ndjson", "out.ndjson.users"]
     Storage.no_room_for = "out.ndjson"
@@ -230,7 +235,7 @@ def test_remote__records_before_the_journal(
 
 
 def test_remote__without_its_journal(memory: str, run_dag: RunDag, server: TimedServer) -> None:
-    """Records whose journal did not get there are not taken for another run's: a run that resumes refuses them."""
+    """Records without their journal are refused by a run that resumes."""
     run_dag(read(memory, user_id=USERS[:3], resume=True))
     Storage.no_room_for = "out.ndjson.users"
 
@@ -256,11 +261,11 @@ def test_remote__only_what_has_changed_is_stored(
     assert set(server.users) == set(USERS)
 
 
-def test_stored__also_where_the_run_is_killed(memory: str) -> None:
+def test_local_output__also_if_the_run_is_killed(memory: str) -> None:
     """Whatever ends a run, a KeyboardInterrupt among it, what it has written is stored."""
 
     def interrupted() -> None:
-        with stored(f"{memory}/out.ndjson") as local:
+        with local_output(f"{memory}/out.ndjson") as local:
             importlib.import_module("pathlib").Path(f"{local}.part").write_text("records\n")
             raise KeyboardInterrupt
 
@@ -271,7 +276,7 @@ def test_stored__also_where_the_run_is_killed(memory: str) -> None:
 
 
 def test_remote__ended_by_a_signal(memory: str, start_server: StartServer) -> None:
-    """On SIGTERM Airflow 3 calls on_kill from the signal's handler: it ends the run, with whoever is whole in the store."""
+    """Airflow 3 calls on_kill on SIGTERM: it ends the run, and complete users are stored."""
     server = start_server("*:slow/0.4x*")
     task = AlmEnrollmentsOperator(
         task_id="read",
@@ -401,7 +406,7 @@ def test_merge__as_one_run(
     server: TimedServer,
     tmp_path: Path,
 ) -> None:
-    """Shards' files are joined to the records of an undivided run, wherever they and the joined file are."""
+    """Shards are joined to the records of an undivided run, wherever the files are."""
     (tmp_path / "local").mkdir()
     local = f"file://{tmp_path}/local"
     files = shards(folder if from_storage else str(tmp_path / "local"), run_dag)
@@ -468,7 +473,7 @@ def test_merge__refused(
 
 
 def test_merge__names_who_failed(folder: str, run_dag: RunDag, server: TimedServer) -> None:
-    """Learners who failed in the shards are named; the others are in the joined file, and no retry is made."""
+    """Learners who failed in the shards are named, the others joined, and nothing is retried."""
     files = shards(folder, run_dag, user_id=[*USERS, "4041"])
 
     ran = joined(run_dag, files, f"{folder}/all.ndjson", retries=3)
@@ -481,7 +486,7 @@ def test_merge__names_who_failed(folder: str, run_dag: RunDag, server: TimedServ
 
 
 def test_merge__document_too_large(run_dag: RunDag, server: TimedServer, tmp_path: Path) -> None:
-    """A joined document too large for XCom, with all who failed, is not handed on; the error still names the first of them."""
+    """A joined document too large for XCom is not pushed; the error names the first learners."""
     users = ["31", *(f"404{n}" for n in range(1200))]
     run_dag(read(str(tmp_path), user_id=users, concurrency=32, lo_types="jobAid"))
 

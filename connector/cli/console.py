@@ -1,0 +1,267 @@
+"""What the command writes: messages, the document or records on standard output, and channels."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from connector.errors import InterruptedRun, OutputError, UsageError
+from connector.redact import Redactor
+from connector.text import one_line, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from connector.channels import Channel, Tally
+    from connector.cli.progress import ProgressBar
+    from connector.clock import Clock
+    from connector.errors import ConnectorError, Problem
+    from connector.output.document import Document
+    from connector.runner import Progress
+
+PROGRAM = "alm-enrollments"
+_ENGINE_SECONDS = 0.5
+_log = logging.getLogger("connector")
+
+
+class Console:
+    """The streams and channels of one command. No secret that the redactor knows reaches them.
+
+    Messages go to standard error, one line each. The document is the last thing that is written
+    to either stream.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.redactor = Redactor()
+        #: What is wrong with the command line; the command reports it with its other problems.
+        self.problems: list[Problem] = []
+        self.is_debug = environ.get("RUNNER_DEBUG") == "1"
+        #: Whether the command got no word at all.
+        self.is_bare = False
+        self.has_document = True
+        self.has_records_on_stdout = False
+        self.channels: tuple[Channel, ...] = ()
+        self.named_users: tuple[str, ...] = ()
+        self.tally: Tally | None = None
+        self._bar: ProgressBar | None = None
+        self._has_open_group = False
+        self._has_messages = False
+        self._is_annotated = False
+
+    def open_channels(self, output_dir: str | None, dotenv: str | None) -> None:
+        """Find the channels, and let each mask the secrets."""
+        from connector.channels import ChannelContext, find_channels
+
+        # An empty value means "not given", as for every input.
+        folder, report = [(path or "").strip() or None for path in (output_dir, dotenv)]
+        self.channels = find_channels(ChannelContext(self._environ, write_line, folder, report))
+        for channel in self.channels:
+            self.redactor.on_secret(channel.mask)
+
+    def prepare_channels(self, named_users: tuple[str, ...]) -> None:
+        """Check that the channels can take the outputs of *named_users*. Raises OutputError."""
+        from connector.channels import prepare
+
+        self.named_users = named_users
+        for channel in self.channels:
+            channel.check_user_ids(named_users)
+        prepare(self.channels)
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether standard output is a terminal."""
+        return _is_terminal(sys.stdout)
+
+    def raise_problems(self, hint: str) -> None:
+        """Raise UsageError if something is wrong with the command line."""
+        if self.problems:
+            raise UsageError.of(self.problems, hint=hint)
+
+    def enable_debug(self) -> None:
+        """Log every request, and the traceback of an internal error."""
+        self.is_debug = True
+        _log.setLevel(logging.DEBUG)
+
+    def log(self, text: str) -> None:
+        """Write *text* to standard error as one line."""
+        if self.channels and not self._has_open_group:
+            self._has_open_group = True
+            for channel in self.channels:
+                channel.open_group()
+        if self._bar:
+            self._bar.hide()
+        self._has_messages = True
+        write_line(f"{PROGRAM}: {one_line(self.redactor.clean(text))}")
+
+    def close_group(self) -> None:
+        """End the lines that a platform's log folds, if there are any."""
+        if self._has_open_group:
+            self._has_open_group = False
+            for channel in self.channels:
+                channel.close_group()
+
+    @contextlib.contextmanager
+    def show_logs(self) -> Iterator[None]:
+        """Write the warnings that the connector logs inside as messages."""
+        handler, level = _LogLines(self), _log.level
+        _log.addHandler(handler)
+        _log.setLevel(logging.DEBUG if self.is_debug else logging.WARNING)
+        try:
+            yield
+        finally:
+            _log.setLevel(level)
+            _log.removeHandler(handler)
+
+    @contextlib.contextmanager
+    def progress(self, clock: Clock) -> Iterator[Callable[[Progress], None]]:
+        """Yield the function that shows progress: a bar on a terminal, elsewhere messages."""
+        from connector.cli.progress import ProgressBar, ProgressLines
+
+        if not _is_terminal(sys.stderr):
+            yield ProgressLines(self.log, clock)
+            return
+        self._bar = ProgressBar()
+        try:
+            yield self._bar
+        finally:
+            self._bar.close()
+
+    def fail(self, error: ConnectorError) -> int:
+        """Report *error*, which ended the command, and return its exit code."""
+        error = self.redactor.clean_error(error)
+        self.log(f"error: {error}")
+        return self.end_failed(error)
+
+    def end_failed(self, error: ConnectorError) -> int:
+        """Deliver *error*, which is reported already, and return its exit code."""
+        if not self.has_document:
+            self._annotate(error)
+            return error.code
+        from connector.output.document import failed_document
+
+        return self._end(failed_document(error), error)
+
+    def finish(self, document: Document, error: ConnectorError | None) -> int:
+        """Deliver *document*, report *error*, and return the exit code. Both have no secrets."""
+        if error:
+            self.log(f"error: {error}")
+        elif forgiven := document["error"]:
+            reason = f"{forgiven['message']} {forgiven['hint']}"
+            self.log(f"incomplete, as allow_incomplete allows: {reason}")
+        return self._end(document, error)
+
+    def _end(self, document: Document, error: ConnectorError | None) -> int:
+        for write in (self._deliver, self._write_document):
+            try:
+                write(document, error)
+            except OutputError as unwritten:
+                # The results are lost. If there were none, the first error explains more.
+                if error is None or document["enrollment_count"]:
+                    return self.fail(unwritten)
+                if str(self.redactor.clean_error(unwritten)) != str(error):
+                    self.log(f"error: {unwritten}")
+        return error.code if error else 0
+
+    def _deliver(self, document: Document, error: ConnectorError | None) -> None:
+        if not self.channels:
+            return
+        from connector.channels import RunOutputs, deliver
+
+        self.close_group()
+        try:
+            deliver(self.channels, RunOutputs(document, error, self.named_users, self.tally))
+        finally:
+            if error:
+                self._annotate(error)
+
+    def _write_document(self, document: Document, error: ConnectorError | None) -> None:
+        # The document is the last line, even if both streams are one.
+        self.close_group()
+        if self.has_records_on_stdout:
+            return
+        if isinstance(error, UsageError) and self.is_interactive:
+            return
+        if self._has_messages and os.getpid() == 1:
+            from connector.clock import SystemClock
+
+            # A container's engine reads two pipes in any order: it logs the messages first now.
+            SystemClock().sleep(_ENGINE_SECONDS)
+        write_text(to_json(document), "\n")
+
+    def _annotate(self, error: ConnectorError) -> None:
+        self.close_group()
+        # A second annotation, of an error that followed from the first, would hide the first.
+        if not self._is_annotated:
+            self._is_annotated = True
+            for channel in self.channels:
+                channel.annotate(error)
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.log(record.getMessage())
+
+
+def write_line(line: str) -> None:
+    """Write *line* to standard error as it is; without standard error it is lost."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+def write_text(*texts: str) -> None:
+    """Write *texts* to standard output. Raises OutputError.
+
+    A reader that closed the pipe, as `| head` does, is no error.
+    """
+    try:
+        with _standard_output("Nothing was handed on; mend it and run again.") as stdout:
+            stdout.writelines(texts)
+            stdout.flush()
+    except BrokenPipeError:
+        pass
+    except InterruptedRun as interruption:
+        hint = "What is on standard output may end in the middle; run it again."
+        raise interruption.replaced(hint=hint) from None
+
+
+def write_records(piece: bytes) -> None:
+    """Write a *piece* of the records to standard output.
+
+    Raises OutputError, and BrokenPipeError if the reader closed the pipe.
+    """
+    hint = "What is on it ends in the middle; mend it and run again."
+    with _standard_output(hint) as stdout:
+        stdout.buffer.write(piece)
+        stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _standard_output(hint: str) -> Iterator[TextIO]:
+    if sys.stdout is None:
+        raise OutputError(
+            "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
+        )
+    try:
+        yield sys.stdout
+    except BaseException as error:
+        # Nothing may follow a text that ends in the middle, not even what Python still buffers.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"Standard output cannot be written: {error.strerror}.", hint=hint
+            ) from error
+        raise
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()

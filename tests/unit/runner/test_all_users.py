@@ -1,0 +1,377 @@
+"""All users: what their failures add up to, early stops, signals, and what a caller can add."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from connector import signals
+from connector.errors import (
+    AuthenticationError,
+    ConnectorError,
+    InternalError,
+    InterruptedRun,
+    OutputError,
+    PartialError,
+    PermissionDeniedError,
+    ProtocolError,
+    TemporaryError,
+    UnreachableError,
+    UntrustedHostError,
+    UsageError,
+    UserNotFoundError,
+)
+from connector.output.results import RunTotals, UserResult
+from connector.redact import Redactor
+from connector.runner import Outcome, Progress, RunHooks, execute
+from connector.runner.all_users import PendingUsers, _Failures, affects_all_users
+from connector.sandbox import ACCESS_TOKEN, Settings
+from connector.sandbox.faults import parse_faults
+from connector.sandbox.server import SandboxServer
+from connector.settings import load_given
+from tests.support.inputs import inputs_of
+from tests.support.records import VERIFIED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from connector.clock import Clock
+
+DOCUMENTED = "20941371"
+
+
+def run(clock: Clock, redactor: Redactor | None = None, **inputs: Any) -> Outcome:
+    """Return the outcome of a run with *inputs* on the embedded sandbox."""
+    redactor = redactor or Redactor()
+    loaded, credentials = load_given({"base_url": "sandbox", **inputs}, redactor)
+    return execute(loaded, credentials, redactor, clock=clock, stdin=io.StringIO())
+
+
+def run_with_faults(*faults: str, clock: Clock, **inputs: Any) -> tuple[Outcome, int]:
+    """Return the outcome of a run on a sandbox with *faults*, and how many requests it got."""
+    with SandboxServer(Settings(rate_per_minute=0, faults=parse_faults(faults))) as server:
+        values = {"base_url": server.url, "access_token": ACCESS_TOKEN, **inputs}
+        return run(clock, **values), len(server.requests)
+
+
+def test_execute__all_users_failed_alike(clock: Clock) -> None:
+    """If no user could be read, the run fails with the error of the users, and names them."""
+    outcome = run(clock, user_id="4041 4042 4043 4044")
+
+    assert type(outcome.error) is UserNotFoundError
+    assert outcome.error.message == (
+        "None of the 4 users could be read: 4041 (exit code 67), 4042 (exit code 67),"
+        " 4043 (exit code 67) and 1 more."
+    )
+    assert outcome.document["error"]["message"] == outcome.error.message
+    assert outcome.document["users"]["read"] == 0
+
+
+def test_execute__one_user_failed(clock: Clock) -> None:
+    """If the only user failed, the run fails with that user's own error."""
+    outcome = run(clock, user_id="4041")
+
+    assert type(outcome.error) is UserNotFoundError
+    assert outcome.document["users"]["failed"][0]["error"] == outcome.document["error"]
+
+
+def test_execute__all_users_failed_and_one_may_pass(clock: Clock) -> None:
+    """If one of the failures is temporary, so is the run's: another run can succeed."""
+    outcome, _ = run_with_faults("user=7:503x*", clock=clock, user_id="4041,7")
+
+    assert type(outcome.error) is TemporaryError
+    assert outcome.error.message == (
+        "None of the 2 users could be read: 4041 (exit code 67), 7 (exit code 75)."
+    )
+    assert outcome.error.retry_at is not None
+
+
+def test_execute__some_users_failed(clock: Clock) -> None:
+    """If other users were read, the run fails in part, and can be repeated at ``retry_at``."""
+    outcome, _ = run_with_faults("user=7:503x*", clock=clock, user_id="8,7")
+
+    assert type(outcome.error) is PartialError
+    assert outcome.error.message == "1 of 2 users could not be read: 7 (exit code 75)."
+    document = outcome.document
+    assert document["users"]["failed"][0]["error"]["retry_at"] == document["error"]["retry_at"]
+    assert (outcome.totals.read, document["complete"]) == (1, False)
+
+
+@pytest.mark.parametrize("seconds", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+def test_failures__retry_at_is_the_latest(seconds: tuple[int, ...]) -> None:
+    """A run whose failures may pass can be repeated when the last of them has passed."""
+    failures = _Failures()
+    records: Any = None
+    for place, second in enumerate(seconds):
+        retry_at = datetime(2024, 1, 1, second=second, tzinfo=UTC)
+        error = TemporaryError("m", hint="h", retry_at=retry_at)
+        failures.add(place, UserResult(str(place), records, VERIFIED, error))
+
+    for requested in (3, 4):
+        error_of_run = failures.error(requested)
+        assert error_of_run is not None
+        assert error_of_run.retry_at == datetime(2024, 1, 1, second=3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_execute__a_refused_token_ends_the_run(concurrency: int, clock: Clock) -> None:
+    """A token that ALM refuses for one user would be refused for all: no other is requested."""
+    users = ",".join(map(str, range(1000, 1100)))
+
+    outcome, requests = run_with_faults(
+        "*:401x*", clock=clock, user_id=users, concurrency=concurrency
+    )
+
+    assert type(outcome.error) is AuthenticationError
+    assert requests < 100
+
+
+def test_execute__a_denied_user_does_not_end_the_run(clock: Clock) -> None:
+    """A user that the token may not read does not keep the others from being read."""
+    outcome = run(clock, user_id=f"4031,{DOCUMENTED}", concurrency=1)
+
+    assert type(outcome.error) is PartialError
+    assert outcome.document["enrollment_count"] == 3
+
+
+def test_execute__nothing_is_sent_after_the_end(clock: Clock) -> None:
+    """When the run has ended, threads that still read for it send nothing more."""
+    faults = parse_faults(["user=1:401x*"])
+    with SandboxServer(Settings(rate_per_minute=0, faults=faults), latency_seconds=0.02) as server:
+        outcome = run(
+            clock,
+            base_url=server.url,
+            access_token=ACCESS_TOKEN,
+            user_id=[1, *range(1000, 1100)],
+            page_limit=1,
+            lo_types="all",
+            concurrency=8,
+        )
+        requests_at_the_end = len(server.requests)
+        threading.Event().wait(0.3)
+
+        reasons = outcome.document["completeness"]["reasons"]
+        assert reasons[-1] == "100 of 101 users were not reached"
+        assert len(server.requests) <= requests_at_the_end + 8
+
+
+def test_execute__an_empty_shard_is_complete(clock: Clock) -> None:
+    """A shard without users is complete, and sends nothing."""
+    outcome = run(clock, user_id="31", shard="1/500000")
+
+    assert (outcome.error, outcome.document["complete"]) == (None, True)
+    assert outcome.document["completeness"]["requests"] == 0
+
+
+@pytest.mark.parametrize(("users", "prefix"), [("31", ""), ("31,1000", "user 31: ")])
+def test_execute__reasons_name_the_user(users: str, prefix: str, clock: Clock) -> None:
+    """Reasons name their user, unless the run has only one."""
+    outcome = run(clock, user_id=users, max_enrollments=1)
+
+    reasons = outcome.document["completeness"]["reasons"]
+    assert reasons[0] == f"{prefix}stopped after 1 enrollments, as max_enrollments asks"
+
+
+def test_execute__allow_incomplete(clock: Clock) -> None:
+    """A failure is forgiven if anything was read: the document has it, the outcome has not."""
+    fault = "page=2:duplicatex*"
+    values: dict[str, Any] = {"user_id": "31", "lo_types": "all", "clock": clock}
+    failed, _ = run_with_faults(fault, **values)
+    forgiven, _ = run_with_faults(fault, **values, allow_incomplete=True)
+
+    assert type(failed.error) is ProtocolError
+    assert (forgiven.error, forgiven.document["error"]["code"]) == (None, 76)
+    ids = forgiven.document["enrollment_ids"]
+    assert (len(ids), len(set(ids))) == (forgiven.document["enrollment_count"],) * 2
+    assert forgiven.document["completeness"]["status"] == "inconsistent"
+    assert failed.document["enrollment_ids"] == []
+    nothing_read = run(clock, user_id="4041", allow_incomplete=True)
+    assert type(nothing_read.error) is UserNotFoundError
+
+
+def test_execute__of_a_pipe(clock: Clock) -> None:
+    """If the number of users is known only at the end of standard input, they are counted."""
+
+    class Pipe(io.StringIO):
+        def seekable(self) -> bool:
+            return False
+
+    inputs = inputs_of(user_id=None, user_ids_file="-")
+    _, credentials = load_given({"base_url": "sandbox", "user_id": "31"}, Redactor())
+    totals: list[int | None] = []
+    hooks = RunHooks(on_progress=lambda progress: totals.append(progress.total))
+
+    outcome = execute(
+        inputs, credentials, Redactor(), clock=clock, stdin=Pipe("31\n32\n4041\n"), hooks=hooks
+    )
+
+    assert outcome.document["users"]["requested"] == 3
+    assert totals == [None] * 3
+
+
+def test_execute__removes_secrets(clock: Clock, tmp_path: Path) -> None:
+    """Neither document nor error nor output file has a secret that ALM's answers repeat."""
+    redactor = Redactor()
+    redactor.add("ENROLLED")
+    redactor.add("4041")
+    path = tmp_path / "out.ndjson"
+    values: dict[str, Any] = {"user_id": f"{DOCUMENTED},4041", "format": "ndjson"}
+
+    outcome = run(clock, redactor, **values)
+    run(clock, redactor, **values, output_file=path)
+
+    records = [*outcome.document["enrollments"], *map(json.loads, path.read_bytes().splitlines())]
+    assert [record["state"] for record in records] == ["***"] * 6
+    assert outcome.error is not None
+    assert outcome.error.message == "1 of 2 users could not be read: *** (exit code 67)."
+    assert outcome.document["error"]["message"] == outcome.error.message
+    (failed,) = outcome.document["users"]["failed"]
+    # A number may be part of any id: values keep it, messages do not.
+    assert failed["user_id"] == "4041"
+    assert "4041" not in failed["error"]["message"]
+
+
+class InterruptingRedactor(Redactor):
+    """Sends the process a signal when the journal's entry of user 31 is to be written."""
+
+    def clean_value(self, value: Any) -> Any:
+        """Return *value*."""
+        if isinstance(value, dict) and value.get("user_id") == "31":
+            signal.raise_signal(signal.SIGTERM)
+        return super().clean_value(value)
+
+
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_execute__interrupted_while_a_user_is_written(
+    *, allow_incomplete: bool, clock: Clock, tmp_path: Path
+) -> None:
+    """A signal waits until a user is written and counted; users are kept for ``resume``."""
+    path = tmp_path / "out.ndjson"
+    path.write_text("earlier", "utf-8")
+    values: dict[str, Any] = {
+        "user_id": "7,31,8",
+        "format": "ndjson",
+        "concurrency": 1,
+        "allow_incomplete": allow_incomplete,
+    }
+
+    with signals.raised():
+        outcome = run(clock, InterruptingRedactor(), **values, output_file=path)
+
+    assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
+    assert outcome.document["error"]["hint"] == (
+        "Nothing was half-written; run it again. 2 users that were read are kept in"
+        f" {path}.part: run again with resume."
+    )
+    assert (outcome.document["output_file"], outcome.document["users"]["read"]) == (None, 2)
+    assert path.read_text("utf-8") == "earlier"
+
+    resumed = run(clock, **values, output_file=path, resume=True)
+
+    assert (resumed.totals.kept, resumed.totals.read, resumed.error) == (2, 3, None)
+    users = [json.loads(line)["user_id"] for line in path.read_bytes().splitlines()]
+    assert list(dict.fromkeys(users)) == ["7", "31", "8"]
+
+
+def test_execute__another_error_leaves_the_file_to_resume(clock: Clock, tmp_path: Path) -> None:
+    """If anything else fails, the error is raised, and the users of the file can be resumed."""
+    values: dict[str, Any] = {
+        "base_url": "sandbox",
+        "user_id": "7,31",
+        "concurrency": 1,
+        "format": "ndjson",
+        "output_file": tmp_path / "out",
+    }
+
+    def fail(_: Progress) -> None:
+        raise LookupError("the caller's own")
+
+    loaded = load_given(values, Redactor())
+    hooks = RunHooks(on_progress=fail)
+    with pytest.raises(LookupError, match="the caller's own"):
+        execute(*loaded, Redactor(), clock=clock, stdin=io.StringIO(), hooks=hooks)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.part", "out.users"]
+    resumed = run(clock, **values, resume=True)
+    assert (resumed.totals.kept, resumed.totals.read) == (1, 2)
+
+
+def test_execute__hooks(clock: Clock) -> None:
+    """A caller gets the records of a format without a file, and the progress after each user."""
+    inputs, credentials = load_given(
+        {"base_url": "sandbox", "user_id": f"{DOCUMENTED},8", "format": "csv", "concurrency": 1},
+        Redactor(),
+    )
+    written: list[bytes] = []
+    progress: list[tuple[int, int | None]] = []
+    hooks = RunHooks(
+        write=written.append,
+        on_progress=lambda now: progress.append((now.totals.read, now.total)),
+        has_tally=True,
+    )
+
+    outcome = execute(
+        inputs, credentials, Redactor(), clock=clock, stdin=io.StringIO(), hooks=hooks
+    )
+
+    assert progress == [(1, 2), (2, 2)]
+    assert "enrollments" not in outcome.document
+    count = outcome.document["enrollment_count"]
+    assert len(b"".join(written).splitlines()) == 1 + count
+    assert sum(outcome.totals.counts.values()) == count
+    assert len(outcome.totals.first) == count
+
+
+class SinkWith:
+    """A sink that has some users from an earlier run."""
+
+    def __init__(self, *users: str) -> None:
+        self._users = users
+
+    def has(self, user_id: str) -> bool:
+        """Return whether it has *user_id*."""
+        return user_id in self._users
+
+
+def test_pending_users__without_those_of_the_file() -> None:
+    """Users that the output file has are counted, and not requested; all are taken one by one."""
+    sink: Any = SinkWith("1", "3")
+    totals = RunTotals(is_of_many=True)
+    pending = PendingUsers(iter(["1", "2", "3", "4"]), sink, totals)
+    users = iter(pending)
+
+    first = next(users)
+    count_at_first = pending.count
+
+    assert (first, count_at_first) == ("2", 2)
+    assert list(users) == ["4"]
+    assert (pending.count, totals.kept, totals.read) == (4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (UsageError("m", hint="h"), True),
+        (UnreachableError("m", hint="h"), True),
+        (UntrustedHostError("m", hint="h"), True),
+        (AuthenticationError("m", hint="h"), True),
+        (InterruptedRun(2), True),
+        (PermissionDeniedError("m", hint="h"), False),
+        (UserNotFoundError("m", hint="h"), False),
+        (TemporaryError("m", hint="h"), False),
+        (ProtocolError("m", hint="h"), False),
+        (PartialError("m", hint="h"), False),
+        (OutputError("m", hint="h"), False),
+        (InternalError("m", hint="h"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_affects_all_users__by_class(*, error: ConnectorError, expected: bool) -> None:
+    """An error that every other user would meet, too, ends the run."""
+    assert affects_all_users(error) is expected
