@@ -58,8 +58,9 @@ _MAX_LISTED_USERS = 3
 MAX_DENIED_USERS = 20
 #: Users of whom ALM refuses the request with the same text before the run ends.
 MAX_REFUSED_USERS = 2
-#: How long after the deadline threads may take to come back with what they have read.
-GRACE_SECONDS = 0.5
+#: How long after the deadline threads may take to come back with what they have read: this part
+#: of it, and at most so many seconds.
+GRACE_SHARE, MAX_GRACE_SECONDS = 0.05, 0.5
 # The exit code of a run in which nobody was read: the first of these that a user failed with.
 _CODES = tuple(
     kind.exit_code
@@ -101,7 +102,7 @@ class RunHooks:
     """What a caller adds to a run.
 
     *write* receives the records of a format that has no file; *on_progress* is called after each
-    user and every half second; with *has_tally* the totals count records for a step summary; an
+    user and ten times a second; with *has_tally* the totals count records for a step summary; an
     *account* is shared with other runs.
     """
 
@@ -198,7 +199,7 @@ def check_deadline(deadline: Deadline) -> None:
 
     They cannot while the system resolves a name, or while a pipe of users stays silent.
     """
-    if deadline.left() < -GRACE_SECONDS:
+    if deadline.left() < -min(GRACE_SHARE * deadline.seconds, MAX_GRACE_SECONDS):
         raise DeadlineError(
             f"The deadline of {deadline.seconds:g} s passed before the run came to its end.",
             hint="Run again, with a longer deadline.",

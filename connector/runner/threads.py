@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# A wait without an end cannot be interrupted on Windows.
-_MAX_WAIT_SECONDS = 0.5
+# How often the caller's *idle* is called; on Windows, a wait without an end is not interrupted.
+_MAX_WAIT_SECONDS = 0.1
 
 
 class _Finished(NamedTuple, Generic[Result]):

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import RateLimiter
-from connector.errors import Problem, TemporaryError, UsageError, UserNotFoundError
+from connector.errors import Problem, UsageError, UserNotFoundError
 from connector.redact import Redactor
 from connector.runner import RunHooks, execute
 from connector.runner.connection import Account
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from connector.clock import Clock
-    from connector.runner import Outcome, Progress
+    from connector.runner import Outcome
     from connector.server.settings import ServerSettings
     from connector.settings import Credentials, Inputs
 
@@ -64,15 +64,6 @@ class EnrollmentService:
         left = ends_at - margin - self._clock.monotonic()
         account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
 
-        def check_time(_: Progress) -> None:
-            # Looking up a host name does not heed the run's own deadline.
-            if self._clock.monotonic() >= ends_at - margin / 2:
-                raise TemporaryError(
-                    f"The deadline of {seconds:g} s passed while ALM was waited for.",
-                    hint="Ask again.",
-                    retry_at=self._clock.now(),
-                )
-
         return execute(
             # In tenths, since messages quote it.
             replace(inputs, deadline=max(math.floor(left * 10) / 10, 0.01)),
@@ -80,7 +71,7 @@ class EnrollmentService:
             redactor,
             clock=self._clock,
             stdin=io.StringIO(),
-            hooks=RunHooks(on_progress=check_time, account=account),
+            hooks=RunHooks(account=account),
         )
 
     def account(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from connector.compact_set import UserIds
+from connector.compact_set import UserIds, canonical_id
 from connector.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def read_user_ids(inputs: Inputs, stdin: TextIO | None) -> Users:
 
 def is_in_shard(user_id: str, number: int, count: int) -> bool:
     """Return whether *user_id* is in shard *number* of *count*, the same on every machine."""
-    digest = hashlib.sha256(user_id.encode()).digest()
+    digest = hashlib.sha256(canonical_id(user_id).encode()).digest()
     return int.from_bytes(digest[:8], "big") % count == number - 1
 
 
