@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -40,10 +40,18 @@ class SystemClock:
         time.sleep(seconds)
 
 
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+
 def parse_moment(text: str) -> datetime | None:
-    """Return the moment of an ISO 8601 date or date-time, or ``None``; UTC if it has no offset."""
-    # Python accepts any character between date and time: a line break, half a surrogate pair.
-    if not re.fullmatch("[0-9TtWwZz:.,+ -]*", text):
+    """Return the moment of ``YYYY-MM-DD`` or ``YYYY-MM-DDThh:mm[:ss[.f]][Z or ±hh:mm]``.
+
+    UTC if it has no offset; ``None`` for any other text, other forms of ISO 8601 included.
+    """
+    if not _MOMENT.fullmatch(text):
         return None
     try:
         moment = datetime.fromisoformat(text)
@@ -63,3 +71,7 @@ class Deadline:
     def left(self) -> float:
         """Return the seconds left; negative once the deadline has passed."""
         return self._ends_at - self.clock.monotonic()
+
+    def moment(self) -> datetime:
+        """Return the moment of the deadline, in UTC."""
+        return self.clock.now() + timedelta(seconds=self.left())

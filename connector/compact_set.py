@@ -101,17 +101,21 @@ class UserIds:
 
     def __contains__(self, user_id: str) -> bool:
         """Return whether *user_id* was added."""
-        return int(user_id) in self._numbers if _is_plain(user_id) else user_id in self._texts
+        digits = canonical_id(user_id)
+        if len(digits) > _MAX_PLAIN_DIGITS:
+            return digits in self._texts
+        return int(digits) in self._numbers
 
     def add(self, user_id: str) -> bool:
         """Add *user_id* and return whether it is new."""
-        if _is_plain(user_id):
-            return self._numbers.add(int(user_id))
-        is_new = user_id not in self._texts
-        self._texts.add(user_id)
+        digits = canonical_id(user_id)
+        if len(digits) <= _MAX_PLAIN_DIGITS:
+            return self._numbers.add(int(digits))
+        is_new = digits not in self._texts
+        self._texts.add(digits)
         return is_new
 
 
-def _is_plain(user_id: str) -> bool:
-    # 007 is another id than 7, and 20 digits may exceed 64 bits.
-    return len(user_id) <= _MAX_PLAIN_DIGITS and (user_id[:1] != "0" or user_id == "0")
+def canonical_id(user_id: str) -> str:
+    """Return *user_id* without leading zeros: 007 is the user 7."""
+    return user_id.lstrip("0") or "0"

@@ -8,7 +8,8 @@ ConnectorError
  │    └── UntrustedHostError       TLS is not trusted, or a proxy refuses the connection
  ├── InternalError         70  a fault of this program
  ├── OutputError           73  an output cannot be written
- ├── TemporaryError        75  quota, 5xx, timeouts, broken bodies, the deadline: after retries
+ ├── TemporaryError        75  quota, 5xx, timeouts, broken bodies: after retries
+ │    └── DeadlineError            the deadline of the run has passed
  ├── ProtocolError         76  the answer breaks the API's contract
  ├── AuthenticationError   77  ALM refuses the token, or to refresh it
  │    └── PermissionDeniedError    the token may not read this user
@@ -211,6 +212,10 @@ class TemporaryError(ConnectorError):
     """Another run can succeed: quota, 5xx, timeouts, broken bodies, the deadline."""
 
     exit_code = 75
+
+
+class DeadlineError(TemporaryError):
+    """The deadline of the run has passed, or would pass before the next request."""
 
 
 class ProtocolError(ConnectorError):

@@ -6,15 +6,22 @@ import logging
 import random
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from pydantic import SecretStr
 
 from connector.alm.auth import read_refresh
 from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
-from connector.alm.retry import Attempt, GiveUp, decide, out_of_time
+from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import Transport
-from connector.errors import AuthenticationError, ConnectorError, ProtocolError
+from connector.errors import (
+    AuthenticationError,
+    ConnectorError,
+    DeadlineError,
+    ProtocolError,
+    UnreachableError,
+    UntrustedHostError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +56,7 @@ class Client:
         self._clock = deadline.clock
         self._jitter = jitter
         self._transport = Transport(base_url, deadline, self._redactor.clean, adapter)
+        self._outage = Outage()
         self._lock = threading.Lock()
         self.started_at = self._clock.monotonic()
         self.requests = 0
@@ -78,7 +86,9 @@ class Client:
             try:
                 return self._fetch_with_token(request)
             except ConnectorError as error:
-                self._wait_to_retry(Attempt(number, error, self._jitter()))
+                # If another thread has reached the host meanwhile, the next attempt waits for it.
+                if not (_is_unreachable(error) and self._outage.has_answered):
+                    self._wait_to_retry(Attempt(number, error, self._jitter()))
             number += 1
 
     def _wait_to_retry(self, attempt: Attempt) -> None:
@@ -139,7 +149,7 @@ class Client:
         self._rate_limiter.update(response.headers, self._clock.monotonic())
         if response.status != HTTPStatus.OK:
             raise error_for(response, subject)
-        return read_page(request, response)
+        return read_page(request, response, received_at=self._clock.now())
 
     def _acquire(self) -> None:
         """Wait until the rate limiter allows a request; raise if that is after the deadline."""
@@ -171,6 +181,20 @@ class Client:
             self.waits += 1
         self._clock.sleep(seconds)
 
+    def _wait_out_outage(self) -> None:
+        """Wait while a host that has answered before cannot be reached."""
+        while (seconds := self._outage.seconds_to_wait(self._clock.monotonic())) > 0:
+            if seconds >= self._deadline.left():
+                moment = self._deadline.moment()
+                raise DeadlineError(
+                    "ALM's host has answered in this run and cannot be reached any more, and the"
+                    f" deadline of {self._deadline.seconds:g} s leaves no time to wait for it.",
+                    hint=f"Run again after {moment:%Y-%m-%d %H:%M:%S} UTC, or give it a longer"
+                    " deadline.",
+                    retry_at=moment,
+                )
+            self._clock.sleep(seconds)
+
     def _send_refresh(self, form: Mapping[str, SecretStr]) -> SecretStr:
         # A refresh does not count against the quota, but a blocked limiter blocks it too.
         while (seconds := self._rate_limiter.blocked_for(self._clock.monotonic())) > 0:
@@ -194,9 +218,23 @@ class Client:
         token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,
     ) -> Response:
-        """Send one request and log it."""
-        started_at = self._clock.monotonic()
-        response = self._transport.send(method, url, subject, token=token, form=form)
+        """Send one request, after an outage if there is one, and log it."""
+        while True:
+            self._wait_out_outage()
+            started_at = self._clock.monotonic()
+            try:
+                response = self._transport.send(method, url, subject, token=token, form=form)
+            except BaseException as error:
+                if not _is_unreachable(error):
+                    self._outage.release()
+                    raise
+                now, left = self._clock.monotonic(), self._deadline.left()
+                if not self._outage.add_failure(now, self._jitter(), left):
+                    raise
+                _log.warning("waiting for the host to come back: %s", error.message)
+            else:
+                self._outage.end()
+                break
         _log.debug(
             "%s %s: %d in %.0f ms, request id %s",
             method,
@@ -206,3 +244,8 @@ class Client:
             read_request_id(response.headers),
         )
         return response
+
+
+def _is_unreachable(error: BaseException) -> TypeGuard[UnreachableError]:
+    """Return whether the host cannot be reached, which may pass."""
+    return isinstance(error, UnreachableError) and not isinstance(error, UntrustedHostError)

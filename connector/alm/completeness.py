@@ -15,7 +15,7 @@ from connector.compact_set import CompactSet
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 LO_TYPES = frozenset({"course", "learningProgram", "jobAid", "certification"})
 MAX_CURSOR_CHARACTERS = 4_096
@@ -123,13 +123,19 @@ class CompletenessTracker:
                 f" received were {self._received.total()} ({_describe(self._received)})"
             )
 
-    def result(self, stopped: str | None = None, *, remarks: Iterable[str] = ()) -> Completeness:
+    def result(
+        self,
+        stopped: str | None = None,
+        *,
+        doubts: Sequence[str] = (),
+        remarks: Sequence[str] = (),
+    ) -> Completeness:
         """Return how complete the reading is.
 
-        *stopped* is why it ended before the last page, if it did; *remarks* are reasons that do
-        not change the status.
+        *stopped* is why it ended before the last page, if it did; *doubts* are reasons for which
+        it is not verified, *remarks* reasons that do not change the status.
         """
-        reasons = [*self._inconsistencies, *remarks]
+        reasons = [*self._inconsistencies, *doubts, *remarks]
         if self._has_opaque_cursor:
             reasons.append(
                 "the cursors could not be decoded:"
@@ -142,7 +148,7 @@ class CompletenessTracker:
             status = Status.INCONSISTENT
         elif stopped:
             status = Status.INCOMPLETE
-        elif self._has_opaque_cursor:
+        elif self._has_opaque_cursor or doubts:
             status = Status.CONSISTENT
         return Completeness(status, tuple(reasons), self.pages)
 

@@ -6,6 +6,8 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode
@@ -27,6 +29,7 @@ from connector.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 # "Adobe Learning Manager developer manual", API usage: requests need this header; others get 406.
 ACCEPT = "application/vnd.api+json"
@@ -91,6 +94,8 @@ class Page:
     included: list[dict[str, Any]]
     next_link: str | None
     request_id: str | None
+    #: The server's own time of the response.
+    answered_at: datetime
 
 
 def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
@@ -99,8 +104,8 @@ def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
     return PageRequest(user_id, url, query.parameters())
 
 
-def read_page(request: PageRequest, response: Response) -> Page:
-    """Return the page in the 200 *response* to *request*.
+def read_page(request: PageRequest, response: Response, received_at: datetime) -> Page:
+    """Return the page in the 200 *response* to *request*, *received_at* by this machine's clock.
 
     Raises TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
     ProtocolError if it breaks the schema of pages.
@@ -134,7 +139,17 @@ def read_page(request: PageRequest, response: Response) -> Page:
         included=document.get("included") or [],
         next_link=(document.get("links") or {}).get("next"),
         request_id=request_id,
+        answered_at=read_date(response.headers) or received_at,
     )
+
+
+def read_date(headers: Mapping[str, str]) -> datetime | None:
+    """Return the server's time (RFC 9110, 6.6.1); ``None`` if the headers do not have it."""
+    try:
+        moment = parsedate_to_datetime(headers.get("date", ""))
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema validates it

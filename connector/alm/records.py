@@ -17,7 +17,7 @@ from connector.errors import ProtocolError
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from connector.alm.protocol import Page
 
@@ -117,6 +117,28 @@ def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment
         has_grades=any(path.split(".")[0] == _GRADES for path in paths),
     )
     return [_read_enrollment(resource, page, included) for resource in page.enrollments]
+
+
+def find_missing(page: Page, include: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the path and id of each resource that *include* asked for and ALM left out."""
+    resources = {(resource["type"], resource["id"]): resource for resource in page.included}
+    for path in include:
+        reached = page.enrollments
+        for name in path.split("."):
+            keys: dict[tuple[str, str], None] = {}
+            for resource in reached:
+                keys |= dict.fromkeys(_linked(resource, name))
+            for key in keys:
+                if key not in resources:
+                    yield path, key[1]
+            reached = [resources[key] for key in keys if key in resources]
+
+
+def _linked(resource: Resource, name: str) -> list[tuple[str, str]]:
+    """Return type and id of each resource that the relationship *name* links to."""
+    data = ((resource.get("relationships") or {}).get(name) or {}).get("data") or []
+    identifiers = data if isinstance(data, list) else [data]
+    return [(identifier["type"], identifier["id"]) for identifier in identifiers]
 
 
 def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enrollment:

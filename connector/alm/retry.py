@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from connector.errors import ConnectorError, TemporaryError, UnreachableError, UntrustedHostError
+from connector.errors import (
+    ConnectorError,
+    DeadlineError,
+    TemporaryError,
+    UnreachableError,
+    UntrustedHostError,
+)
 
 MAX_ATTEMPTS = 5
 MAX_BACKOFF_SECONDS = 30.0
+# How often threads look whether the one that tries the host has reached it.
+MIN_OUTAGE_POLL_SECONDS = 0.5
 # A server that names a longer wait than a day is taken to be wrong.
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 
@@ -43,27 +52,32 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     """Decide whether to retry; *seconds_left* are those until the run's deadline.
 
     A used-up quota is waited for as long as the deadline allows; any other failure that may pass
-    is tried ``MAX_ATTEMPTS`` times.
+    is tried ``MAX_ATTEMPTS`` times. The run itself is out of time once the deadline has passed, or
+    if the server names a later moment.
     """
     error = attempt.error
     may_pass = isinstance(error, TemporaryError | UnreachableError)
-    # Of an error with retry_at, out_of_time has already compared the deadline.
-    if not may_pass or isinstance(error, UntrustedHostError) or error.retry_at:
+    if not may_pass or isinstance(error, UntrustedHostError | DeadlineError):
         return GiveUp(error)
-    seconds = _seconds_to_wait(attempt, now)
+    named = parse_retry_after(error.retry_after or "", now=now)
+    seconds = _seconds_to_wait(attempt, named)
     retry_at = _round_up(now + timedelta(seconds=seconds))
     happened = error.message.removesuffix(".")
+    is_over_quota = error.http_status == HTTPStatus.TOO_MANY_REQUESTS
     if seconds >= seconds_left:
-        return GiveUp(
-            error.replaced(
-                message=f"{happened}; the deadline leaves no time for another attempt,"
-                f" due in {seconds:.1f} s.",
-                hint=_run_again_after(retry_at),
-                retry_at=retry_at,
-                retry_after=None,
-            )
+        late = error.replaced(
+            message=f"{happened}; the deadline leaves no time for another attempt,"
+            f" due in {seconds:.1f} s.",
+            hint=_run_again_after(retry_at),
+            retry_at=retry_at,
+            retry_after=None,
         )
-    if attempt.number >= MAX_ATTEMPTS and error.http_status != HTTPStatus.TOO_MANY_REQUESTS:
+        concerns_run = seconds_left <= 0 or named is not None or is_over_quota
+        # A host that never answered is unreachable, whatever the time.
+        if concerns_run and not isinstance(error, UnreachableError):
+            late = deadline_error(late)
+        return GiveUp(late)
+    if attempt.number >= MAX_ATTEMPTS and not is_over_quota:
         return GiveUp(
             error.replaced(
                 message=f"{happened}, {attempt.number} times.", retry_at=retry_at, retry_after=None
@@ -72,24 +86,94 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     return Wait(seconds)
 
 
-def _seconds_to_wait(attempt: Attempt, now: datetime) -> float:
-    seconds = parse_retry_after(attempt.error.retry_after or "", now=now)
-    if seconds is not None:
+class Outage:
+    """The wait of all threads for a host that has answered in this run and cannot be reached now.
+
+    One request at a time tries it, after waits that grow. Moments are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: Whether the host has answered in this run.
+        self.has_answered = False
+        self._failures = 0
+        self._next_try_at = 0.0
+        self._trying_thread: int | None = None
+
+    def seconds_to_wait(self, now: float) -> float:
+        """Return 0 if this thread may send a request now, else when to call this again."""
+        with self._lock:
+            if not self._failures:
+                return 0.0
+            if self._trying_thread is not None or now < self._next_try_at:
+                return max(self._next_try_at - now, MIN_OUTAGE_POLL_SECONDS)
+            self._trying_thread = threading.get_ident()
+            return 0.0
+
+    def release(self) -> None:
+        """Let another thread try the host, if this one was to and came to no result."""
+        with self._lock:
+            if self._trying_thread == threading.get_ident():
+                self._trying_thread = None
+
+    def end(self) -> None:
+        """Note that the host has answered."""
+        with self._lock:
+            self.has_answered = True
+            self._failures = 0
+            self._trying_thread = None
+
+    def add_failure(self, now: float, jitter: float, seconds_left: float) -> bool:
+        """Note that the host cannot be reached; return ``False`` if it has never answered.
+
+        *seconds_left* are those until the run's deadline: it is tried shortly before that, too.
+        """
+        with self._lock:
+            is_trial = self._trying_thread == threading.get_ident()
+            # Requests under way when the first one failed failed for the same reason.
+            if self.has_answered and (is_trial or not self._failures):
+                self._failures += 1
+                seconds = _backoff(self._failures, 0.5 + jitter / 2)
+                longest = max(seconds_left / 2, MIN_OUTAGE_POLL_SECONDS)
+                self._next_try_at = now + min(seconds, longest)
+                self._trying_thread = None
+            return self.has_answered
+
+
+def _seconds_to_wait(attempt: Attempt, named: float | None) -> float:
+    if named is not None:
         # Requests that were refused together must not come back together.
-        return seconds + attempt.jitter * min(1.0, 0.05 + seconds / 10)
+        return named + attempt.jitter * min(1.0, 0.05 + named / 10)
+    return _backoff(attempt.number, attempt.jitter)
+
+
+def _backoff(number: int, jitter: float) -> float:
     # Doubled from one second on; the bound on the exponent keeps the number a float.
-    return attempt.jitter * min(2.0 ** min(attempt.number - 1, 10), MAX_BACKOFF_SECONDS)
+    return jitter * min(2.0 ** min(number - 1, 10), MAX_BACKOFF_SECONDS)
+
+
+def deadline_error(error: ConnectorError) -> DeadlineError:
+    """Return *error* as one that ends the run."""
+    late = DeadlineError(
+        error.message,
+        hint=error.hint,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        retry_at=error.retry_at,
+    )
+    late.__cause__ = error.__cause__
+    return late
 
 
 def out_of_time(
     deadline_seconds: float, wait_seconds: float, *, now: datetime, http_status: int | None = None
-) -> TemporaryError:
+) -> DeadlineError:
     """Return the error of a run whose next request may be sent only after its deadline.
 
     *http_status* is that of the response that made the request wait, if one did.
     """
     retry_at = _round_up(now + timedelta(seconds=wait_seconds))
-    return TemporaryError(
+    return DeadlineError(
         f"The deadline of {deadline_seconds:g} s leaves no time for the next request,"
         f" due in {wait_seconds:.1f} s.",
         hint=_run_again_after(retry_at),

@@ -22,6 +22,7 @@ from connector.alm.protocol import ACCEPT, Response, read_request_id
 from connector.alm.retry import out_of_time
 from connector.errors import (
     ConnectorError,
+    DeadlineError,
     ProtocolError,
     TemporaryError,
     UnreachableError,
@@ -123,12 +124,13 @@ class Transport:
                     request_id=read_request_id(raw.headers),
                 )
             if self._deadline.left() <= 0:
-                raise TemporaryError(
+                raise DeadlineError(
                     f"The deadline of {self._deadline.seconds:g} s passed"
                     f" while ALM's answer for {subject} was coming in.",
                     hint="Run again, with a longer deadline.",
                     http_status=raw.status_code,
                     request_id=read_request_id(raw.headers),
+                    retry_at=self._deadline.moment(),
                 )
         return bytes(body)
 

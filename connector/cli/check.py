@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from connector.alm.rate_limit import ASSUMED
 from connector.alm.records import read_enrollments
 from connector.cli.progress import format_duration
+from connector.clock import Deadline
+from connector.runner.all_users import within_deadline
 from connector.runner.connection import open_client, request_for
 from connector.settings import SANDBOX
 from connector.settings.users import read_user_ids
@@ -30,22 +32,27 @@ def check(
     inputs: Inputs, credentials: Credentials, redactor: Redactor, *, clock: Clock, stdin: TextIO
 ) -> Iterator[str]:
     """Yield a line for everything that works. Raises the ConnectorError of the first that fails."""
+    deadline = Deadline(clock, inputs.deadline)
     users = read_user_ids(inputs, stdin)
-    first = next(users.ids, None)
-    total = users.total
-    if total is None:
+
+    def read_list() -> tuple[str | None, int]:
+        first = next(users.ids, None)
         # A pipe is read to its end to be counted.
-        total = (first is not None) + sum(1 for _ in users.ids)
+        counted = (first is not None) + sum(1 for _ in users.ids)
+        return first, counted if users.total is None else users.total
+
+    first, total = within_deadline(read_list, deadline)
     counted = _count(total, "user")
     lo_types = ", ".join(inputs.lo_types)
     yield f"inputs     valid: {counted}; {lo_types}; sort {inputs.sort}; {inputs.base_url}"
     if first is None:
         yield "           none of the users is in this shard: nothing was asked"
         return
-    client = open_client(inputs, credentials, redactor, clock)
+    client = open_client(inputs, credentials, redactor, deadline)
+    request = request_for(first, replace(inputs, page_limit=1))
     try:
         started_at = clock.monotonic()
-        page = client.fetch(request_for(first, replace(inputs, page_limit=1)))
+        page = within_deadline(lambda: client.fetch(request), deadline)
         milliseconds = (clock.monotonic() - started_at) * 1000
     finally:
         client.close()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from connector.alm.records import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from connector.alm.records import Enrollment
@@ -22,15 +20,6 @@ COLUMNS = (*SCALARS, "resource_grade_ids", "resource_grades", "included")
 COPY_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RowRange:
-    """The rows of complete users: *count* of them, between two offsets of the growing file."""
-
-    start: int
-    end: int
-    count: int
-
-
 class Format(ABC):
     """A growing file is ``begin``, rows with ``between`` between any two of them, and ``end``.
 
@@ -40,7 +29,7 @@ class Format(ABC):
     begin: ClassVar[str] = ""
     between: ClassVar[str] = ""
     end: ClassVar[str] = ""
-    #: Whether rows can leave for standard output one user at a time.
+    #: Whether the growing file becomes the finished one, and rows can leave user by user.
     is_streamed: ClassVar[bool] = True
 
     @abstractmethod
@@ -54,22 +43,23 @@ class Format(ABC):
         """
         return growing
 
-    def reopen(self, path: Path, growing: Path, complete: RowRange) -> int:
-        """Make the *growing* file of the finished one *path*, and return where its rows end.
+    def read_users(
+        self, path: Path, start: int, entries: Iterable[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], Iterator[bytes]]]:
+        """Yield each of a journal's *entries* with the user's rows in the finished file *path*.
 
-        *complete* are the rows in the growing file that *path* was made of. Raises OSError.
-        """
-        shutil.copyfile(path, growing)
-        return complete.end
-
-    def read_rows(self, path: Path, complete: RowRange) -> Iterator[bytes]:
-        """Yield the *complete* rows of the finished file *path*, as the growing file had them.
-
-        Raises OSError.
+        The first rows begin at *start*. Consume a user's pieces before the next user. Raises
+        OSError.
         """
         with path.open("rb") as file:
-            file.seek(complete.start)
-            left = complete.end - complete.start
-            while left > 0 and (piece := file.read(min(left, COPY_BYTES))):
-                left -= len(piece)
-                yield piece
+            file.seek(start)
+            for entry in entries:
+                yield entry, read_pieces(file, entry["end"] - start)
+                start = entry["end"]
+
+
+def read_pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next *size* bytes of *file*, some at a time. Raises OSError."""
+    while size > 0 and (piece := file.read(min(size, COPY_BYTES))):
+        size -= len(piece)
+        yield piece

@@ -18,10 +18,8 @@ from connector.formats.lines import Ndjson
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from connector.formats.interface import RowRange
 
 _ROWS_AT_ONCE = 5_000
 # Half a surrogate pair, which JSON can express and UTF-8 cannot, begins like a complete one.
@@ -84,20 +82,22 @@ class Parquet(Ndjson):
             _log.warning("%d dates are none, and are null in %s", unreadable, name)
         return scratch
 
-    def reopen(self, path: Path, growing: Path, complete: RowRange) -> int:
-        """Write the rows of *path* to *growing* as NDJSON, and return where they end."""
-        with growing.open("wb") as file:
-            file.writelines(self.read_rows(path, complete))
-        return growing.stat().st_size
+    def read_users(
+        self,
+        path: Path,
+        start: int,  # noqa: ARG002 - rows have no place in this file
+        entries: Iterable[Mapping[str, Any]],
+    ) -> Iterator[tuple[Mapping[str, Any], Iterator[bytes]]]:
+        """Yield each of a journal's *entries* with the user's rows as lines of NDJSON."""
+        lines = self._lines(path)
+        for entry in entries:
+            yield entry, islice(lines, entry["enrollments"])
 
-    def read_rows(self, path: Path, complete: RowRange) -> Iterator[bytes]:
-        """Yield the first rows of *path* as lines of NDJSON; those of other users follow them."""
-        left = complete.count
+    def _lines(self, path: Path) -> Iterator[bytes]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE):
-                for row in batch.slice(0, left).to_pylist():
+                for row in batch.to_pylist():
                     yield (to_json(_untyped(row)) + "\n").encode()
-                left -= min(left, batch.num_rows)
 
 
 def _untyped(row: dict[str, Any]) -> dict[str, Any]:

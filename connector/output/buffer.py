@@ -9,11 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from connector.formats.interface import COPY_BYTES
-from connector.output.results import (
-    MAX_LISTED_IDS,
-    Delivered,
-    latest_date,
-)
+from connector.output.results import MAX_LISTED_IDS, Delivered
 from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
@@ -27,8 +23,6 @@ if TYPE_CHECKING:
 
 _type_and_state = attrgetter("lo_type", "state")
 _MAX_IN_MEMORY = 512 * 1024
-# Of 2023-06-29T12:34:33.000Z.
-_USUAL_LENGTH = 24
 
 
 class RecordBuffer:
@@ -47,7 +41,6 @@ class RecordBuffer:
         self._refusal: OSError | None = None
         self._enrollment_ids: list[str] = []
         self._grade_ids: list[str] = []
-        self._latest: str | None = None
         self._counts: Counter[tuple[str | None, str | None]] = Counter()
         self._first: list[dict[str, Any]] = []
         self.count = 0
@@ -70,7 +63,6 @@ class RecordBuffer:
         """What whoever receives ``pieces`` has then."""
         return Delivered(
             self.count,
-            self._latest,
             self._enrollment_ids,
             self._grade_ids,
             self._counts,
@@ -97,24 +89,15 @@ class RecordBuffer:
                 self._file.close()
 
     def _add_to_summary(self, enrollments: Sequence[Enrollment]) -> None:
+        self._counts.update(map(_type_and_state, enrollments))
         if self._has_tally:
             shown = enrollments[: MAX_SUMMARY_RECORDS - len(self._first)]
             self._first += [enrollment.as_dict() for enrollment in shown]
-            self._counts.update(map(_type_and_state, enrollments))
-        dates = [enrollment.date_enrolled for enrollment in enrollments]
-        self._note_latest([date for date in dates if date])
         if len(self._enrollment_ids) <= MAX_LISTED_IDS:
             self._enrollment_ids += [enrollment.id for enrollment in enrollments]
         if len(self._grade_ids) <= MAX_LISTED_IDS:
             for enrollment in enrollments:
                 self._grade_ids += [grade.id for grade in enrollment.resource_grades]
-
-    def _note_latest(self, dates: list[str]) -> None:
-        # Dates of one notation sort like their text: then parsing the last of them is enough.
-        if dates and all(len(date) == _USUAL_LENGTH and date[-1] == "Z" for date in dates):
-            newest = latest_date([max(dates)])
-            dates = [newest] if newest else dates
-        self._latest = latest_date([self._latest, *dates])
 
     def _write(self, piece: bytes) -> None:
         # A full disk is not this user's failure: `pieces` raises it to the writer.

@@ -29,13 +29,12 @@ class Delivery:
     enrollment_ids: list[str] | None
     resource_grade_ids: list[str] | None
     enrollment_count: int
-    latest_date_enrolled: str | None
     enrollments: list[Document] | None = None
     output_file: str | None = None
     hint: str = ""
 
 
-NOTHING = Delivery([], [], 0, None, [])
+NOTHING = Delivery([], [], 0, [])
 
 
 def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError | None) -> Document:
@@ -45,6 +44,7 @@ def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError 
         # Users that the run did not reach are missing, and have no verdict of their own.
         status = max(status, Status.INCOMPLETE, key=list(Status).index)
     values: Document = {
+        "source": totals.source,
         "enrollment_ids": delivery.enrollment_ids,
         "resource_grade_ids": delivery.resource_grade_ids,
         "enrollment_count": delivery.enrollment_count,
@@ -56,7 +56,7 @@ def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError 
             "pages": totals.pages,
             "requests": totals.requests,
         },
-        "latest_date_enrolled": delivery.latest_date_enrolled,
+        "next_since": totals.next_since if is_delivered(error) else None,
         "users": {"requested": totals.requested, "read": totals.read, "failed": totals.failed},
         "output_file": delivery.output_file,
         "error": error_as_dict(error) if error else None,
@@ -75,9 +75,14 @@ def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError 
     return document
 
 
+def is_delivered(error: ConnectorError | None) -> bool:
+    """Return whether every user was asked for, and the records of those read are delivered."""
+    return error is None or isinstance(error, PartialError)
+
+
 def failed_document(error: ConnectorError) -> Document:
     """Return the document of a run that failed before it read anything."""
-    return build_document(RunTotals(is_of_many=False), NOTHING, error)
+    return build_document(RunTotals(), NOTHING, error)
 
 
 def partial_error(

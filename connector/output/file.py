@@ -7,12 +7,15 @@ import errno
 import gzip
 import importlib
 import os
+import shutil
 import sys
 import tempfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import OutputError, Problem, UsageError
 from connector.formats import make_format
+from connector.formats.interface import read_pieces
 from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
@@ -20,20 +23,24 @@ from connector.output.journal import (
     open_to_append,
     read_entries,
     read_state,
+    sync,
     write_all,
 )
 from connector.output.results import MAX_LISTED_IDS
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from connector.alm.completeness import Completeness
+    from connector.clock import Clock
     from connector.output.journal import Entry, JournalState
+    from connector.output.results import RunTotals, UserResult
     from connector.redact import Redactor
 
 _IDS = ("enrollment_ids", "resource_grade_ids")
+# What a loss of power may cost.
+_SYNC_SECONDS = 1.0
 
 
 class OutputFile:
@@ -45,7 +52,12 @@ class OutputFile:
     """
 
     def __init__(
-        self, path: Path, format_name: str, inputs: Mapping[str, Any], redactor: Redactor
+        self,
+        path: Path,
+        format_name: str,
+        inputs: Mapping[str, Any],
+        redactor: Redactor,
+        clock: Clock,
     ) -> None:
         self.path = path
         self.part = path.parent / f"{path.name}.part"
@@ -54,10 +66,13 @@ class OutputFile:
         self._journal = Journal(journal_of(path), redactor)
         self._inputs = {"format": format_name, **inputs}
         self._redactor = redactor
+        self._clock = clock
         self._compress = compressor_for(path)
         self._state: JournalState | None = None
         self._handle = -1
         self._end = 0
+        self._checksum = 0
+        self._synced_at = clock.monotonic()
         self._has_rows = False
         self._listed_ids = dict.fromkeys(_IDS, 0)
         self._failed: list[Entry] = []
@@ -74,17 +89,12 @@ class OutputFile:
             tempfile.TemporaryFile(dir=self.path.parent).close()
             if self._journal.path.is_file():
                 self._journal.lock()
-            state = read_state(self._journal.path) if resume else None
-        try:
-            if state is None or not self._has_records_of(state):
-                return
-            self._check_inputs(state)
-        except UsageError:
-            self.abandon()
-            raise
+            state = self._resumable_state() if resume else None
+        if state is None:
+            return
         self._state = state
-        for entry, _ in read_entries(self._journal.path):
-            if "enrollments" in entry:
+        for entry, place in read_entries(self._journal.path):
+            if "enrollments" in entry and place <= state.length:
                 for name in _IDS:
                     ids = entry.get(name)
                     self._listed_ids[name] += MAX_LISTED_IDS + 1 if ids is None else len(ids)
@@ -103,9 +113,14 @@ class OutputFile:
         """Return a buffer for one user's records."""
         return RecordBuffer(self._format, self._redactor, self.path.parent, has_tally=has_tally)
 
-    def append(self, user_id: str, buffer: RecordBuffer, completeness: Completeness) -> None:
+    def open(self) -> None:
+        """Get ready for the first record, which may take long. Raises OutputError."""
+        with self._translated():
+            self._open()
+
+    def append(self, result: UserResult[RecordBuffer]) -> None:
         """Append all records of a user. Raises OutputError."""
-        delivered = buffer.delivered
+        delivered, completeness = result.records.delivered, result.completeness
         listed = {
             "enrollment_ids": delivered.enrollment_ids or (),
             "resource_grade_ids": delivered.resource_grade_ids or (),
@@ -114,45 +129,53 @@ class OutputFile:
             self._listed_ids[name] += len(ids)
         with self._translated():
             self._open()
-            self._copy(buffer)
+            self._checksum = 0
+            self._copy(result.records)
             entry = {
-                "user_id": user_id,
+                "user_id": result.user_id,
                 "enrollments": delivered.count,
                 "end": self._end,
-                "latest_date_enrolled": delivered.latest_date_enrolled,
+                "crc32": self._checksum,
+                "answered_at": result.answered_at and result.answered_at.isoformat(),
                 "status": completeness.status,
                 "reasons": completeness.reasons,
                 "pages": completeness.pages,
+                "counts": [[*kind, count] for kind, count in delivered.counts.items()],
             }
             # No more ids than a document lists; the records have all of them.
             entry |= {n: ids for n, ids in listed.items() if self._listed_ids[n] <= MAX_LISTED_IDS}
             self._journal.write(entry)
+            self._sync_now_and_then()
 
-    def join(self, path: Path, state: JournalState, entries: Iterator[Entry]) -> None:
+    def join(self, path: Path, state: JournalState, entries: Iterable[Entry]) -> None:
         """Append the complete users of another file of the same format. Raises OutputError.
 
         *state* and *entries* are what that file's journal says.
         """
         with self._translated():
             self._open()
-            if state.records:
-                self._write(self._format.between if self._has_rows else "")
-                for piece in self._format.read_rows(path, state.complete_rows):
+            is_first = True
+            for entry, pieces in self._format.read_users(path, state.inputs["end"], entries):
+                self._checksum = 0
+                if entry["enrollments"]:
+                    # Between the users of one file the separator is part of the rows.
+                    self._write(self._format.between if self._has_rows and is_first else "")
+                    is_first, self._has_rows = False, True
+                for piece in pieces:
                     self._write_bytes(piece)
-                self._has_rows = True
-            moved = self._end - state.end
-            for entry in entries:
-                self._journal.write({**entry, "end": entry["end"] + moved})
+                self._journal.write({**entry, "end": self._end, "crc32": self._checksum})
 
-    def fail(self, user_id: str, error: Mapping[str, Any], buffer: RecordBuffer | None) -> None:
-        """Note a user who failed; the records in *buffer* come behind all complete users."""
+    def add_failure(self, user_id: str, error: Mapping[str, Any]) -> None:
+        """Enter a user who failed in the journal, when the run ends."""
         self._failed.append({"user_id": user_id, "error": error})
-        if buffer:
-            self._partial.append(buffer)
 
-    def finish(self, requested: int, requests: int) -> str:
+    def add_partial(self, buffer: RecordBuffer) -> None:
+        """Append the records of a user who was not read completely, behind all complete users."""
+        self._partial.append(buffer)
+
+    def finish(self, totals: RunTotals) -> str:
         """Give the file its name and return it. Raises OutputError."""
-        if self._is_unchanged():
+        if self._is_unchanged(totals):
             self.abandon()
             return str(self.path)
         with self._translated():
@@ -161,18 +184,30 @@ class OutputFile:
             for buffer in self._partial:
                 self._copy(buffer)
             self._write(self._format.end)
-            os.fsync(self._handle)
+            if not self._end:
+                # Without a record, a compressed file is not empty.
+                self._write_bytes(self._compress(b""))
+            sync(self._handle)
             for failed in self._failed:
                 self._journal.write(failed)
             with self._scratch_file():
                 finished = self._format.finish(self.part, self._scratch, str(self.path))
-            size = finished.stat().st_size
+                _sync_path(finished)
             self._journal.write(
-                {"end": end, "size": size, "requested": requested, "requests": requests}
+                {
+                    "end": end,
+                    "size": finished.stat().st_size,
+                    "crc32": checksum_of(finished),
+                    "requested": totals.requested,
+                    "missing": totals.missing,
+                    "requests": totals.requests,
+                }
             )
+            self._journal.sync()
             # Windows does not rename an open file.
             self._close_part()
             finished.replace(self.path)
+            _sync_path(self.path.absolute().parent)
             self.part.unlink(missing_ok=True)
             self._scratch.unlink(missing_ok=True)
             self.abandon()
@@ -183,11 +218,15 @@ class OutputFile:
         self._close_part()
         self._journal.close()
 
-    def _is_unchanged(self) -> bool:
-        """Return whether the finished file of an earlier run has received nothing new."""
-        had_ended = self._state is not None and self._state.size is not None
-        is_unopened = self._handle < 0 and not self.part.is_file()
-        return had_ended and is_unopened and not self._failed
+    def _is_unchanged(self, totals: RunTotals) -> bool:
+        """Return whether all that an earlier run has left is still true."""
+        return (
+            self._state is not None
+            and self._state.last.get("missing") == totals.missing
+            and self._handle < 0
+            and not self.part.is_file()
+            and not self._failed
+        )
 
     def _close_part(self) -> None:
         if self._handle >= 0:
@@ -203,50 +242,70 @@ class OutputFile:
             self._journal.cut()
             self._handle = open_to_append(self.part)
             os.ftruncate(self._handle, 0)
+            self._checksum = 0
             self._write(self._format.begin)
-            self._journal.begin({**self._inputs, "end": self._end})
+            self._journal.begin({**self._inputs, "end": self._end, "crc32": self._checksum})
             return
         if not self.part.is_file():
-            self._reopen(self._state)
+            self._state = self._reopen(self._state)
         self._handle = open_to_append(self.part)
         self._end = self._state.end
         os.ftruncate(self._handle, self._end)
         self._has_rows = self._state.records > 0
         self._journal.cut(self._state.length)
 
-    def _reopen(self, state: JournalState) -> None:
-        """Make the growing file of the finished one."""
+    def _reopen(self, state: JournalState) -> JournalState:
+        """Make the growing file of the finished one, and return what the journal says then."""
         with self._scratch_file():
-            end = self._format.reopen(self.path, self._scratch, state.complete_rows)
-            if end != state.end:
-                # The finished file counts until the growing one has its name.
-                self._journal.cut(state.length)
-                entry = {"end": end, "size": state.size}
-                entry |= {"requested": state.requested, "requests": state.requests}
-                self._journal.write(entry)
-                state.end, state.length = end, self._journal.path.stat().st_size
+            if self._format.is_streamed:
+                shutil.copyfile(self.path, self._scratch)
+                self._scratch.replace(self.part)
+                return state
+            entries = [entry for entry, _ in read_entries(state.path) if "user_id" in entry]
+            users = [entry for entry in entries if "enrollments" in entry]
+            rows = self._format.read_users(self.path, 0, users)
+            end = 0
+            with self._scratch.open("wb") as file:
+                for entry, (_, pieces) in zip(users, rows, strict=True):
+                    entry["crc32"] = 0
+                    for piece in pieces:
+                        entry["crc32"] = zlib.crc32(piece, entry["crc32"])
+                        end += file.write(piece)
+                    entry["end"] = end
+            # The finished file counts until the growing one has its name.
+            self._journal.rewrite(state, entries, end)
             self._scratch.replace(self.part)
+        return read_state(self._journal.path) or state
 
-    def _has_records_of(self, state: JournalState) -> bool:
-        if self.part.is_file():
-            # Behind the journal's end there may be a user that was being written.
-            self._check_unchanged(self.part, is_as_left=self.part.stat().st_size >= state.end)
-            return True
-        if state.size is None or not self.path.is_file():
-            return False
-        self._check_unchanged(self.path, is_as_left=self.path.stat().st_size == state.size)
-        return True
+    def _resumable_state(self) -> JournalState | None:
+        """Return what an earlier run has left; ``None`` if there is nothing to resume.
 
-    def _check_unchanged(self, path: Path, *, is_as_left: bool) -> None:
-        if not is_as_left:
-            problem = Problem(
-                "output_file",
-                f'"{path}", which was changed since its journal was written',
-                "the file as the earlier run left it",
-            )
-            raise UsageError.of(
-                [problem], hint="Nothing was sent. Without resume it is written anew."
-            )
+        Raises UsageError if it had other inputs, or if its file was changed since.
+        """
+        state = read_state(self._journal.path)
+        if state is None:
+            return None
+        try:
+            self._check_inputs(state)
+            if self.part.is_file():
+                # After a loss of power the journal may know users whose rows were not kept.
+                length = intact_length(self.part, state)
+                return read_state(state.path, length) if length else None
+            if not state.last or not self.path.is_file():
+                return None
+            if not is_intact(self.path, state):
+                problem = Problem(
+                    "output_file",
+                    f'"{self.path}", which was changed since its journal was written',
+                    "the file as the earlier run left it",
+                )
+                raise UsageError.of(
+                    [problem], hint="Nothing was sent. Without resume it is written anew."
+                )
+        except UsageError:
+            self.abandon()
+            raise
+        return state
 
     def _check_inputs(self, state: JournalState) -> None:
         changed = [
@@ -290,6 +349,15 @@ class OutputFile:
     def _write_bytes(self, data: bytes) -> None:
         write_all(self._handle, data)
         self._end += len(data)
+        self._checksum = zlib.crc32(data, self._checksum)
+
+    def _sync_now_and_then(self) -> None:
+        """Write the users so far to the disk, at most once a second: each takes milliseconds."""
+        now = self._clock.monotonic()
+        if now - self._synced_at >= _SYNC_SECONDS:
+            self._synced_at = now
+            sync(self._handle)
+            self._journal.sync()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -310,6 +378,59 @@ class OutputFile:
                 f"The output file {self.path} cannot be written: {error.strerror or error}.",
                 hint=hint,
             ) from error
+
+
+def intact_length(path: Path, state: JournalState) -> int:
+    """Return up to which place in its journal the rows in *path* are those that were written.
+
+    Zero if not even the beginning of the file is. Raises OSError.
+    """
+    length = start = 0
+    with path.open("rb") as file:
+        for entry, place in read_entries(state.path):
+            if place > state.length:
+                break
+            # Neither a user who failed nor the end of a run has rows.
+            if "alm_enrollments" in entry or "enrollments" in entry:
+                if checksum_of_pieces(read_pieces(file, entry["end"] - start)) != entry["crc32"]:
+                    break
+                start = entry["end"]
+            length = place
+    return length
+
+
+def is_intact(path: Path, state: JournalState) -> bool:
+    """Return whether the finished file *path* is as its run left it. Raises OSError."""
+    return path.stat().st_size == state.last.get("size") and (
+        checksum_of(path) == state.last["crc32"]
+    )
+
+
+def checksum_of(path: Path) -> int:
+    """Return the checksum of the file *path*. Raises OSError."""
+    with path.open("rb") as file:
+        return checksum_of_pieces(read_pieces(file, path.stat().st_size))
+
+
+def checksum_of_pieces(pieces: Iterable[bytes]) -> int:
+    """Return the checksum of *pieces* in a row."""
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _sync_path(path: Path) -> None:
+    """Have the disk keep the file, or the folder's names, through a loss of power."""
+    try:
+        # Windows syncs only what is open for writing, and opens no folder.
+        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
 
 
 def compressor_for(path: Path) -> Callable[[bytes], bytes]:

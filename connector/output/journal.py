@@ -8,23 +8,23 @@ the run came to its end. A torn last line is ignored.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.compact_set import UserIds
-from connector.formats.interface import RowRange
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from connector.redact import Redactor
 
 Entry = dict[str, Any]
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -32,22 +32,18 @@ class JournalState:
     """What a journal says of its output file.
 
     Up to *end*, the growing file has complete users only; up to *length*, the journal itself has
-    complete lines. *size* is the output file's when the run had ended, ``None`` before.
+    complete lines, the first of which ends at *begin*. When the run has ended, *last* is the entry
+    that says so, with the output file's size; before, it is empty.
     """
 
+    path: Path
     inputs: Entry
+    begin: int
     finished: UserIds = field(default_factory=UserIds)
     end: int = 0
     records: int = 0
     length: int = 0
-    size: int | None = None
-    requested: int = 0
-    requests: int = 0
-
-    @property
-    def complete_rows(self) -> RowRange:
-        """Which rows of the output file are those of its complete users."""
-        return RowRange(self.inputs["end"], self.end, self.records)
+    last: Entry = field(default_factory=dict)
 
 
 class Journal:
@@ -80,6 +76,29 @@ class Journal:
         line = to_json(self._redactor.clean_value(entry))
         write_all(self._handle, f"{line}\n".encode())
 
+    def rewrite(self, state: JournalState, entries: Iterable[Mapping[str, Any]], end: int) -> None:
+        """Replace it, at once or not at all, by *entries* of users whose rows are elsewhere now.
+
+        All else stays as in *state*; *end* is where the last rows end. Raises OSError.
+        """
+        new = Journal(self.path.with_name(f"{self.path.name}.new"), self._redactor)
+        try:
+            new.cut()
+            new.write({**state.inputs, "end": 0})
+            for entry in entries:
+                new.write(entry)
+            new.write({**state.last, "end": end})
+            new.sync()
+            new.path.replace(self.path)
+            self._handle, new._handle = new._handle, self._handle
+        finally:
+            new.path.unlink(missing_ok=True)
+            new.close()
+
+    def sync(self) -> None:
+        """Have the disk keep what was written. Raises OSError."""
+        sync(self._handle)
+
     def close(self) -> None:
         """Close the file and give up the lock."""
         if self._handle >= 0:
@@ -107,18 +126,22 @@ def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:
             yield entry, place
 
 
-def read_state(path: Path) -> JournalState | None:
-    """Return what the journal *path* says; ``None`` if it is not one. Raises OSError."""
+def read_state(path: Path, length: int | None = None) -> JournalState | None:
+    """Return what the journal *path* says, up to *length*; ``None`` if it is not one.
+
+    Raises OSError.
+    """
     entries = read_entries(path) if path.is_file() else iter(())
-    first, length = next(entries, ({}, 0))
+    first, begin = next(entries, ({}, 0))
     if first.get("alm_enrollments") != _VERSION:
         return None
-    state = JournalState(first, end=first["end"], length=length)
+    state = JournalState(path, first, begin, end=first["end"], length=begin)
     for entry, place in entries:
+        if length is not None and place > length:
+            break
         if "end" in entry:
             state.end = entry["end"]
-            state.size = entry.get("size")
-            state.requested, state.requests = entry.get("requested", 0), entry.get("requests", 0)
+            state.last = {} if "user_id" in entry else entry
         if "enrollments" in entry:
             state.finished.add(entry["user_id"])
             state.records += entry["enrollments"]
@@ -147,6 +170,16 @@ def _open_locked(path: Path) -> int:
         except OSError:
             pass
     return handle
+
+
+def sync(handle: int) -> None:
+    """Have the disk keep what was written to *handle* through a loss of power. Raises OSError."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network drives do not offer it.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def write_all(handle: int, data: bytes) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from connector.alm.completeness import Completeness, Status
 from connector.clock import parse_moment
-from connector.errors import error_as_dict
+from connector.errors import DeadlineError, UserNotFoundError, error_as_dict
 from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Ids that a document lists if an output file has the records.
 MAX_LISTED_IDS = 2_000
+#: How long before the first answer of a run the next one begins.
+NEXT_SINCE_MARGIN = timedelta(minutes=5)
 # Nobody reads the reasons of a million users.
 _MAX_REASONS = 1_000
 _by_place = itemgetter(0)
@@ -50,6 +53,8 @@ class UserResult(Generic[Collected]):
     records: Collected
     completeness: Completeness
     error: ConnectorError | None = None
+    #: The server's own time when it answered with the user's first page.
+    answered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,6 @@ class Delivered:
     """
 
     count: int
-    latest_date_enrolled: str | None
     enrollment_ids: Sequence[str] | None
     resource_grade_ids: Sequence[str] | None
     counts: Mapping[tuple[str | None, str | None], int] = field(default_factory=dict)
@@ -71,7 +75,9 @@ class Delivered:
 class RunTotals:
     """The totals of a run. Holds none of its records; only the methods below change it."""
 
-    def __init__(self, *, is_of_many: bool) -> None:
+    def __init__(self, source: str | None = None, *, is_of_many: bool = False) -> None:
+        #: ALM's address, or ``sandbox``.
+        self.source = source
         self._is_of_many = is_of_many
         # With the user's place among those asked for; users finish in any order.
         self._reasons: list[tuple[int, str]] = []
@@ -81,6 +87,7 @@ class RunTotals:
         self.pages = 0
         #: Users asked for and page requests sent, known when the run has ended.
         self.requested = 0
+        self.missing = 0
         self.requests = 0
         #: Users who were read, in this run or an earlier one, and those of them that a file kept.
         self.read = 0
@@ -92,7 +99,8 @@ class RunTotals:
         self.delivered = 0
         self.enrollment_ids: list[str] | None = []
         self.resource_grade_ids: list[str] | None = []
-        self.latest_date_enrolled: str | None = None
+        self._answered_at: datetime | None = None
+        self._is_cut_short = False
         self.counts: Counter[tuple[str | None, str | None]] = Counter()
         self.first: list[dict[str, Any]] = []
 
@@ -100,6 +108,18 @@ class RunTotals:
     def finished(self) -> int:
         """How many users were read, or failed."""
         return self.read + len(self._failed)
+
+    @property
+    def next_since(self) -> str | None:
+        """The ``since`` of a next run that misses nothing; ``None`` if this run missed something.
+
+        Five minutes before the server answered with the run's first page: time for an enrollment
+        to appear in the API, and for servers whose clocks differ.
+        """
+        if self._answered_at is None or self._is_cut_short or self.missing:
+            return None
+        moment = (self._answered_at - NEXT_SINCE_MARGIN).astimezone(UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -123,39 +143,51 @@ class RunTotals:
         self._add_verdict(place, result.user_id, result.completeness)
         if delivered:
             self._add_delivered(delivered)
-        if result.error:
-            self.add_failure(place, result.user_id, error_as_dict(result.error))
-        else:
+        if result.error is None:
             self.read += 1
+            self._add_reading(result.completeness, result.answered_at)
+        elif not isinstance(result.error, DeadlineError):
+            self.add_failure(place, result.user_id, error_as_dict(result.error))
 
     def add_failure(self, place: int, user_id: str, error: Mapping[str, Any]) -> None:
         """Add a user who could not be read; *error* is as in the document."""
         self._failed.append((place, {"user_id": user_id, "error": error}))
+        # Of a user whom ALM does not have, nothing can be missing.
+        self._is_cut_short |= error["code"] != UserNotFoundError.exit_code
 
     def add_from_journal(self, entry: Mapping[str, Any]) -> None:
         """Add what a journal says of a user that the file has; ``add_kept`` counts the user."""
         self.in_file += 1
         verdict = Completeness(Status(entry["status"]), tuple(entry["reasons"]), entry["pages"])
         self._add_verdict(-1, entry["user_id"], verdict)
-        delivered = Delivered(
-            entry["enrollments"],
-            entry["latest_date_enrolled"],
-            entry.get("enrollment_ids"),
-            entry.get("resource_grade_ids"),
+        answered_at = entry["answered_at"] and parse_moment(entry["answered_at"])
+        self._add_reading(verdict, answered_at)
+        self._add_delivered(
+            Delivered(
+                count=entry["enrollments"],
+                enrollment_ids=entry.get("enrollment_ids"),
+                resource_grade_ids=entry.get("resource_grade_ids"),
+                counts={(lo_type, state): count for lo_type, state, count in entry["counts"]},
+            )
         )
-        self._add_delivered(delivered)
 
     def add_kept(self) -> None:
         """Count as read a user that the file has from an earlier run."""
         self.kept += 1
         self.read += 1
 
-    def end(self, *, requested: int, requests: int) -> None:
-        """Set how many users were asked for, and how many page requests were sent."""
+    def end(self, *, requested: int, requests: int, is_list_complete: bool = True) -> None:
+        """Set how many users were asked for, and how many page requests were sent.
+
+        Of a list that is not complete, users are missing that nobody has counted.
+        """
         self.requested, self.requests = requested, requests
-        missing = requested - self.finished
-        if self.finished and missing:
-            self.add_reason(requested, f"{missing} of {requested} users were not reached")
+        self.missing = requested - self.finished
+        if self.finished and self.missing:
+            self.add_reason(requested, f"{self.missing} of {requested} users were not reached")
+        if not is_list_complete:
+            self.missing += 1
+            self.add_reason(requested, "the list of users was not read to its end")
 
     def add_reason(self, place: int, reason: str) -> None:
         """Add a reason; they are listed by *place*."""
@@ -171,24 +203,17 @@ class RunTotals:
             prefix = f"user {user_id}: " if self._is_of_many else ""
             self.add_reason(place, prefix + reason)
 
+    def _add_reading(self, completeness: Completeness, answered_at: datetime | None) -> None:
+        self._is_cut_short |= not completeness.is_complete
+        if answered_at and (self._answered_at is None or answered_at < self._answered_at):
+            self._answered_at = answered_at
+
     def _add_delivered(self, delivered: Delivered) -> None:
         self.delivered += delivered.count
         self.enrollment_ids = _joined(self.enrollment_ids, delivered.enrollment_ids)
         self.resource_grade_ids = _joined(self.resource_grade_ids, delivered.resource_grade_ids)
-        dates = (self.latest_date_enrolled, delivered.latest_date_enrolled)
-        self.latest_date_enrolled = latest_date(dates)
         self.counts.update(delivered.counts)
         self.first += delivered.first[: MAX_SUMMARY_RECORDS - len(self.first)]
-
-
-def latest_date(dates: Sequence[str | None]) -> str | None:
-    """Return the latest of *dates* as it is written; unreadable ones do not count."""
-    latest, latest_text = None, None
-    for text in dates:
-        moment = text and parse_moment(text)
-        if moment and (latest is None or moment > latest):
-            latest, latest_text = moment, text
-    return latest_text
 
 
 def _joined(listed: list[str] | None, more: Sequence[str] | None) -> list[str] | None:

@@ -7,18 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from connector.errors import OutputError, PartialError, error_as_dict
+from connector.errors import DeadlineError, OutputError, error_as_dict
 from connector.formats import make_format
 from connector.formats.interface import COPY_BYTES
 from connector.output.buffer import RecordBuffer
-from connector.output.document import Delivery
+from connector.output.document import Delivery, is_delivered
 from connector.output.file import OutputFile
-from connector.output.results import Collected, latest_date
+from connector.output.results import Collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from connector.alm.records import Enrollment
+    from connector.clock import Clock
     from connector.errors import ConnectorError
     from connector.output.journal import Entry
     from connector.output.results import Delivered, RunTotals, UserResult
@@ -37,6 +38,9 @@ class Sink(Protocol[Collected]):
 
     def has(self, user_id: str) -> bool:
         """Return whether it has *user_id* from an earlier run."""
+
+    def open(self) -> None:
+        """Get ready for the first user who was read; unlike ``take``, this may take long."""
 
     def new_records(self) -> Collected:
         """Return what one reading of a user collects its records in."""
@@ -58,10 +62,14 @@ class Sink(Protocol[Collected]):
     def abandon(self) -> None:
         """Leave it as it is: the run has ended in another way."""
 
+    def kept(self, totals: RunTotals) -> str:
+        """Return where the users that were read are kept, to continue a hint; empty if nowhere."""
+
 
 def open_sink(
     inputs: Inputs,
     redactor: Redactor,
+    clock: Clock,
     write: Callable[[bytes], None] | None,
     *,
     has_tally: bool = True,
@@ -71,7 +79,7 @@ def open_sink(
     With *has_tally* a summary can count records that are not in the document.
     """
     if inputs.output_file:
-        return _FileSink(inputs, redactor, has_tally=has_tally)
+        return _FileSink(inputs, redactor, clock, has_tally=has_tally)
     if inputs.format != "json" and write:
         return _StreamSink(inputs, redactor, write, has_tally=has_tally)
     return _DocumentSink(inputs)
@@ -107,6 +115,9 @@ class _DocumentSink:
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - a document begins empty
         return False
 
+    def open(self) -> None:
+        pass
+
     def new_records(self) -> _RecordList:
         return _RecordList()
 
@@ -122,7 +133,7 @@ class _DocumentSink:
     ) -> Delivery:
         enrollments: list[Enrollment] = []
         for _, result in sorted(self._results, key=lambda entry: entry[0]):
-            if self._allow_incomplete or (result.error is None and _has_ended(error)):
+            if self._allow_incomplete or (result.error is None and is_delivered(error)):
                 enrollments += result.records.enrollments
         grade_ids: list[str] = []
         for enrollment in enrollments:
@@ -131,14 +142,14 @@ class _DocumentSink:
             enrollment_ids=[enrollment.id for enrollment in enrollments],
             resource_grade_ids=grade_ids,
             enrollment_count=len(enrollments),
-            latest_date_enrolled=latest_date(
-                [enrollment.date_enrolled for enrollment in enrollments]
-            ),
             enrollments=[enrollment.as_dict() for enrollment in enrollments],
         )
 
     def abandon(self) -> None:
         self._results.clear()
+
+    def kept(self, totals: RunTotals) -> str:  # noqa: ARG002 - the records are in memory only
+        return ""
 
 
 class _FileSink:
@@ -146,7 +157,9 @@ class _FileSink:
 
     is_durable = True
 
-    def __init__(self, inputs: Inputs, redactor: Redactor, *, has_tally: bool) -> None:
+    def __init__(
+        self, inputs: Inputs, redactor: Redactor, clock: Clock, *, has_tally: bool
+    ) -> None:
         journal_inputs = {
             "lo_types": list(inputs.lo_types),
             "sort": inputs.sort,
@@ -158,7 +171,7 @@ class _FileSink:
             "shard": inputs.shard and "/".join(map(str, inputs.shard)),
         }
         path = Path(inputs.output_file or "")
-        self._file = OutputFile(path, inputs.format, journal_inputs, redactor)
+        self._file = OutputFile(path, inputs.format, journal_inputs, redactor, clock)
         self._has_tally = has_tally
         self._resume = inputs.resume
         self._allow_incomplete = inputs.allow_incomplete
@@ -169,38 +182,43 @@ class _FileSink:
     def has(self, user_id: str) -> bool:
         return self._file.has(user_id)
 
+    def open(self) -> None:
+        self._file.open()
+
     def new_records(self) -> RecordBuffer:
         return self._file.new_buffer(has_tally=self._has_tally)
 
     def take(self, place: int, result: UserResult[RecordBuffer]) -> Delivered | None:  # noqa: ARG002 - in the order of finishing
         if result.error is None:
-            self._file.append(result.user_id, result.records, result.completeness)
+            self._file.append(result)
             return result.records.delivered
-        error = error_as_dict(result.error)
+        if not isinstance(result.error, DeadlineError):
+            self._file.add_failure(result.user_id, error_as_dict(result.error))
         if self._allow_incomplete and result.records.count:
-            self._file.fail(result.user_id, error, result.records)
+            self._file.add_partial(result.records)
             return result.records.delivered
-        self._file.fail(result.user_id, error, None)
         result.records.close()
         return None
 
     def close(
         self, totals: RunTotals, error: ConnectorError | None, *, is_forgiven: bool
     ) -> Delivery:
-        if _has_ended(error) or is_forgiven:
-            path = self._file.finish(totals.requested, totals.requests)
+        if is_delivered(error) or is_forgiven:
+            path = self._file.finish(totals)
             return _listed(totals, output_file=path)
         self._file.abandon()
-        if not totals.read:
-            return _listed(None)
-        return _listed(
-            None,
-            hint=f" {totals.read} users that were read are kept in {self._file.location}:"
-            " run again with resume.",
-        )
+        return _listed(None, hint=self.kept(totals))
 
     def abandon(self) -> None:
         self._file.abandon()
+
+    def kept(self, totals: RunTotals) -> str:
+        if not totals.read:
+            return ""
+        return (
+            f" {totals.read} users that were read are kept in {self._file.location}:"
+            " run again with resume."
+        )
 
 
 class _StreamSink:
@@ -237,6 +255,9 @@ class _StreamSink:
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - nothing written can be seen again
         return False
 
+    def open(self) -> None:
+        pass
+
     def new_records(self) -> RecordBuffer:
         return RecordBuffer(self._format, self._redactor, None, has_tally=self._has_tally)
 
@@ -261,8 +282,9 @@ class _StreamSink:
         *,
         is_forgiven: bool,
     ) -> Delivery:
-        is_delivered = error is None or is_forgiven
-        if is_delivered or totals.delivered:
+        is_wanted = is_delivered(error) or is_forgiven
+        # A streamed format's users are on standard output already, whatever the error.
+        if is_wanted or (totals.delivered and self._format.is_streamed):
             with _translated():
                 self._begin()
                 self._write(self._format.end.encode())
@@ -270,7 +292,7 @@ class _StreamSink:
                     self._growing.close()
                     self._copy_finished(Path(self._folder.name))
         self.abandon()
-        return _listed(totals if is_delivered or isinstance(error, PartialError) else None)
+        return _listed(totals if is_wanted else None)
 
     def abandon(self) -> None:
         if self._folder:
@@ -279,6 +301,9 @@ class _StreamSink:
                 self._growing.close()
             self._folder.cleanup()
             self._folder = None
+
+    def kept(self, totals: RunTotals) -> str:  # noqa: ARG002 - nothing written can be continued
+        return ""
 
     def _begin(self) -> None:
         if not self._has_begun:
@@ -293,20 +318,14 @@ class _StreamSink:
                 self._write_out(piece)
 
 
-def _has_ended(error: ConnectorError | None) -> bool:
-    """Return whether every user was asked for."""
-    return error is None or isinstance(error, PartialError)
-
-
 def _listed(totals: RunTotals | None, output_file: str | None = None, hint: str = "") -> Delivery:
     """Return the delivery of what *totals* count; of nothing without them."""
     if totals is None:
-        return Delivery([], [], 0, None, hint=hint)
+        return Delivery([], [], 0, hint=hint)
     return Delivery(
         totals.enrollment_ids,
         totals.resource_grade_ids,
         totals.delivered,
-        totals.latest_date_enrolled,
         output_file=output_file,
         hint=hint,
     )

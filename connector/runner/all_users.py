@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import re
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from connector import signals
+from connector.clock import Deadline
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     InterruptedRun,
     PermissionDeniedError,
+    ProtocolError,
     TemporaryError,
     UnreachableError,
     UsageError,
+    UserNotFoundError,
 )
-from connector.output.document import build_document, list_users, partial_error
+from connector.output.document import NOTHING, build_document, list_users, partial_error
 from connector.output.results import RunTotals
 from connector.output.sinks import open_sink
 from connector.redact import redacted_logs
@@ -47,7 +53,27 @@ _LOGGERS = (
     "urllib3.connectionpool",
     "urllib3.connection",
 )
+Result = TypeVar("Result")
 _MAX_LISTED_USERS = 3
+#: The run ends if the token may read none of the first so many users.
+MAX_DENIED_USERS = 20
+#: The run ends if ALM refuses the request with the same text for the first so many users.
+MAX_REFUSED_USERS = 2
+#: How long after the deadline threads may take to come back with what they have read: this part
+#: of it, and at most so many seconds.
+GRACE_SHARE, MAX_GRACE_SECONDS = 0.05, 0.5
+# The exit code of a run in which nobody was read: the first of these that a user failed with.
+_CODES = tuple(
+    kind.exit_code
+    for kind in (
+        TemporaryError,
+        AuthenticationError,
+        UsageError,
+        ProtocolError,
+        UnreachableError,
+        UserNotFoundError,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +103,7 @@ class RunHooks:
     """What a caller adds to a run.
 
     *write* receives the records of a format that has no file; *on_progress* is called after each
-    user and every half second; with *has_tally* the totals count records for a step summary; an
+    user and ten times a second; with *has_tally* the totals count records for a step summary; an
     *account* is shared with other runs.
     """
 
@@ -104,45 +130,95 @@ def execute(
     Raises UsageError if the file of users, or the output file, cannot be used, and OutputError if
     the records cannot be written.
     """
+    deadline = Deadline(clock, inputs.deadline)
     users = read_user_ids(inputs, stdin)
-    client = open_client(inputs, credentials, redactor, clock, hooks.account)
-    sink = open_sink(inputs, redactor, hooks.write, has_tally=hooks.has_tally)
-    totals = RunTotals(is_of_many=users.total != 1)
+    client = open_client(inputs, credentials, redactor, deadline, hooks.account)
+    sink = open_sink(inputs, redactor, clock, hooks.write, has_tally=hooks.has_tally)
+    totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
     for entry in sink.prepare():
         totals.add_from_journal(entry)
     pending = PendingUsers(users.ids, sink, totals)
-    failures = _Failures()
-    interruption: ConnectorError | None = None
+    failures = Failures()
     progress = Progress(totals, client, users.total, clock)
+
+    def watch() -> None:
+        hooks.on_progress(progress)
+        check_deadline(deadline)
+
+    ended: ConnectorError | None = None
     try:
         with redacted_logs(redactor, _LOGGERS):
             for place, result in as_finished(
                 lambda user_id: read_user(user_id, inputs, client, sink),
                 pending,
                 concurrency=min(inputs.concurrency, users.total or inputs.concurrency),
-                is_last=_stops_the_run,
-                idle=lambda: hooks.on_progress(progress),
+                is_last=failures.add,
+                idle=watch,
             ):
+                if result.error is None:
+                    sink.open()
                 with signals.deferred() if sink.is_durable else contextlib.nullcontext():
                     totals.add_result(place, result, sink.take(place, result))
-                failures.add(place, result)
-                hooks.on_progress(progress)
-    except InterruptedRun as interrupted:
-        interruption = interrupted
+                watch()
+    except (InterruptedRun, DeadlineError) as error:
+        ended = error
     except BaseException:
         sink.abandon()
         raise
     finally:
         client.close()
     requested = pending.count if users.total is None else users.total
-    totals.end(requested=requested, requests=client.requests)
-    error = interruption or failures.error(requested)
-    is_forgiven = inputs.allow_incomplete and totals.pages > 0 and interruption is None
-    delivery = sink.close(totals, error, is_forgiven=is_forgiven)
+    totals.end(
+        requested=requested,
+        requests=client.requests,
+        is_list_complete=pending.is_complete or users.total is not None,
+    )
+    return _finish(inputs, redactor, sink, totals, ended or failures.error(totals))
+
+
+def _finish(
+    inputs: Inputs,
+    redactor: Redactor,
+    sink: Sink[Any],
+    totals: RunTotals,
+    error: ConnectorError | None,
+) -> Outcome:
+    is_interrupted = isinstance(error, InterruptedRun)
+    is_forgiven = inputs.allow_incomplete and totals.pages > 0 and not is_interrupted
+    try:
+        delivery = sink.close(totals, error, is_forgiven=is_forgiven)
+    except InterruptedRun as interruption:
+        sink.abandon()
+        error, is_forgiven = interruption, False
+        delivery = replace(NOTHING, enrollments=None, hint=sink.kept(totals))
     if error:
         error = redactor.clean_error(error.replaced(hint=error.hint + delivery.hint))
     document = redactor.clean_value(build_document(totals, delivery, error))
     return Outcome(document, None if is_forgiven else error, totals)
+
+
+def check_deadline(deadline: Deadline) -> None:
+    """Raise DeadlineError if the deadline has passed, and threads had time to notice themselves.
+
+    They cannot while the system resolves a name, or while a pipe of users stays silent.
+    """
+    if deadline.left() < -min(GRACE_SHARE * deadline.seconds, MAX_GRACE_SECONDS):
+        raise DeadlineError(
+            f"The deadline of {deadline.seconds:g} s passed before the run came to its end.",
+            hint="Run again, with a longer deadline.",
+            retry_at=deadline.moment(),
+        )
+
+
+def within_deadline(work: Callable[[], Result], deadline: Deadline) -> Result:
+    """Return the result of *work*, done in a thread. Raises DeadlineError, and what *work* raises.
+
+    For what cannot notice the deadline itself: resolving a name, reading a silent pipe.
+    """
+    results = as_finished(
+        lambda _: work(), [None], concurrency=1, idle=lambda: check_deadline(deadline)
+    )
+    return next(results)[1]
 
 
 class PendingUsers:
@@ -153,6 +229,8 @@ class PendingUsers:
         self._sink = sink
         self._totals = totals
         self.count = 0
+        #: Whether the list of users has come to its end.
+        self.is_complete = False
 
     def __iter__(self) -> Iterator[str]:
         """Yield each id that must be read, and count the others as kept."""
@@ -162,61 +240,87 @@ class PendingUsers:
                 self._totals.add_kept()
             else:
                 yield user_id
+        self.is_complete = True
 
 
-def affects_all_users(error: ConnectorError) -> bool:
-    """Return whether *error* would meet every other user, too."""
-    if isinstance(error, PermissionDeniedError):
-        return False
-    return isinstance(error, UnreachableError | UsageError | AuthenticationError | InterruptedRun)
+class Failures:
+    """The failures of single users; when they end the run, and which error they add up to.
 
-
-def _stops_the_run(result: UserResult[Any]) -> bool:
-    return result.error is not None and affects_all_users(result.error)
-
-
-class _Failures:
-    """The failures of single users, and the error of the run that they add up to."""
+    Threads share it. What a run comes to depends on the users' places in the list, not on the
+    order in which they finish.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._count = 0
+        self._denied = 0
+        self._refused_texts: list[str] = []
         self._first: list[tuple[int, str, int]] = []
-        self._affecting_all: ConnectorError | None = None
-        self._most_retryable: ConnectorError | None = None
+        self._by_code: dict[int, tuple[int, ConnectorError]] = {}
+        self._ending: ConnectorError | None = None
         self._retry_at: datetime | None = None
 
-    def add(self, place: int, result: UserResult[Any]) -> None:
-        """Add the failure of the user at *place*, if the result is one."""
+    def add(self, place: int, result: UserResult[Any]) -> bool:
+        """Add the result of the user at *place*, and return whether it ends the run."""
         error = result.error
         if error is None:
-            return
+            return False
+        with self._lock:
+            if not isinstance(error, DeadlineError):
+                self._add_failure(place, result.user_id, error)
+            if self._ending is None:
+                self._ending = self._error_that_ends(place, result.user_id, error)
+            return self._ending is not None
+
+    def _error_that_ends(
+        self, place: int, user_id: str, error: ConnectorError
+    ) -> ConnectorError | None:
+        """Return the error with which the run ends now; ``None`` if it goes on."""
+        _, first = self._by_code.get(error.code, (place, error))
+        if isinstance(error, PermissionDeniedError):
+            self._denied += place < MAX_DENIED_USERS
+            if self._denied < MAX_DENIED_USERS:
+                return None
+            return first.replaced(
+                message=f"{first.message.removesuffix('.')}, nor any other of the first"
+                f" {MAX_DENIED_USERS} users."
+            )
+        if isinstance(error, UsageError):
+            # ALM refuses the request itself if it says the same of the first two users.
+            if place < MAX_REFUSED_USERS:
+                text = re.sub(rf"(?<!\d){user_id}(?!\d)", "", error.message)
+                self._refused_texts.append(text)
+            is_of_all = len(self._refused_texts) == MAX_REFUSED_USERS
+            return first if is_of_all and len(set(self._refused_texts)) == 1 else None
+        ends = isinstance(error, DeadlineError | UnreachableError | AuthenticationError)
+        return error if ends else None
+
+    def _add_failure(self, place: int, user_id: str, error: ConnectorError) -> None:
         self._count += 1
         # The first of those asked for, in whatever order they failed.
-        entries = [*self._first, (place, result.user_id, error.code)]
+        entries = [*self._first, (place, user_id, error.code)]
         self._first = sorted(entries)[:_MAX_LISTED_USERS]
-        if affects_all_users(error):
-            self._affecting_all = error
-        # If one of the failures is temporary, another run may succeed.
-        if self._most_retryable is None or (
-            isinstance(error, TemporaryError)
-            and not isinstance(self._most_retryable, TemporaryError)
-        ):
-            self._most_retryable = error
+        known = self._by_code.get(error.code)
+        if known is None or place < known[0]:
+            self._by_code[error.code] = (place, error)
         if error.retry_at:
             self._retry_at = max(error.retry_at, self._retry_at or error.retry_at)
 
-    def error(self, requested: int) -> ConnectorError | None:
-        """Return the error of a run of *requested* users, ``None`` if nobody failed."""
-        if self._most_retryable is None:
-            return None
-        if self._affecting_all or requested == 1:
-            return self._affecting_all or self._most_retryable
+    def error(self, totals: RunTotals) -> ConnectorError | None:
+        """Return the error of the run, ``None`` if nobody failed."""
+        if self._ending or not self._by_code:
+            return self._ending
+        # Whatever may pass comes first: another run may succeed.
+        code = next(code for code in _CODES if code in self._by_code)
+        _, error = self._by_code[code]
+        if totals.requested == 1:
+            return error
         listed = [(user_id, code) for _, user_id, code in self._first]
-        if self._count < requested:
-            return partial_error(listed, self._count, requested, self._retry_at)
-        kind = type(self._most_retryable)
-        return kind(
-            f"None of the {requested} users could be read: {list_users(listed, self._count)}.",
-            hint=self._most_retryable.hint,
+        if totals.read:
+            return partial_error(listed, self._count, totals.requested, self._retry_at)
+        users = list_users(listed, self._count)
+        return type(error)(
+            f"None of the {totals.requested} users could be read: {users}.",
+            hint=error.hint,
             retry_at=self._retry_at,
         )

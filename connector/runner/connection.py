@@ -11,12 +11,11 @@ from connector.alm.auth import TokenSource
 from connector.alm.client import Client
 from connector.alm.protocol import Query, first_request
 from connector.alm.rate_limit import RateLimiter
-from connector.clock import Deadline
 from connector.settings import SANDBOX, Credentials
 
 if TYPE_CHECKING:
     from connector.alm.protocol import PageRequest
-    from connector.clock import Clock
+    from connector.clock import Deadline
     from connector.redact import Redactor
     from connector.settings import Inputs
 
@@ -36,14 +35,13 @@ def open_client(
     inputs: Inputs,
     credentials: Credentials,
     redactor: Redactor,
-    clock: Clock,
+    deadline: Deadline,
     account: Account | None = None,
 ) -> Client:
     """Return the client for ``base_url``: ALM, or the sandbox with its own credentials.
 
     Without an *account* the run has a token and a rate limiter of its own.
     """
-    deadline = Deadline(clock, inputs.deadline)
     if inputs.base_url == SANDBOX:
         return _sandbox_client(redactor, deadline, inputs.quota_share)
     if account is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from connector.alm.completeness import CompletenessTracker, Status
 from connector.alm.pagination import read_pages
-from connector.alm.records import read_enrollments
+from connector.alm.records import find_missing, read_enrollments
 from connector.clock import parse_moment
 from connector.errors import ConnectorError, ProtocolError
 from connector.output.results import Collected, UserResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from connector.alm.client import Client
+    from connector.alm.protocol import Page
     from connector.alm.records import Enrollment
     from connector.output.sinks import Sink
     from connector.settings import Inputs
@@ -57,12 +59,15 @@ def _read_once(
 ) -> UserResult[Collected]:
     tracker = CompletenessTracker()
     selection = Selection(inputs)
-    undecoded = _UndecodedIds()
+    undecoded, missing = _UndecodedIds(), _MissingResources()
     records = sink.new_records()
-    stopped, failed = None, None
+    doubts: list[str] = []
+    stopped, failed, answered_at = None, None, None
     try:
         for page, following in read_pages(client, request_for(user_id, inputs)):
+            answered_at = answered_at or page.answered_at
             served = read_enrollments(page, inputs.include)
+            missing.add(page, inputs.include)
             cursor = following.cursor if following else None
             are_new = tracker.add_page(map(_id_and_type, served), cursor)
             undecoded.add(served)
@@ -70,14 +75,20 @@ def _read_once(
                 pairs = zip(served, are_new, strict=True)
                 served = [enrollment for enrollment, is_new in pairs if is_new]
             records.add(selection.take(served))
+            if following and selection.has_all:
+                doubts.append(
+                    f"stopped at the first enrollment older than since, on page {tracker.pages}"
+                )
+                break
             stopped = selection.reason_to_stop(has_next=following is not None)
             if stopped or tracker.is_inconsistent:
                 break
     except ConnectorError as error:
         failed = client.redacted(error)
         stopped = failed.message
-    completeness = tracker.result(stopped, remarks=undecoded.remarks)
-    return UserResult(user_id, records, completeness, failed)
+    doubts += missing.reasons
+    completeness = tracker.result(stopped, doubts=doubts, remarks=undecoded.remarks)
+    return UserResult(user_id, records, completeness, failed, answered_at)
 
 
 class Selection:
@@ -86,7 +97,8 @@ class Selection:
     def __init__(self, inputs: Inputs) -> None:
         self._since = inputs.since
         self._max = inputs.max_enrollments
-        self._is_descending = inputs.sort == "-dateEnrolled"
+        # ALM may serve one type after the other, each in this order.
+        self._is_descending = inputs.sort == "-dateEnrolled" and len(inputs.lo_types) == 1
         self._last: datetime | None = None
         self._has_passed_since = False
         self._is_cut = False
@@ -105,13 +117,16 @@ class Selection:
         self._count += len(wanted)
         return wanted
 
+    @property
+    def has_all(self) -> bool:
+        """Whether no wanted enrollment can follow, and none was left out."""
+        # Only if the dates really descend are all that follow an older one older, too.
+        return self._has_passed_since and self._is_descending and not self._is_cut
+
     def reason_to_stop(self, *, has_next: bool) -> str | None:
-        """Return why no further page is needed, or why records were left out; else ``None``."""
+        """Return why records are left out, or will be, for ``max_enrollments``; else ``None``."""
         if self._max is not None and self._count >= self._max and (has_next or self._is_cut):
             return f"stopped after {self._max} enrollments, as max_enrollments asks"
-        # Only if the dates really descend are all that follow an older one older, too.
-        if self._has_passed_since and self._is_descending and has_next:
-            return "stopped at the first enrollment older than since"
         return None
 
     def _is_wanted(self, enrollment: Enrollment, since: datetime) -> bool:
@@ -126,6 +141,27 @@ class Selection:
         if moment < since:
             self._has_passed_since = True
         return moment >= since
+
+
+class _MissingResources:
+    """Counts the resources that ``include`` asked for and ALM left out, by path."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, page: Page, include: Iterable[str]) -> None:
+        for path, resource_id in find_missing(page, include):
+            self._counts[path] += 1
+            self._first.setdefault(path, resource_id)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [
+            f"ALM left out {count} of the resources that include asked for as {path},"
+            f" the first: {quoted(self._first[path])}"
+            for path, count in self._counts.items()
+        ]
 
 
 class _UndecodedIds:

@@ -12,8 +12,16 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# A wait without an end cannot be interrupted on Windows.
-_MAX_WAIT_SECONDS = 0.5
+# How often the caller's *idle* is called; on Windows, a wait without an end is not interrupted.
+_MAX_WAIT_SECONDS = 0.1
+
+
+class _Finished(NamedTuple, Generic[Result]):
+    """The result of one item; after the last one no further item is taken."""
+
+    place: int
+    result: Result
+    is_last: bool
 
 
 class _Ended(NamedTuple):
@@ -26,20 +34,32 @@ class _Workers(Generic[Item, Result]):
     """The threads, the items that they take, and the queue of their results."""
 
     def __init__(
-        self, work: Callable[[Item], Result], items: Iterable[Item], concurrency: int
+        self,
+        work: Callable[[Item], Result],
+        items: Iterable[Item],
+        concurrency: int,
+        is_last: Callable[[int, Result], bool],
     ) -> None:
         self._work = work
         self._items = enumerate(items)
+        self._is_last = is_last
         self._lock = threading.Lock()
         # Bounded: threads wait while the caller is behind.
-        self.results: queue.Queue[tuple[int, Result] | _Ended] = queue.Queue(maxsize=concurrency)
+        self.results: queue.Queue[_Finished[Result] | _Ended] = queue.Queue(maxsize=concurrency)
+        #: No further item is wanted, and no further result.
         self.stopped = threading.Event()
+        self.abandoned = threading.Event()
 
     def run(self) -> None:
         """Work until no item is left, or no more results are wanted."""
         try:
-            while not self.stopped.is_set() and (item := self._next_item()):
-                self._put((item[0], self._work(item[1])))
+            while item := self._next_item():
+                place, result = item[0], self._work(item[1])
+                is_last = self._is_last(place, result)
+                if is_last:
+                    # Before anything else happens, so that no thread takes another item.
+                    self.stopped.set()
+                self._put(_Finished(place, result, is_last))
         except BaseException as error:  # noqa: BLE001 - raised in the thread that takes the results
             self._put(_Ended(error))
         else:
@@ -47,10 +67,12 @@ class _Workers(Generic[Item, Result]):
 
     def _next_item(self) -> tuple[int, Item] | None:
         with self._lock:
-            return next(self._items, None)
+            item = None if self.stopped.is_set() else next(self._items, None)
+        # It may have come only after a long wait.
+        return None if self.stopped.is_set() else item
 
-    def _put(self, result: tuple[int, Result] | _Ended) -> None:
-        while not self.stopped.is_set():
+    def _put(self, result: _Finished[Result] | _Ended) -> None:
+        while not self.abandoned.is_set():
             with contextlib.suppress(queue.Full):
                 self.results.put(result, timeout=_MAX_WAIT_SECONDS)
                 return
@@ -61,34 +83,38 @@ def as_finished(
     items: Iterable[Item],
     *,
     concurrency: int,
-    is_last: Callable[[Result], bool] = lambda _: False,
+    is_last: Callable[[int, Result], bool] = lambda _place, _result: False,
     idle: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[int, Result]]:
     """Yield the place of each of *items* with the result of *work* on it, as they finish.
 
     *concurrency* threads take one item at a time. What *work* or *items* raise is raised here.
-    After a result that *is_last*, or when the caller stops, no further item is taken. *idle* is
-    called now and then while no result is ready. The threads are daemons: they do not keep the
-    process from ending.
+    After a result that *is_last*, or when the caller stops, no further item is taken; results that
+    are ready by then are still yielded. *is_last* is called in the threads. *idle* is called now
+    and then while no result is ready. The threads are daemons: they do not keep the process from
+    ending.
     """
-    workers = _Workers(work, items, concurrency)
+    workers = _Workers(work, items, concurrency, is_last)
     for _ in range(concurrency):
         threading.Thread(target=workers.run, daemon=True).start()
     running = concurrency
     try:
+        has_last = False
         while running:
             try:
-                result = workers.results.get(timeout=_MAX_WAIT_SECONDS)
+                result = workers.results.get(timeout=0 if has_last else _MAX_WAIT_SECONDS)
             except queue.Empty:
+                if has_last:
+                    return
                 idle()
                 continue
-            if not isinstance(result, _Ended):
-                yield result
-                if is_last(result[1]):
-                    return
+            if isinstance(result, _Finished):
+                yield result.place, result.result
+                has_last = has_last or result.is_last
             elif result.error:
                 raise result.error
             else:
                 running -= 1
     finally:
         workers.stopped.set()
+        workers.abandoned.set()

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import RateLimiter
-from connector.errors import Problem, TemporaryError, UsageError, UserNotFoundError
+from connector.compact_set import canonical_id
+from connector.errors import Problem, UsageError, UserNotFoundError
 from connector.redact import Redactor
 from connector.runner import RunHooks, execute
 from connector.runner.connection import Account
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from connector.clock import Clock
-    from connector.runner import Outcome, Progress
+    from connector.runner import Outcome
     from connector.server.settings import ServerSettings
     from connector.settings import Credentials, Inputs
 
@@ -63,16 +64,6 @@ class EnrollmentService:
         margin = min(_MAX_MARGIN_SECONDS, _MARGIN_SHARE * seconds)
         left = ends_at - margin - self._clock.monotonic()
         account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
-
-        def check_time(_: Progress) -> None:
-            # Looking up a host name does not heed the run's own deadline.
-            if self._clock.monotonic() >= ends_at - margin / 2:
-                raise TemporaryError(
-                    f"The deadline of {seconds:g} s passed while ALM was waited for.",
-                    hint="Ask again.",
-                    retry_at=self._clock.now(),
-                )
-
         return execute(
             # In tenths, since messages quote it.
             replace(inputs, deadline=max(math.floor(left * 10) / 10, 0.01)),
@@ -80,7 +71,7 @@ class EnrollmentService:
             redactor,
             clock=self._clock,
             stdin=io.StringIO(),
-            hooks=RunHooks(on_progress=check_time, account=account),
+            hooks=RunHooks(account=account),
         )
 
     def account(
@@ -113,8 +104,10 @@ class EnrollmentService:
             raise _as_request_error(error) from None
 
     def _check_users(self, inputs: Inputs) -> None:
+        if self._settings.user_ids is None:
+            return
         for user_id in inputs.user_id:
-            if self._settings.user_ids is not None and user_id not in self._settings.user_ids:
+            if canonical_id(user_id) not in self._settings.user_ids:
                 raise UserNotFoundError(
                     f"This server is not to be asked for user {user_id}.",
                     hint="Nothing was sent to ALM;"
