@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,3 +28,12 @@ def play() -> Iterator[Callable[..., FaultServer]]:
             return stack.enter_context(FaultServer(script))
 
         yield start
+
+
+# Runs a command with mounts of its own, and one for which permissions hold: root opens every file.
+WITH_MOUNTS = ("unshare", "--mount", "--propagation", "private")
+_DROPPED = "-dac_override,-dac_read_search"
+WITHOUT_POWERS = f"setpriv --bounding-set {_DROPPED} --inh-caps {_DROPPED}"
+if not sys.platform.startswith("linux") or os.geteuid() != 0:
+    WITHOUT_POWERS = ""
+needs_mounts = pytest.mark.skipif(not WITHOUT_POWERS, reason="only root on Linux may mount")
