@@ -147,9 +147,9 @@ def read_date(headers: Mapping[str, str], name: str = "date") -> datetime | None
     """Return the server's time (RFC 9110, 6.6.1); ``None`` if the headers do not have it."""
     try:
         moment = parsedate_to_datetime(headers.get(name, ""))
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def read_retry_after(headers: Mapping[str, str]) -> str | None:

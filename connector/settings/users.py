@@ -99,11 +99,13 @@ class _Source:
         self._stdin: BinaryIO | None = None
         self._start = 0
         self.name, self.quoted_name = path, f'"{path}"'
-        self.is_pipe = True
+        self.is_pipe = path == STANDARD_INPUT
         if path != STANDARD_INPUT:
             # Opening the path raises the same errors, which are reported there.
             with contextlib.suppress(OSError, ValueError):
-                self.is_pipe = stat.S_ISFIFO(Path(path).stat().st_mode)
+                mode = Path(path).stat().st_mode
+                # What can be read only once, and perhaps never ends.
+                self.is_pipe = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
             return
         self.name = self.quoted_name = "standard input"
         if stdin is not None:
