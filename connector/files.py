@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -11,15 +12,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
+#: What an output file's name is followed by: it grows in the first and is converted in the second;
+#: the third is its journal, the fourth a new journal.
+PART, CONVERTED, JOURNAL, NEW_JOURNAL = ".part", ".part.new", ".users", ".users.new"
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def target_of(path: Path) -> Path:
-    """Return the file that *path* names: what a symbolic link leads to, whether it exists or not.
+    """Return the file that *path* names: if it is a symbolic link, what that leads to.
 
     Replacing the link itself would leave the file that others read as it was.
     """
-    return Path(os.path.realpath(path))
+    with contextlib.suppress(OSError):
+        if path.is_symlink():
+            return Path(os.path.realpath(path))
+    return path
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the output file *path* and the files that a run writes next to it."""
+    target = target_of(path)
+    suffixes = (PART, CONVERTED, JOURNAL, NEW_JOURNAL)
+    return [target, *(target.with_name(target.name + suffix) for suffix in suffixes)]
 
 
 def mode_of_replaced(path: Path) -> int | None:
@@ -31,16 +45,15 @@ def mode_of_replaced(path: Path) -> int | None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that another file can take the name *path*. Raises OSError, with the path to blame."""
+    """Check that another file can take the name *path*. Raises OSError."""
     path = target_of(path)
     if path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    if os.path.lexists(path) and not path.is_file():
-        raise OSError(errno.EINVAL, "It is no regular file", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path.name} is no regular file", str(path))
     if _is_mount_point(path):
-        reason = "A single file is mounted there, which cannot be replaced: mount its folder"
-        raise OSError(errno.EBUSY, reason, str(path))
-    check_folder_writable(path.parent)
+        reason = f"{path.name} is mounted as a single file, which cannot be replaced"
+        raise OSError(errno.EBUSY, f"{reason}; mount its folder instead", str(path))
 
 
 def check_folder_writable(folder: Path) -> None:
@@ -57,7 +70,7 @@ def _is_mount_point(path: Path) -> bool:
         mounts = _MOUNTS.read_bytes().splitlines()
     except OSError:
         return os.path.ismount(path)
-    escaped = os.fsencode(path)
+    escaped = os.fsencode(os.path.realpath(path))
     for character in b"\\ \t\n":
         escaped = escaped.replace(bytes([character]), b"\\%03o" % character)
     return any(mount.split(b" ")[4] == escaped for mount in mounts)
@@ -71,7 +84,7 @@ def identity_of(file: Path | int) -> Hashable:
     try:
         status = os.fstat(file) if isinstance(file, int) else file.stat()
     except (OSError, ValueError):
-        return None if isinstance(file, int) else os.path.normcase(target_of(file))
+        return None if isinstance(file, int) else os.path.normcase(os.path.realpath(file))
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_dev, status.st_ino

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
 from connector.channels.limits import Limit, size_of_assignment, size_of_value
-from connector.files import check_folder_writable, check_replaceable
+from connector.files import check_folder_writable, check_replaceable, target_of
 from connector.schemas import load_schema
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class Dotenv(Channel):
 
     def prepare(self) -> None:
         """Check that the file can be created, or replaced."""
+        check_folder_writable(target_of(self._file).absolute().parent)
         check_replaceable(self._file)
 
     def write(self, outputs: RunOutputs) -> None:

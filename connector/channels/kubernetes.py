@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
 from connector.channels.limits import fit_into_xcom
-from connector.files import check_replaceable
+from connector.files import check_folder_writable, check_replaceable
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class AirflowXCom(Channel):
 
     def prepare(self) -> None:
         """Check that the file can be created or replaced."""
+        check_folder_writable(self._file.parent)
         check_replaceable(self._file)
 
     def write(self, outputs: RunOutputs) -> None:
