@@ -102,7 +102,7 @@ class ConnectorError(Exception):
 
     @property
     def retry_after(self) -> str | None:
-        """The ``Retry-After`` header of ALM's last answer, as sent."""
+        """``Retry-After`` of ALM's last answer, as sent, or in seconds from its ``Date``."""
         return self._details.retry_after
 
     @property

@@ -143,13 +143,24 @@ def read_page(request: PageRequest, response: Response, received_at: datetime) -
     )
 
 
-def read_date(headers: Mapping[str, str]) -> datetime | None:
+def read_date(headers: Mapping[str, str], name: str = "date") -> datetime | None:
     """Return the server's time (RFC 9110, 6.6.1); ``None`` if the headers do not have it."""
     try:
-        moment = parsedate_to_datetime(headers.get("date", ""))
+        moment = parsedate_to_datetime(headers.get(name, ""))
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def read_retry_after(headers: Mapping[str, str]) -> str | None:
+    """Return ``Retry-After`` as sent, but a date as the seconds from the server's own time.
+
+    This machine's clock may be wrong. ``None`` if the headers do not have it.
+    """
+    moment, answered_at = read_date(headers, "retry-after"), read_date(headers)
+    if moment and answered_at:
+        return str((moment - answered_at).total_seconds())
+    return headers.get("retry-after")
 
 
 def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema validates it
@@ -277,7 +288,7 @@ def error_for(response: Response, subject: str) -> ConnectorError:
         hint=hint,
         http_status=response.status,
         request_id=read_request_id(response.headers),
-        retry_after=response.headers.get("retry-after"),
+        retry_after=read_retry_after(response.headers),
     )
 
 

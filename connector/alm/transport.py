@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import ssl
 from contextlib import contextmanager
 from functools import partial
@@ -14,8 +15,8 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.utils import select_proxy
 from urllib3 import exceptions as urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from connector import __version__
 from connector.alm.protocol import ACCEPT, Response, read_request_id
@@ -27,6 +28,12 @@ from connector.errors import (
     TemporaryError,
     UnreachableError,
     UntrustedHostError,
+)
+from connector.settings.network import (
+    Fault,
+    find_authorities_fault,
+    find_proxy_fault,
+    proxy_variable,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +56,14 @@ Adapter = BaseAdapter
 
 class RunEndedError(Exception):
     """The run has ended: nothing waits for this response."""
+
+
+class _FaultyVariableError(Exception):
+    """A variable of the network cannot be used; nothing was sent."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.happened)
+        self.fault = fault
 
 
 class Transport:
@@ -168,12 +183,29 @@ class TimedAdapter(HTTPAdapter):
     def __init__(self, seconds_left: Callable[[], float]) -> None:
         super().__init__(pool_maxsize=MAX_CONNECTIONS)
         self._seconds_left = seconds_left
+        self._usable_authorities: set[str] = set()
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        *args: Any,  # noqa: ANN401 - passed through
+        **kwargs: Any,  # noqa: ANN401 - passed through
+    ) -> requests.Response:
+        """Send *request*, if the variables of the network that requests has read are usable."""
+        proxy, authorities = select_proxy(request.url or "", kwargs["proxies"]), kwargs["verify"]
+        if proxy and (fault := find_proxy_fault(proxy)):
+            raise _FaultyVariableError(fault)
+        if isinstance(authorities, str) and authorities not in self._usable_authorities:
+            if fault := find_authorities_fault(authorities):
+                raise _FaultyVariableError(fault)
+            self._usable_authorities.add(authorities)
+        return super().send(request, *args, **kwargs)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - passed through
         """Return the pool of requests, with timed connections."""
         pool = cast("HTTPConnectionPool", super().get_connection_with_tls_context(*args, **kwargs))
         # A recorder of cassettes sets its own connections, which stay.
-        if pool.ConnectionCls in (HTTPConnection, HTTPSConnection):
+        if pool.ConnectionCls.__module__.startswith("urllib3."):
             timed = partial(_TimedResponse, seconds_left=self._seconds_left)
             attributes = {"response_class": staticmethod(timed)}
             pool.ConnectionCls = type("TimedConnection", (pool.ConnectionCls,), attributes)
@@ -190,6 +222,14 @@ class _TimedResponse(http.client.HTTPResponse):
     ) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), seconds_left))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip every interim response (RFC 9110, 15.2); http.client skips 100 only."""
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # not in typeshed
+        while status[1] // 100 == 1 and status[1] != HTTPStatus.SWITCHING_PROTOCOLS:
+            http.client.parse_headers(self.fp)
+            status = super()._read_status()  # type: ignore[misc] # the same
+        return status
 
     def begin(self) -> None:
         """Read the head; without a body, close the connection.
@@ -227,7 +267,7 @@ class _TimedStream(io.RawIOBase):
 _Meaning = tuple[type[ConnectorError], str, str]
 _CHECK_BASE_URL = "Check base_url."
 _CHECK_NETWORK = "Check base_url, the network and its proxies."
-_CHECK_PROXY = "Check HTTPS_PROXY and NO_PROXY."
+_CHECK_PROXY = "Check {proxy} and NO_PROXY."
 _LOOK_FOR_PROXY = "Look for a proxy between here and ALM."
 _RUN_AGAIN = "Run again; if it stays so, look for a proxy between here and ALM."
 # The first class that occurs in the chain of causes decides, so causes come before what they
@@ -264,12 +304,12 @@ _MEANINGS: dict[type[BaseException], _Meaning] = {
         _CHECK_NETWORK,
     ),
     requests.exceptions.InvalidProxyURL: (
-        UnreachableError,
+        UntrustedHostError,
         "The proxy in front of {host} has no address",
         _CHECK_PROXY,
     ),
-    requests.exceptions.InvalidURL: (UnreachableError, "{host} is no address", _CHECK_BASE_URL),
-    urllib3.LocationValueError: (UnreachableError, "{host} is no address", _CHECK_BASE_URL),
+    requests.exceptions.InvalidURL: (UntrustedHostError, "{host} is no address", _CHECK_BASE_URL),
+    urllib3.LocationValueError: (UntrustedHostError, "{host} is no address", _CHECK_BASE_URL),
     urllib3.ReadTimeoutError: (TemporaryError, "{host} stopped answering", "Run again."),
     urllib3.DecodeError: (
         TemporaryError,
@@ -278,16 +318,41 @@ _MEANINGS: dict[type[BaseException], _Meaning] = {
     ),
     BaseException: (TemporaryError, "The connection with {host} broke", _RUN_AGAIN),
 }
-_TUNNEL_REFUSED: _Meaning = (
-    UntrustedHostError,
-    "The proxy in front of {host} refuses the way to it",
-    "Set the proxy's own credentials in HTTPS_PROXY, or have it let this host through.",
-)
-_NO_AUTHORITIES: _Meaning = (
-    UntrustedHostError,
-    "The certificate authorities to judge {host} by cannot be read",
-    "Check the path in REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
-)
+# These failures have no class of their own: the first text that a cause's own matches decides.
+# OpenSSL's words for a response without TLS differ from version to version.
+_NO_TLS = "wrong version number|http request|packet length too long|record layer failure"
+_MEANINGS_BY_TEXT: dict[tuple[type[BaseException], str], _Meaning] = {
+    (OSError, "Tunnel connection failed: 4"): (
+        UntrustedHostError,
+        "The proxy in front of {host} refuses the way to it",
+        "Set the proxy's own credentials in {proxy}, or have it let this host through.",
+    ),
+    (OSError, "Could not find a suitable TLS CA certificate bundle"): (
+        UntrustedHostError,
+        "The certificate authorities that come with Python's requests are missing",
+        "Install the package certifi again, or name a file of them in REQUESTS_CA_BUNDLE.",
+    ),
+    (urllib3.ProxyError, f"(?i).*({_NO_TLS}|appears to only use HTTP)"): (
+        UntrustedHostError,
+        "The proxy in front of {host} does not speak TLS",
+        "Write http:// in {proxy}; https:// is for a proxy that speaks TLS itself.",
+    ),
+    (ssl.SSLError, f"(?i).*({_NO_TLS})"): (
+        UntrustedHostError,
+        "The port of {host} does not speak TLS",
+        "Check the port in base_url: it speaks http, perhaps, and https has another port.",
+    ),
+    (ssl.SSLError, "(?i).*(alert (?!internal|bad record)|unsupported protocol|no protocols)"): (
+        UntrustedHostError,
+        "{host} refuses the TLS of this machine",
+        "Check base_url, and look for a proxy between here and ALM.",
+    ),
+    (http.client.HTTPException, "got more than [0-9]+ headers"): (
+        ProtocolError,
+        "The answer of {host} has more headers than HTTP clients take",
+        _LOOK_FOR_PROXY,
+    ),
+}
 
 
 @contextmanager
@@ -300,19 +365,24 @@ def translate_errors(subject: str, host: str, clean: Callable[[str], str] = str)
     try:
         yield
     except (
+        _FaultyVariableError,
         requests.RequestException,
         urllib3.HTTPError,
         http.client.HTTPException,
         OSError,
     ) as error:
         causes = list(_causes(error))
-        kind, happened, hint = _meaning(causes)
+        kind, happened, hint = _meaning(causes, host)
         for cause in causes:
             cause.__traceback__ = None
-            cause.args = tuple(clean(arg) if isinstance(arg, str) else arg for arg in cause.args)
+            cause.args = tuple(
+                # Addresses of proxies have passwords, which *clean* does not know.
+                re.sub(r"//\S*@", "//***@", clean(arg)) if isinstance(arg, str) else arg
+                for arg in cause.args
+            )
             if isinstance(cause, requests.RequestException):
                 cause.request = cause.response = None
-        raise kind(f"{happened.format(host=host)}, asked for {subject}.", hint=hint) from error
+        raise kind(f"{happened}, asked for {subject}.", hint=hint) from error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -328,17 +398,24 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         pending += [other for other in linked if isinstance(other, BaseException)]
 
 
-def _meaning(causes: list[BaseException]) -> _Meaning:
-    # Two failures have no class of their own: http.client's refused CONNECT, and a CA bundle that
-    # requests cannot find.
+def _meaning(causes: list[BaseException], host: str) -> _Meaning:
     for cause in causes:
-        if type(cause) is OSError and str(cause).startswith("Tunnel connection failed: 4"):
-            return _TUNNEL_REFUSED
-    error = causes[0]
-    if type(error) is OSError and error.errno is None and "CA certificate bundle" in str(error):
-        return _NO_AUTHORITIES
-    return next(
+        if isinstance(cause, _FaultyVariableError):
+            return UntrustedHostError, *cause.fault
+    meanings = [
+        meaning
+        for (kind, text), meaning in _MEANINGS_BY_TEXT.items()
+        if any(isinstance(cause, kind) and re.match(text, _text(cause)) for cause in causes)
+    ]
+    meanings += [
         meaning
         for kind, meaning in _MEANINGS.items()
         if any(isinstance(cause, kind) for cause in causes)
-    )
+    ]
+    kind, happened, hint = meanings[0]
+    names = {"host": host, "proxy": proxy_variable()}
+    return kind, happened.format(**names), hint.format(**names)
+
+
+def _text(cause: BaseException) -> str:
+    return " ".join(map(str, cause.args))

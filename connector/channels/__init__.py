@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from connector.channels.azure import AzurePipelines
 from connector.channels.folder import Dotenv, OutputFolder
-from connector.channels.github import GitHub
+from connector.channels.github import GitHub, StepSummary
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, Tally
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.errors import OutputError
+from connector.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 #: A new channel is a class of its own and a line here.
 CHANNELS: tuple[type[Channel], ...] = (
     GitHub,
+    StepSummary,
     AzurePipelines,
     AirflowXCom,
     TerminationLog,
@@ -51,7 +53,10 @@ def prepare(channels: Sequence[Channel]) -> None:
 
 
 def deliver(channels: Sequence[Channel], outputs: RunOutputs) -> None:
-    """Write *outputs* to every channel. Raises one OutputError for all that cannot be written."""
+    """Write *outputs* to every channel, and warn of those that only inform and cannot be written.
+
+    Raises one OutputError for all others that cannot be written.
+    """
     _for_each(channels, lambda channel: channel.write(outputs), hint="Mend it and run again.")
 
 
@@ -62,7 +67,11 @@ def _for_each(channels: Sequence[Channel], action: Callable[[Channel], None], *,
             action(channel)
         except OSError as error:
             path = f" ({error.filename})" if error.filename else ""
-            failures.append(f"{channel.name} cannot be written: {error.strerror or error}{path}")
+            failure = f"{channel.name} cannot be written: {error.strerror or error}{path}"
+            if channel.has_results:
+                failures.append(failure)
+            else:
+                channel.warn(one_line(f"{failure[0].upper()}{failure[1:]}."))
     if failures:
         text = "; ".join(failures)
         raise OutputError(f"{text[0].upper()}{text[1:]}.", hint=hint)

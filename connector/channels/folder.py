@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
 from connector.channels.limits import Limit, size_of_assignment, size_of_value
+from connector.files import check_folder_writable, check_replaceable, target_of
+from connector.schemas import load_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Tekton itself uses a part of the 4,096 bytes of a termination message, which carries all results.
 TEKTON_LIMIT = Limit(
@@ -40,10 +44,16 @@ class OutputFolder(Channel):
     def _folder(self) -> Path:
         return Path(self.context.output_dir or "")
 
+    def files(self) -> Iterable[Path]:
+        """Return the file of each output."""
+        return [self._folder / name for name in load_schema("outputs")["properties"]]
+
     def prepare(self) -> None:
-        """Create the folder, and check that files can be created in it."""
+        """Create the folder, and check that each file can be created in it, or replaced."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        _check_writable(self._folder)
+        check_folder_writable(self._folder)
+        for file in self.files():
+            check_replaceable(file)
 
     def write(self, outputs: RunOutputs) -> None:
         """Write a file per output, and delete an earlier run's file of a left-out output."""
@@ -76,9 +86,14 @@ class Dotenv(Channel):
     def _file(self) -> Path:
         return Path(self.context.dotenv or "")
 
+    def files(self) -> Iterable[Path]:
+        """Return the report."""
+        return (self._file,)
+
     def prepare(self) -> None:
-        """Check that the file can be created."""
-        _check_writable(self._file.absolute().parent)
+        """Check that the file can be created, or replaced."""
+        check_folder_writable(target_of(self._file).absolute().parent)
+        check_replaceable(self._file)
 
     def write(self, outputs: RunOutputs) -> None:
         """Write the report."""
@@ -95,10 +110,3 @@ class Dotenv(Channel):
             )
         lines = [f"{name.upper()}={kept[name]}\n" for name in kept if name not in unfit]
         write_atomically(self._file, "".join(lines))
-
-
-def _check_writable(folder: Path) -> None:
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(folder))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "Permission denied", str(folder))

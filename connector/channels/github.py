@@ -12,6 +12,7 @@ from connector.channels.interface import (
     ChannelContext,
     RunOutputs,
     append_atomically,
+    check_appendable,
     missing_line_end,
     write_atomically,
 )
@@ -38,8 +39,20 @@ _MAX_ANNOTATION_CHARACTERS = 4_096
 _TITLE = "alm-enrollments"
 
 
-class GitHub(Channel):
-    """``GITHUB_OUTPUT``, ``GITHUB_STEP_SUMMARY``, and commands on standard error."""
+class _RunnerChannel(Channel):
+    def warn(self, text: str) -> None:
+        """Annotate the run with a warning."""
+        self._command("warning", _TITLE, text)
+
+    def _command(self, command: str, title: str, text: str) -> None:
+        if len(text) > _MAX_ANNOTATION_CHARACTERS:
+            text = text[: _MAX_ANNOTATION_CHARACTERS - 1] + "…"
+        title = _data(title).replace(":", "%3A").replace(",", "%2C")
+        self.context.write_line(f"::{command} title={title}::{_data(text)}")
+
+
+class GitHub(_RunnerChannel):
+    """``GITHUB_OUTPUT``, and commands on standard error."""
 
     name = "GITHUB_OUTPUT"
 
@@ -77,10 +90,6 @@ class GitHub(Channel):
         """End the group."""
         self.context.write_line("::endgroup::")
 
-    def warn(self, text: str) -> None:
-        """Annotate the run with a warning."""
-        self._command("warning", _TITLE, text)
-
     def annotate(self, error: ConnectorError) -> None:
         """Annotate the run with message, hint and request id."""
         lines = [one_line(error.message), f"What to do: {one_line(error.hint)}"]
@@ -88,8 +97,20 @@ class GitHub(Channel):
             lines.append(f"Request id: {one_line(error.request_id)}")
         self._command("error", f"{_TITLE}: exit code {error.code}", "\n".join(lines))
 
+    @property
+    def _file(self) -> Path:
+        return Path(self.context.environ["GITHUB_OUTPUT"])
+
+    def files(self) -> Iterable[Path]:
+        """Return the runner's file."""
+        return (self._file,)
+
+    def prepare(self) -> None:
+        """Check that outputs can be appended."""
+        check_appendable(self._file)
+
     def write(self, outputs: RunOutputs) -> None:
-        """Append the outputs and the summary."""
+        """Append the outputs."""
         environ = self.context.environ
         limits = (environment_limit(environ.get("RUNNER_OS", "")), _JOB_LIMIT)
         kept = self.select_within_limits(outputs, *limits)
@@ -102,20 +123,6 @@ class GitHub(Channel):
                 " text. Ids end in the user id: keep user ids in variables, not in secrets."
             )
         self._append(kept)
-        if not environ.get("GITHUB_STEP_SUMMARY"):
-            return
-        file = Path(environ["GITHUB_STEP_SUMMARY"])
-        summary = summary_of(outputs)
-        size = len(missing_line_end(file) + summary.encode())
-        if file.is_file():
-            size += file.stat().st_size
-        if size > _MAX_SUMMARY:
-            self.warn(
-                f"The step summary is left out: it would have {size:,} bytes,"
-                f" and GitHub takes {_MAX_SUMMARY:,} a step."
-            )
-        else:
-            append_atomically(file, summary)
 
     def write_failure(self, error: ConnectorError) -> None:
         """Append the outputs of a run that could not begin, and annotate it. Raises OSError."""
@@ -128,7 +135,10 @@ class GitHub(Channel):
         if outputs.document["output_file"] or not folder:
             return super().full_output_location(outputs)
         path = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
-        write_atomically(path, to_json(outputs.document) + "\n")
+        try:
+            write_atomically(path, to_json(outputs.document) + "\n")
+        except OSError:
+            return super().full_output_location(outputs)
         return str(path)
 
     def _append(self, outputs: Mapping[str, str]) -> None:
@@ -137,13 +147,41 @@ class GitHub(Channel):
             # Random, so that no value can end itself and begin another output.
             delimiter = f"alm_{secrets.token_hex(16)}"
             text += f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
-        append_atomically(Path(self.context.environ["GITHUB_OUTPUT"]), text)
+        append_atomically(self._file, text)
 
-    def _command(self, command: str, title: str, text: str) -> None:
-        if len(text) > _MAX_ANNOTATION_CHARACTERS:
-            text = text[: _MAX_ANNOTATION_CHARACTERS - 1] + "…"
-        title = _data(title).replace(":", "%3A").replace(",", "%2C")
-        self.context.write_line(f"::{command} title={title}::{_data(text)}")
+
+class StepSummary(_RunnerChannel):
+    """``GITHUB_STEP_SUMMARY``: the run as Markdown, which the page of the run shows."""
+
+    name = "the step summary"
+    has_results = False
+
+    @staticmethod
+    def is_available(context: ChannelContext) -> bool:
+        """Return whether the variables name the runner's files."""
+        return GitHub.is_available(context) and bool(context.environ.get("GITHUB_STEP_SUMMARY"))
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.context.environ["GITHUB_STEP_SUMMARY"])
+
+    def files(self) -> Iterable[Path]:
+        """Return the runner's file."""
+        return (self._file,)
+
+    def write(self, outputs: RunOutputs) -> None:
+        """Append the summary."""
+        summary = summary_of(outputs)
+        size = len(missing_line_end(self._file) + summary.encode())
+        if self._file.is_file():
+            size += self._file.stat().st_size
+        if size > _MAX_SUMMARY:
+            self.warn(
+                f"The step summary is left out: it would have {size:,} bytes,"
+                f" and GitHub takes {_MAX_SUMMARY:,} a step."
+            )
+        else:
+            append_atomically(self._file, summary)
 
 
 def _data(text: str) -> str:

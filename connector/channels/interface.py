@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
-import tempfile
+import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from connector.channels.limits import encoded, select_within_limits
+from connector.files import check_folder_writable, mode_of_replaced, target_of
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Channel(ABC):
 
     #: As messages call it.
     name: ClassVar[str]
+    #: Whether later steps rely on it, so that the run fails without it; else it informs people.
+    has_results: ClassVar[bool] = True
 
     def __init__(self, context: ChannelContext) -> None:
         self.context = context
@@ -90,6 +94,10 @@ class Channel(ABC):
 
     def prepare(self) -> None:
         """Check before the first request that outputs can be written. Raises OSError."""
+
+    def files(self) -> Iterable[Path]:
+        """Return the files that it writes, of which no other file of the run may be one."""
+        return ()
 
     def mask(self, secret: str) -> None:
         """Make the platform remove *secret* from its logs."""
@@ -123,19 +131,34 @@ class Channel(ABC):
         return kept
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace *path* by *text*, or leave it as it is. Raises OSError."""
+def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace *path* by *text*, or leave it as it is. Raises OSError.
+
+    The file has *mode*; without it that of the file that it replaces, or else of any new file.
+    """
     with _naming(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        target = target_of(path)
+        mode = mode or mode_of_replaced(target)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(encoded(text))
-            # mkstemp lets only its own user read, but a sidecar may run as another one.
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            if mode is not None:
+                temporary.chmod(mode)
+            temporary.replace(target)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def check_appendable(path: Path) -> None:
+    """Check that text can be appended to *path*, or that it can be created. Raises OSError."""
+    if path.is_file():
+        path.open("ab").close()
+    elif not path.exists():
+        check_folder_writable(target_of(path).parent)
+    elif path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def append_atomically(path: Path, text: str) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
 from connector.channels.limits import fit_into_xcom
+from connector.files import check_folder_writable, check_replaceable
 from connector.text import one_line, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 # Bytes; Kubernetes cuts off the rest of a longer message.
 _MAX_TERMINATION_MESSAGE = 4_096
@@ -18,7 +26,23 @@ class AirflowXCom(Channel):
     @staticmethod
     def is_available(context: ChannelContext) -> bool:
         """Return whether the sidecar's folder is mounted."""
-        return (context.root / "airflow/xcom").is_dir()
+        # A folder above that this user may not enter belongs to another program.
+        with contextlib.suppress(PermissionError):
+            return (context.root / "airflow/xcom").is_dir()
+        return False
+
+    @property
+    def _file(self) -> Path:
+        return self.context.root / "airflow/xcom/return.json"
+
+    def files(self) -> Iterable[Path]:
+        """Return the file that the sidecar reads."""
+        return (self._file,)
+
+    def prepare(self) -> None:
+        """Check that the file can be created or replaced."""
+        check_folder_writable(self._file.parent)
+        check_replaceable(self._file)
 
     def write(self, outputs: RunOutputs) -> None:
         """Write the document, without what exceeds XCom's limit."""
@@ -29,18 +53,26 @@ class AirflowXCom(Channel):
             if outputs.document["output_file"]:
                 location = f"{outputs.document['output_file']}, and in {location}"
             self.warn(one_line(f"Left out of {self.name}: {left_out}. Look in {location}."))
-        write_atomically(self.context.root / "airflow/xcom/return.json", to_json(document))
+        # The sidecar may run as another user.
+        write_atomically(self._file, to_json(document), mode=0o644)
 
 
 class TerminationLog(Channel):
     """``/dev/termination-log``, which ``kubectl describe`` and Airflow show of a failed pod."""
 
     name = "the container's termination message"
+    has_results = False
 
     @staticmethod
     def is_available(context: ChannelContext) -> bool:
         """Return whether the kubelet has mounted the file."""
-        return (context.root / "dev/termination-log").is_file()
+        with contextlib.suppress(PermissionError):
+            return (context.root / "dev/termination-log").is_file()
+        return False
+
+    def files(self) -> Iterable[Path]:
+        """Return the file that the kubelet reads."""
+        return (self.context.root / "dev/termination-log",)
 
     def write(self, outputs: RunOutputs) -> None:
         """Write the error's line, or an empty message if the run succeeded."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import importlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import OutputError, Problem, UsageError
+from connector.files import (
+    CONVERTED,
+    PART,
+    check_replaceable,
+    files_of,
+    mode_of_replaced,
+    target_of,
+)
 from connector.formats import make_format
 from connector.formats.interface import read_pieces
 from connector.output.buffer import RecordBuffer
@@ -59,9 +67,10 @@ class OutputFile:
         redactor: Redactor,
         clock: Clock,
     ) -> None:
-        self.path = path
-        self.part = path.parent / f"{path.name}.part"
-        self._scratch = path.parent / f"{path.name}.part.new"
+        self._name = str(path)
+        self.path = target_of(path)
+        self.part = self.path.with_name(self.path.name + PART)
+        self._scratch = self.path.with_name(self.path.name + CONVERTED)
         self._format = make_format(format_name)
         self._journal = Journal(journal_of(path), redactor)
         self._inputs = {"format": format_name, **inputs}
@@ -84,11 +93,13 @@ class OutputFile:
         Raises UsageError if the earlier run had other inputs, and OutputError.
         """
         with self._translated():
-            if self.path.exists() and not self.path.is_file():
-                raise OSError(errno.EINVAL, "It is no regular file")
             tempfile.TemporaryFile(dir=self.path.parent).close()
+            for file in files_of(self.path):
+                check_replaceable(file)
             if self._journal.path.is_file():
                 self._journal.lock()
+            if self.part.is_file():
+                os.close(open_to_append(self.part))
             state = self._resumable_state() if resume else None
         if state is None:
             return
@@ -177,7 +188,7 @@ class OutputFile:
         """Give the file its name and return it. Raises OutputError."""
         if self._is_unchanged(totals):
             self.abandon()
-            return str(self.path)
+            return self._name
         with self._translated():
             self._open()
             end = self._end
@@ -191,7 +202,7 @@ class OutputFile:
             for failed in self._failed:
                 self._journal.write(failed)
             with self._scratch_file():
-                finished = self._format.finish(self.part, self._scratch, str(self.path))
+                finished = self._format.finish(self.part, self._scratch, self._name)
                 _sync_path(finished)
             self._journal.write(
                 {
@@ -206,12 +217,14 @@ class OutputFile:
             self._journal.sync()
             # Windows does not rename an open file.
             self._close_part()
+            if (mode := mode_of_replaced(self.path)) is not None:
+                finished.chmod(mode)
             finished.replace(self.path)
             _sync_path(self.path.absolute().parent)
             self.part.unlink(missing_ok=True)
             self._scratch.unlink(missing_ok=True)
             self.abandon()
-        return str(self.path)
+        return self._name
 
     def abandon(self) -> None:
         """Leave the complete users where the same run with ``resume`` finds them."""
@@ -240,7 +253,7 @@ class OutputFile:
         if self._state is None:
             # In this order, no journal ever describes another file's records.
             self._journal.cut()
-            self._handle = open_to_append(self.part)
+            self._handle = self._open_part()
             os.ftruncate(self._handle, 0)
             self._checksum = 0
             self._write(self._format.begin)
@@ -248,11 +261,18 @@ class OutputFile:
             return
         if not self.part.is_file():
             self._state = self._reopen(self._state)
-        self._handle = open_to_append(self.part)
+        self._handle = self._open_part()
         self._end = self._state.end
         os.ftruncate(self._handle, self._end)
         self._has_rows = self._state.records > 0
         self._journal.cut(self._state.length)
+
+    def _open_part(self) -> int:
+        """Open the growing file, which others may read only if they may read the finished one."""
+        handle = open_to_append(self.part)
+        if (mode := mode_of_replaced(self.path)) is not None:
+            self.part.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
+        return handle
 
     def _reopen(self, state: JournalState) -> JournalState:
         """Make the growing file of the finished one, and return what the journal says then."""
@@ -366,7 +386,7 @@ class OutputFile:
             yield
         except BlockingIOError as error:
             raise OutputError(
-                f"The output file {self.path} is being written by another run.",
+                f"The output file {self._name} is being written by another run.",
                 hint="Wait for it, or name another file.",
             ) from error
         except OSError as error:
@@ -375,7 +395,7 @@ class OutputFile:
             if self.part.is_file():
                 hint = "What is whole is kept: mend it, and run again with resume."
             raise OutputError(
-                f"The output file {self.path} cannot be written: {error.strerror or error}.",
+                f"The output file {self._name} cannot be written: {error.strerror or error}.",
                 hint=hint,
             ) from error
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.compact_set import UserIds
+from connector.files import JOURNAL, NEW_JOURNAL, target_of
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Journal:
 
         All else stays as in *state*; *end* is where the last rows end. Raises OSError.
         """
-        new = Journal(self.path.with_name(f"{self.path.name}.new"), self._redactor)
+        name = self.path.name.removesuffix(JOURNAL) + NEW_JOURNAL
+        new = Journal(self.path.with_name(name), self._redactor)
         try:
             new.cut()
             new.write({**state.inputs, "end": 0})
@@ -108,7 +110,8 @@ class Journal:
 
 def journal_of(path: Path) -> Path:
     """Return where the journal of the output file *path* is."""
-    return path.parent / f"{path.name}.users"
+    target = target_of(path)
+    return target.with_name(target.name + JOURNAL)
 
 
 def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:
@@ -153,7 +156,7 @@ def open_to_append(path: Path) -> int:
     """Open *path* so that everything is written behind its end. Raises OSError."""
     # Without O_BINARY, Windows writes two bytes for each line end.
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o644)
+    return os.open(path, flags, 0o666)
 
 
 def _open_locked(path: Path) -> int:

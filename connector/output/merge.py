@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from connector.clock import SystemClock
 from connector.compact_set import UserIds, canonical_id
 from connector.errors import OutputError, Problem, UsageError
+from connector.files import files_of, find_shared
 from connector.output.document import Delivery, build_document, failures_of, partial_error
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
@@ -76,7 +77,7 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
 
 
 def _read_part(path: Path, target: Path) -> _Part:
-    if target.exists() and path.exists() and target.samefile(path):
+    if find_shared({"target": files_of(target)}, {"shard": [path, journal_of(path)]}):
         raise _refused(
             f'given "{path}" to be read and to be written',
             "a file to write that is none of the shards'",

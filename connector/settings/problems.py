@@ -113,7 +113,7 @@ def _nearest(text: str, choices: Iterable[str]) -> str:
 
 def _quoted(value: object, redactor: Redactor) -> str:
     # The redactor comes first: it does not recognize a secret that was cut.
-    text = re.sub(r"//[^/\s]*@", "//***@", redactor.clean(json.dumps(value)))
+    text = re.sub(r"//.*@", "//***@", redactor.clean(json.dumps(value)))
     if len(text) > _MAX_QUOTED_CHARACTERS:
         text = f"{text[:_MAX_QUOTED_CHARACTERS]}…"
     return text

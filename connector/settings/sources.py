@@ -228,7 +228,7 @@ def _read_secrets(folder: Path | None) -> Variables:
     for path in files:
         name = path.name.upper()
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError):
             rule = "a file of UTF-8 text that this user may read"
             problems.append(Problem(name, f"not to be read from {folder}", rule))

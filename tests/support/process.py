@@ -106,15 +106,18 @@ class Command:
             text=True,
         )
 
-    def shell(self, script: str, **variables: str) -> Finished:
-        """Run *script* in bash, in which ``alm-enrollments`` is this checkout's command."""
+    def shell(self, script: str, *, prefix: Sequence[str] = (), **variables: str) -> Finished:
+        """Run *script* in bash, in which ``alm-enrollments`` is this checkout's command.
+
+        *prefix* is a command that runs bash.
+        """
         program = self.folder.with_name(f"{self.folder.name}-bin") / "alm-enrollments"
         program.parent.mkdir(exist_ok=True)
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m connector "$@"\n')
         program.chmod(0o755)
         environ = self._process_environ(variables)
         finished = subprocess.run(
-            ["bash", "-c", script],
+            [*prefix, "bash", "-c", script],
             env={**environ, "PATH": f"{program.parent}:{environ['PATH']}"},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

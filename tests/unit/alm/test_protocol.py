@@ -386,6 +386,30 @@ def test_error_for__every_status(status: int, body: bytes, message: str) -> None
     assert (error.http_status, error.request_id, error.retry_after) == (status, "trace", "10.752")
 
 
+DATE = "Sun, 09 Jun 2024 13:05:09 GMT"
+TEN_SECONDS_LATER = "Sun, 09 Jun 2024 13:05:19 GMT"
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "date", "read"),
+    [
+        (TEN_SECONDS_LATER, DATE, "10.0"),
+        (DATE, TEN_SECONDS_LATER, "-10.0"),
+        (TEN_SECONDS_LATER, None, TEN_SECONDS_LATER),
+        (TEN_SECONDS_LATER, "yesterday", TEN_SECONDS_LATER),
+        ("0.42", DATE, "0.42"),
+        ("soon", DATE, "soon"),
+    ],
+)
+def test_error_for__retry_after_by_the_servers_clock(
+    retry_after: str, date: str | None, read: str
+) -> None:
+    """A date in Retry-After becomes seconds from the response's own Date, if it has one."""
+    headers = {"retry-after": retry_after, **({"date": date} if date else {})}
+
+    assert error_for(Response(503, headers, b""), "user 5").retry_after == read
+
+
 def test_error_for__without_headers() -> None:
     """A response without headers leaves request id and retry-after empty."""
     error = error_for(Response(503, {}, b""), "user 5")

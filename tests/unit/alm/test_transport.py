@@ -391,13 +391,13 @@ BROKE = (TemporaryError, "The connection with alm.example broke", LOOK_FOR_PROXY
 STOPPED = (TemporaryError, "alm.example stopped answering", "Run again.")
 UNREACHED = (UnreachableError, "alm.example cannot be reached", CHECK_NETWORK)
 TOO_SLOW = (UnreachableError, "alm.example does not accept a connection in time", CHECK_NETWORK)
-NO_ADDRESS = (UnreachableError, "alm.example is no address", "Check base_url.")
+NO_ADDRESS = (UntrustedHostError, "alm.example is no address", "Check base_url.")
 NO_PROXY = (
     UnreachableError,
     "The proxy in front of alm.example does not answer as one",
     CHECK_PROXY,
 )
-BAD_PROXY = (UnreachableError, "The proxy in front of alm.example has no address", CHECK_PROXY)
+BAD_PROXY = (UntrustedHostError, "The proxy in front of alm.example has no address", CHECK_PROXY)
 GARBLED = (
     TemporaryError,
     "alm.example sent a body whose compression is broken",
@@ -425,8 +425,28 @@ TUNNEL_REFUSED = (
 )
 NO_AUTHORITIES = (
     UntrustedHostError,
-    "The certificate authorities to judge alm.example by cannot be read",
-    "Check the path in REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
+    "The certificate authorities that come with Python's requests are missing",
+    "Install the package certifi again, or name a file of them in REQUESTS_CA_BUNDLE.",
+)
+MANY_HEADERS = (
+    ProtocolError,
+    "The answer of alm.example has more headers than HTTP clients take",
+    "Look for a proxy between here and ALM.",
+)
+NO_TLS = (
+    UntrustedHostError,
+    "The port of alm.example does not speak TLS",
+    "Check the port in base_url: it speaks http, perhaps, and https has another port.",
+)
+PROXY_WITHOUT_TLS = (
+    UntrustedHostError,
+    "The proxy in front of alm.example does not speak TLS",
+    "Write http:// in HTTPS_PROXY; https:// is for a proxy that speaks TLS itself.",
+)
+TLS_REFUSED = (
+    UntrustedHostError,
+    "alm.example refuses the TLS of this machine",
+    "Check base_url, and look for a proxy between here and ALM.",
 )
 UNVERIFIED = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
 REFUSED = of_urllib3.NewConnectionError(CONNECTION, "refused")
@@ -463,13 +483,29 @@ FAILURES: list[tuple[Exception, Meaning]] = [
     (aborted(ConnectionResetError(errno.ECONNRESET, "reset by peer")), BROKE),
     (aborted(BrokenPipeError(errno.EPIPE, "Broken pipe")), BROKE),
     (aborted(http.client.BadStatusLine("garbage")), BROKE),
-    (aborted(http.client.HTTPException("got more than 100 headers")), BROKE),
+    (aborted(http.client.HTTPException("got more than 100 headers")), MANY_HEADERS),
     (aborted(http.client.LineTooLong("header line")), LONG_LINE),
     (of_urllib3.IncompleteRead(5, 5), BROKE),
     (of_urllib3.ProtocolError("Connection broken", http.client.IncompleteRead(b"", 5)), BROKE),
     (of_requests.ChunkedEncodingError(of_urllib3.ProtocolError("Connection broken")), BROKE),
     (of_urllib3.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")), BROKE),
     (of_requests.SSLError(exhausted(of_urllib3.SSLError(ssl.SSLError(1, "[SSL]")))), BROKE),
+    *(
+        (of_requests.SSLError(exhausted(of_urllib3.SSLError(ssl.SSLError(1, text)))), meaning)
+        for text, meaning in {
+            "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)": NO_TLS,
+            "[SSL: HTTP_REQUEST] http request (_ssl.c:1006)": NO_TLS,
+            "[SSL: PACKET_LENGTH_TOO_LONG] packet length too long (_ssl.c:1032)": NO_TLS,
+            "[SSL] record layer failure (_ssl.c:1032)": NO_TLS,
+            "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version": TLS_REFUSED,
+            "[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure": TLS_REFUSED,
+            "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate": TLS_REFUSED,
+            "[SSL: UNSUPPORTED_PROTOCOL] unsupported protocol (_ssl.c:1006)": TLS_REFUSED,
+            "[SSL: TLSV1_ALERT_INTERNAL_ERROR] tlsv1 alert internal error": BROKE,
+            "[SSL: SSLV3_ALERT_BAD_RECORD_MAC] sslv3 alert bad record mac": BROKE,
+        }.items()
+    ),
+    (of_proxy(of_urllib3.SSLError(ssl.SSLError(1, "wrong version number"))), PROXY_WITHOUT_TLS),
     (of_urllib3.DecodeError("failed to decode it."), GARBLED),
     (of_requests.ContentDecodingError(of_urllib3.DecodeError("failed")), GARBLED),
     (of_requests.InvalidHeader(of_urllib3.InvalidHeader("Content-Length")), BROKE),
@@ -498,7 +534,7 @@ def test_translate_errors__meaning(error: Exception, meaning: Meaning) -> None:
 
 
 def test_translate_errors__missing_authorities() -> None:
-    """A REQUESTS_CA_BUNDLE that names no file is described as such; no retry helps."""
+    """Missing certificate authorities of requests itself are described; no retry helps."""
     with pytest.raises(ConnectorError) as caught, translate_errors("user 5", HOST):
         requests.get("https://127.0.0.1:1/", verify="/does/not/exist.pem", timeout=1)
 
@@ -543,7 +579,10 @@ def test_translate_errors__passes_the_rest(error: BaseException) -> None:
 
 def test_translate_errors__cleans_its_causes() -> None:
     """The causes lose their frames, the request, and the secrets that they quote."""
-    reset, failure = ConnectionResetError(104, "the-token"), of_requests.ConnectionError("a")
+    reset, failure = (
+        ConnectionResetError(104, "the-token of http://a:b/c@proxy"),
+        of_requests.ConnectionError("a"),
+    )
     failure.request = requests.Request("GET", URL).prepare()
     failure.__context__ = reset
 
@@ -553,7 +592,7 @@ def test_translate_errors__cleans_its_causes() -> None:
     ):
         raise failure
 
-    assert (reset.args, reset.__traceback__) == ((104, "***"), None)
+    assert (reset.args, reset.__traceback__) == ((104, "*** of http://***@proxy"), None)
     assert (vars(failure)["request"], vars(failure)["response"]) == (None, None)
 
 

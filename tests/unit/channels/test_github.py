@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import re
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from connector.channels import ChannelContext
-from connector.channels.github import GitHub
+from connector.channels.github import GitHub, StepSummary
 from connector.errors import TemporaryError, UserNotFoundError, error_as_dict
 from connector.text import one_line, to_json
 from tests.action.runner import (
@@ -366,8 +367,8 @@ SUMMARY = (
 def summary_after(before: str, folder: Path, stderr: Stderr) -> bytes:
     """Return the summary file of a step that had written *before*."""
     (folder / "summary").write_text(before, encoding="utf-8")
-    github = channel(folder, stderr, GITHUB_STEP_SUMMARY=str(folder / "summary"))
-    github.write(run_outputs(named_users=("31",)))
+    environ = {"GITHUB_STEP_SUMMARY": str(folder / "summary")}
+    StepSummary(ChannelContext(environ, stderr.write_line)).write(run_outputs(named_users=("31",)))
     return (folder / "summary").read_bytes()
 
 
@@ -398,11 +399,36 @@ def test_write__summary_limit(excess: int, end: str, tmp_path: Path, stderr: Std
     assert warnings_in(stderr) == [warning] * excess
 
 
-def test_write__summary_cannot_be_written(tmp_path: Path, stderr: Stderr) -> None:
-    """If the summary cannot be written, the channel fails, but the outputs are written."""
-    github = channel(tmp_path, stderr, GITHUB_STEP_SUMMARY=str(tmp_path / "missing" / "summary"))
+def test_summary__is_available(stderr: Stderr) -> None:
+    """A summary needs both of the runner's files."""
+    names = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
+    environs = [{}, {names[0]: "a"}, {names[1]: "a"}, dict.fromkeys(names, "a")]
+    contexts = [ChannelContext(environ, stderr.write_line) for environ in environs]
 
-    with pytest.raises(FileNotFoundError):
-        github.write(run_outputs())
+    assert list(map(StepSummary.is_available, contexts)) == [False, False, False, True]
 
-    assert outputs_in(tmp_path) == OUTPUTS
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("", IsADirectoryError), ("missing/output", NotADirectoryError), ("output", None)],
+)
+def test_prepare__outputs(
+    name: str, error: type[OSError] | None, tmp_path: Path, stderr: Stderr
+) -> None:
+    """``prepare`` fails if outputs cannot be appended, and creates no file."""
+    github = channel(tmp_path, stderr, GITHUB_OUTPUT=str(tmp_path / name))
+
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        github.prepare()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write__document_has_no_room(tmp_path: Path, stderr: Stderr) -> None:
+    """If the job's folder cannot be written, a warning names the document on standard output."""
+    environ = {"RUNNER_OS": "Linux", "RUNNER_TEMP": str(tmp_path / "missing")}
+
+    channel(tmp_path, stderr, **environ).write(run_outputs(enrollment_ids=["x" * 131_072]))
+
+    assert warnings_in(stderr)[0].endswith(" Look in the document on standard output.")
+    assert outputs_in(tmp_path)["complete"] == "true"

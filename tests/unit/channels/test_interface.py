@@ -11,10 +11,11 @@ from hypothesis import given
 from connector.channels import CHANNELS, ChannelContext, RunOutputs, deliver, find_channels, prepare
 from connector.channels.azure import AzurePipelines
 from connector.channels.folder import Dotenv, OutputFolder
-from connector.channels.github import GitHub
+from connector.channels.github import GitHub, StepSummary
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.channels.limits import Limit
 from connector.errors import OutputError, UserNotFoundError
+from connector.output.document import failed_document
 from tests.action.runner import parse_outputs, read_azure, read_github
 from tests.unit.channels.examples import (
     OUTPUTS,
@@ -38,7 +39,11 @@ def context(tmp_path: Path, stderr: Stderr) -> ChannelContext:
     (tmp_path / "airflow/xcom").mkdir(parents=True)
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/termination-log").touch()
-    environ = {"GITHUB_OUTPUT": str(tmp_path / "output"), "TF_BUILD": "True"}
+    environ = {
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "TF_BUILD": "True",
+    }
     folder, report = str(tmp_path / "folder"), str(tmp_path / "report")
     return ChannelContext(environ, stderr.write_line, folder, report, tmp_path)
 
@@ -52,13 +57,13 @@ def test_find_channels__all_or_nothing(
     assert tuple(map(type, find_channels(context))) == CHANNELS
     assert find_channels(empty) == ()
     assert set(CHANNELS) == {
-        *(GitHub, AzurePipelines, AirflowXCom, TerminationLog, OutputFolder, Dotenv)
+        *(GitHub, StepSummary, AzurePipelines, AirflowXCom, TerminationLog, OutputFolder, Dotenv)
     }
 
 
 def test_channels__without_a_log(context: ChannelContext, stderr: Stderr) -> None:
     """Channels of files mask nothing, fold nothing and annotate nothing."""
-    for channel in find_channels(context)[2:]:
+    for channel in find_channels(context)[3:]:
         channel.mask("s3cret")
         channel.check_user_ids(["31"])
         channel.open_group()
@@ -102,6 +107,20 @@ def test_select_within_limits__warns(context: ChannelContext, stderr: Stderr) ->
         "alm-enrollments: warning: Left out of the dotenv report: b (10), for nine."
         " Look in all.csv.\n"
     )
+
+
+def test_channels__files(context: ChannelContext, tmp_path: Path) -> None:
+    """Every file that a channel writes is one that it names."""
+    channels = find_channels(context)
+    prepare(channels)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+
+    deliver(channels, RunOutputs(failed_document(UNKNOWN), UNKNOWN))
+
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    named = {path for channel in channels for path in channel.files()}
+    assert written - before <= named
+    assert {path.name for path in named} >= {"output", "summary", "report", "return.json"}
 
 
 @given(hostile)
@@ -155,6 +174,26 @@ def test_deliver__despite_failures(context: ChannelContext, tmp_path: Path, stde
     assert len(list((tmp_path / "folder").iterdir())) == len(OUTPUTS)
     assert (tmp_path / "dev/termination-log").read_text(encoding="utf-8") == str(UNKNOWN)
     assert (tmp_path / "airflow/xcom/return.json").exists()
+
+
+def test_deliver__despite_information(
+    context: ChannelContext, tmp_path: Path, stderr: Stderr
+) -> None:
+    """A channel that only informs costs a warning, in the way of its own platform."""
+    environ = {**context.environ, "GITHUB_STEP_SUMMARY": str(tmp_path / "missing/summary")}
+    channels = find_channels(replace(context, environ=environ))
+    (tmp_path / "dev/termination-log").unlink()
+    (tmp_path / "dev/termination-log").mkdir()
+
+    deliver(channels, run_outputs())
+
+    summary = f"The step summary cannot be written: No such file or directory ({tmp_path}/missing"
+    message = f"The container's termination message cannot be written: Is a directory ({tmp_path}"
+    assert [warning.data for warning in read_github(stderr.text).named("warning")] == [
+        f"{summary}/summary)."
+    ]
+    assert f"alm-enrollments: warning: {message}/dev/termination-log).\n" in stderr.text
+    assert parse_outputs((tmp_path / "output").read_bytes()) == OUTPUTS
 
 
 def test_deliver__twice(context: ChannelContext, tmp_path: Path) -> None:
