@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from connector.clock import SystemClock
 from connector.compact_set import UserIds
 from connector.errors import OutputError, Problem, UsageError
+from connector.formats import make_format
 from connector.output.document import Delivery, build_document, failures_of, partial_error
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 # Entries of a journal's first line that may differ between the shards of one run.
-_DIFFERING = ("alm_enrollments", "end", "shard")
+_DIFFERING = ("alm_enrollments", "end", "shard", "moments")
 _MAX_LISTED = 3
 _MIN_FILES = 2
 
@@ -88,6 +89,11 @@ def _read_part(path: Path, target: Path) -> _Part:
             f'given "{path}", which has no journal beside it',
             f"an output file with its {journal.name}",
         )
+    if not make_format(state.inputs["format"]).can_grow_again:
+        raise _refused(
+            f'given "{path}", whose format is for people and cannot be read back',
+            "files in another format",
+        )
     if not path.is_file() or not is_intact(path, state):
         raise _refused(
             f'given "{path}", which no run has finished as it is',
@@ -147,7 +153,7 @@ def _check_users(parts: Sequence[_Part]) -> None:
 def _join(
     target: Path, parts: Sequence[_Part], redactor: Redactor
 ) -> tuple[Document, ConnectorError | None]:
-    inputs = {**parts[0].inputs, "shard": None}
+    inputs = {**parts[0].inputs, "shard": None, "moments": parts[0].state.inputs["moments"]}
     file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
