@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
-from connector.errors import Problem, UsageError
 from connector.settings import format_of
 
 if TYPE_CHECKING:
@@ -45,18 +44,16 @@ def read_records(path: Path, name: str | None = None) -> Iterator[dict[str, Any]
     """Yield the records of the finished file *path*, each with the columns that the file has.
 
     The escapes of its format are undone. The suffix names the format if *name* does not. Raises
-    UsageError for a file that cannot be read back, and OSError.
+    OSError, and ValueError for a file that is damaged, or in a format that cannot be read back.
     """
-    name = name or format_of(path.name) or ""
-    readable = [name for name in FORMATS if _kind_of(name).is_readable]
-    if name not in readable:
-        problem = Problem(f'"{path}"', "a file that cannot be read back", ", ".join(readable))
-        raise UsageError.of([problem], hint="Nothing was written.")
+    name = name or format_of(path.name) or "table"
+    kind = _kind_of(name)
+    if not kind.is_readable:
+        raise ValueError(f"files in the format {name} cannot be read back")
     try:
-        yield from make_format(name).read(path)
-    except (ValueError, LookupError, EOFError, zlib.error, zipfile.BadZipFile, ParseError) as error:
-        problem = Problem(f'"{path}"', f"damaged, or not {name}", "the file as a run left it")
-        raise UsageError.of([problem], hint="Nothing was written.") from error
+        yield from kind().read(path)
+    except (LookupError, EOFError, zlib.error, zipfile.BadZipFile, ParseError) as error:
+        raise ValueError(f"it is not {name}, or damaged") from error
 
 
 def _kind_of(name: str) -> type[Format]:
