@@ -31,8 +31,7 @@ FORMATS = {
 
 def make_format(name: str, columns: Sequence[str] = ()) -> Format:
     """Return the format *name* with *columns*, by default those of records without names."""
-    kind = _kind_of(name)
-    return kind(tuple(columns) or kind.default_columns(()))
+    return _kind_of(name)(columns)
 
 
 def columns_of(inputs: Inputs) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from connector.formats.interface import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from connector.alm.records import Enrollment
 
 # What makes a spreadsheet compute a cell (OWASP, CSV Injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile("'*[=+@\t\r-]")
 # Python's own limit for a cell is 128 KB; a page of ALM's has at most 32 MB.
 _MAX_CELL_CHARACTERS = 64 * 1024 * 1024
 _JSON_COLUMNS = (*NUMBERS, *BOOLEANS, *NESTED)
@@ -34,9 +35,9 @@ _JSON_COLUMNS = (*NUMBERS, *BOOLEANS, *NESTED)
 class Csv(Format):
     """A header, then one line per enrollment; null is an empty cell, nested values are JSON."""
 
-    def __init__(self, columns: tuple[str, ...] = ()) -> None:
+    def __init__(self, columns: Sequence[str] = ()) -> None:
         super().__init__(columns)
-        self.begin = ",".join(columns) + "\r\n"
+        self.begin = ",".join(self.columns) + "\r\n"
 
     @classmethod
     def default_columns(cls, related: Iterable[str]) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ def _cell(value: object) -> object:
     if isinstance(value, list | dict):
         return to_json(value) if value else None
     # An apostrophe makes a spreadsheet show what follows as text.
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return value
 
@@ -74,6 +75,6 @@ def _cell(value: object) -> object:
 def _value(column: str, text: str) -> Any:  # noqa: ANN401 - the column's own type
     if text and column in _JSON_COLUMNS:
         return json.loads(text)
-    if text.startswith("'") and text[1:].startswith(_FORMULA):
+    if text.startswith("'") and _FORMULA.match(text):
         text = text[1:]
     return text or None

@@ -68,8 +68,8 @@ class Format(ABC):
     #: Whether ``read`` gets the records back from a finished file.
     is_readable: ClassVar[bool] = True
 
-    def __init__(self, columns: tuple[str, ...] = ()) -> None:
-        self.columns = columns
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        self.columns = tuple(columns) or self.default_columns(())
 
     @property
     def can_grow_again(self) -> bool:

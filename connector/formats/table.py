@@ -31,9 +31,9 @@ class Table(Format):
 
     is_readable = False
 
-    def __init__(self, columns: tuple[str, ...] = ()) -> None:
+    def __init__(self, columns: Sequence[str] = ()) -> None:
         super().__init__(columns)
-        self._layout = [_COLUMNS.get(column) or _layout(column) for column in columns]
+        self._layout = [_COLUMNS.get(column) or _layout(column) for column in self.columns]
         headings = self._line(heading for heading, _ in self._layout)
         self.begin = headings + self._line("-" * width for _, width in self._layout)
 

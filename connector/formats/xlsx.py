@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -23,6 +24,8 @@ from connector.text import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
     from connector.formats.interface import Report
 
@@ -65,9 +68,10 @@ class Xlsx(ConvertedLines):
         try:
             with (
                 growing.open("rb") as lines,
+                _Output(scratch, "w") as file,
                 tempfile.TemporaryDirectory(dir=scratch.parent) as folder,
                 # One row is in memory; the others are in a file until the workbook is closed.
-                Workbook(scratch, {"constant_memory": True, "tmpdir": folder}) as workbook,
+                Workbook(file, {"constant_memory": True, "tmpdir": folder}) as workbook,
             ):
                 workbook.use_zip64()
                 workbook.set_properties({"title": "Enrollments", "created": report.finished_at})
@@ -75,6 +79,8 @@ class Xlsx(ConvertedLines):
         except FileCreateError as error:
             # XlsxWriter's own error has the OSError as its argument.
             raise error.args[0] from error
+        if file.error:
+            raise file.error
         if cut:
             _log.warning("%d texts are too long for Excel, and are cut in %s", cut, report.name)
         return scratch
@@ -95,6 +101,39 @@ class Xlsx(ConvertedLines):
                         column: _value(column, row.get(letters))
                         for letters, column in header.items()
                     }
+
+
+class _Output(io.FileIO):
+    """A file for XlsxWriter, which leaves its archive open if it fails: that one ends in silence.
+
+    What the disk refuses is kept in *error*.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Buffer) -> int:
+        """Write all of *data*."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        except ValueError:
+            # The file is closed, and the archive is released now.
+            pass
+        return len(memoryview(data))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to *offset*."""
+        return offset if self.closed else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return 0 if self.closed else super().tell()
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
 
 
 class _Sheet:
@@ -136,8 +175,8 @@ class _Sheet:
         # Half a surrogate pair, which JSON can express and UTF-8 cannot, is escaped as in JSON.
         text = str(value).encode(errors="backslashreplace").decode()
         if text.startswith("<r>"):
-            # XlsxWriter would write this text as markup; as two pieces, it escapes it.
-            return int(sheet.write_rich_string(row, position, text[0], text[1:]))
+            # XlsxWriter would write this text as markup; as several pieces, it escapes it.
+            return int(sheet.write_rich_string(row, position, text[0], text[1], text[2:]))
         is_like_formula = text.lstrip()[:1] in ("=", "+", "-", "@")
         text_format = self._text if is_like_formula else None
         return int(sheet.write_string(row, position, text, text_format))

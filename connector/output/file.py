@@ -60,7 +60,7 @@ class OutputFile:
         self.path = path
         self.part = path.parent / f"{path.name}.part"
         self._scratch = path.parent / f"{path.name}.part.new"
-        self._format = make_format(format_name, inputs["columns"])
+        self._format = make_format(format_name, inputs.get("columns") or ())
         self._journal = Journal(journal_of(path), redactor)
         self._inputs = {"format": format_name, **inputs}
         self._redactor = redactor
@@ -106,7 +106,7 @@ class OutputFile:
     @property
     def earlier_moments(self) -> Mapping[str, str]:
         """The relative moments of the run that is resumed, by input."""
-        return self._state.inputs["moments"] if self._state else {}
+        return self._state.inputs.get("moments", {}) if self._state else {}
 
     def has(self, user_id: str) -> bool:
         """Return whether an earlier run has read *user_id* completely."""

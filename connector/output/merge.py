@@ -153,7 +153,7 @@ def _check_users(parts: Sequence[_Part]) -> None:
 def _join(
     target: Path, parts: Sequence[_Part], redactor: Redactor
 ) -> tuple[Document, ConnectorError | None]:
-    inputs = {**parts[0].inputs, "shard": None, "moments": parts[0].state.inputs["moments"]}
+    inputs = {**parts[0].inputs, "shard": None, "moments": parts[0].state.inputs.get("moments", {})}
     file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
