@@ -74,7 +74,7 @@ def test_finish__without_records(tmp_path: Path) -> None:
 
 
 def test_finish__typed_cells(tmp_path: Path) -> None:
-    """Numbers and booleans are such; a date is a number of days in a date's format; ids are text."""
+    """Numbers are numbers, a date is a number of days in a date's format, ids are text."""
     columns = ["user_id", "score", "has_passed", "date_enrolled", "rating"]
 
     path = finished(tmp_path, "xlsx", [enrollment(score=87.5)], columns)
