@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from connector.formats import FORMATS, columns_of, make_format, read_records
-from connector.formats.interface import COLUMNS, COPY_BYTES, NESTED, Format, flat_columns, value_of
+from connector.formats.interface import (
+    COLUMNS,
+    COPY_BYTES,
+    NESTED,
+    Format,
+    flat_columns,
+    read_pieces,
+    value_of,
+)
 from connector.schemas import load_schema
 from tests.support.formats import REPORT, finished, values_of
 from tests.support.inputs import inputs_of
@@ -147,6 +155,14 @@ def test_read_users__without_begin_and_end(length: int, tmp_path: Path) -> None:
         read[entry["user_id"]] = b"".join(pieces)
 
     assert read == {"1": b"r" * length, "2": b"second"}
+
+
+def test_read_pieces__of_a_shorter_file(tmp_path: Path) -> None:
+    """A file that is shorter than it should be is read to its end, not for ever."""
+    (tmp_path / "x").write_bytes(b"short")
+
+    with (tmp_path / "x").open("rb") as file:
+        assert list(read_pieces(file, 99)) == [b"short"]
 
 
 @pytest.mark.parametrize("name", ["parquet", "xlsx"])

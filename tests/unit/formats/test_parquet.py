@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.formats import read_records
 from connector.formats.interface import COLUMNS, SCALARS
 from connector.formats.parquet import Parquet, schema_of
 from tests.support.formats import finished
-from tests.support.records import DATE, enrollment, enrollments, included_grade
+from tests.support.records import DATE, HOSTILE, enrollment, enrollments, included_grade
 
 if TYPE_CHECKING:
     import pytest
@@ -86,6 +86,27 @@ def test_columns__selected_or_flat(tmp_path: Path) -> None:
 
     assert pq.read_schema(selected).names == ["state", "id"]
     assert Parquet().columns == (*SCALARS, "resource_grade_ids")
+
+
+@given(text=HOSTILE, number=st.none() | st.floats(allow_nan=False, allow_infinity=False))
+@example(text="a\ud800b\udfff", number=0.0)
+@example(text="\U0001f600", number=None)
+@settings(max_examples=25)
+def test_read__nested_values(text: str, number: float | None) -> None:
+    """Grades and included resources read back; half a surrogate pair reads back as its escape."""
+    grade = included_grade(module_id=text, module_name=None)
+    served = enrollment(
+        url=text, score=number, resource_grades=(grade,), included={"learner": {text: text}}
+    )
+
+    (record,) = round_trip(served)
+
+    visible = text.encode(errors="backslashreplace").decode()
+    expected = served.as_dict()
+    expected["resource_grades"][0]["module_id"] = visible
+    names = ("lo_name", "user_name", "user_email", "module_names")
+    ids = {"resource_grade_ids": grade.id, **dict.fromkeys(names)}
+    assert record == {**expected, **ids, "url": visible}
 
 
 @given(moment=MOMENTS)
