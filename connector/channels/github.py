@@ -37,6 +37,8 @@ _JOB_LIMIT = Limit(
 _MAX_SUMMARY = 1_048_576
 _MAX_ANNOTATION_CHARACTERS = 4_096
 _TITLE = "alm-enrollments"
+#: The variable by which the action names the file that has its document in place of the log.
+DOCUMENT_FILE = "CONNECTOR_DOCUMENT_FILE"
 
 
 class _RunnerChannel(Channel):
@@ -122,6 +124,8 @@ class GitHub(_RunnerChannel):
                 f"{', '.join(dropped)}: GitHub drops job outputs like these, for they hold masked"
                 " text. Ids end in the user id: keep user ids in variables, not in secrets."
             )
+        if path := environ.get(DOCUMENT_FILE):
+            kept["document_file"] = path
         self._append(kept)
 
     def write_failure(self, error: ConnectorError) -> None:
@@ -131,6 +135,8 @@ class GitHub(_RunnerChannel):
 
     def full_output_location(self, outputs: RunOutputs) -> str:
         """Name the output file, or write the document to a file of the job and name that."""
+        if path := self.context.environ.get(DOCUMENT_FILE):
+            return path
         folder = self.context.environ.get("RUNNER_TEMP")
         if outputs.document["output_file"] or not folder:
             return super().full_output_location(outputs)

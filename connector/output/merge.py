@@ -9,6 +9,7 @@ from connector.clock import SystemClock
 from connector.compact_set import UserIds, canonical_id
 from connector.errors import OutputError, Problem, UsageError
 from connector.files import files_of, find_shared
+from connector.formats import make_format
 from connector.output.document import Delivery, build_document, failures_of, partial_error
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 # Entries of a journal's first line that may differ between the shards of one run.
-_DIFFERING = ("alm_enrollments", "end", "crc32", "shard")
+_DIFFERING = ("alm_enrollments", "end", "crc32", "shard", "moments")
 _MAX_LISTED = 3
 _MIN_FILES = 2
 
@@ -63,7 +64,8 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
         _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
-        inputs = {**parts[0].inputs, "shard": None}
+        moments = parts[0].state.inputs.get("moments", {})
+        inputs = {**parts[0].inputs, "shard": None, "moments": moments}
         file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
         try:
             return _join(file, parts, redactor)
@@ -93,6 +95,11 @@ def _read_part(path: Path, target: Path) -> _Part:
         raise _refused(
             f'given "{path}", which has no journal beside it',
             f"an output file with its {journal.name}",
+        )
+    if not make_format(state.inputs["format"]).can_grow_again:
+        raise _refused(
+            f'given "{path}", whose format is for people and cannot be read back',
+            "files in another format",
         )
     if not path.is_file() or not is_intact(path, state):
         raise _refused(
