@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 PREFIX = "ALM_"
 SECRETS_DIR = Path("/run/secrets")
 SANDBOX = "sandbox"
+#: The variable ``ALM_SANDBOX_DAY``: no input, for ALM itself has no days.
+SANDBOX_DAY = "sandbox_day"
+#: The sandbox's last day: learners get new enrollments every few days, for ten years.
+MAX_SANDBOX_DAY = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Inputs:
     format: str
     output_file: str | None
     resume: bool
+    #: The day whose learners the embedded sandbox has.
+    sandbox_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,7 @@ def _validated(
         raise UsageError.of(found, hint=_hint(found))
     properties = load_schema("inputs")["properties"]
     values = {name: raw.inputs.get(name, rule.get("default")) for name, rule in properties.items()}
+    values[SANDBOX_DAY] = raw.sandbox_day
     return _inputs(values), Credentials(**raw.credentials)
 
 
