@@ -33,15 +33,16 @@ class Csv(Format):
 
 
 def _cells(enrollment: Enrollment) -> list[object]:
-    cells = [_cell(getattr(enrollment, name)) for name in SCALARS]
+    cells = [cell(getattr(enrollment, name)) for name in SCALARS]
     grades = enrollment.resource_grades
-    cells.append(_cell(" ".join([grade.id for grade in grades])))
+    cells.append(cell(" ".join([grade.id for grade in grades])))
     cells.append(to_json([asdict(grade) for grade in grades]) if grades else None)
     cells.append(to_json(enrollment.included) if enrollment.included is not None else None)
     return cells
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """Return *value* as a cell that no spreadsheet computes."""
     if isinstance(value, bool):
         return str(value).lower()
     # An apostrophe makes a spreadsheet show what follows as text.

@@ -89,11 +89,12 @@ class Parquet(Ndjson):
         entries: Iterable[Mapping[str, Any]],
     ) -> Iterator[tuple[Mapping[str, Any], Iterator[bytes]]]:
         """Yield each of a journal's *entries* with the user's rows as lines of NDJSON."""
-        lines = self._lines(path)
+        lines = self.lines(path)
         for entry in entries:
             yield entry, islice(lines, entry["enrollments"])
 
-    def _lines(self, path: Path) -> Iterator[bytes]:
+    def lines(self, path: Path) -> Iterator[bytes]:
+        """Yield the rows of the finished file *path* as lines of NDJSON. Raises OSError."""
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE):
                 for row in batch.to_pylist():
