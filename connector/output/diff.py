@@ -229,10 +229,11 @@ def _problems(names: Sequence[str], options: DiffOptions) -> Iterator[Problem]:
     if len(names) != _FILES:
         count = f"given {len(names)} file" + "s" * (len(names) != 1)
         yield Problem("diff", count, "two output files, the older one first")
-    fields = [*load_schema("outputs")["$defs"]["enrollment"]["properties"], *COLUMNS]
+    fields = {*load_schema("outputs")["$defs"]["enrollment"]["properties"], *COLUMNS}
+    fields -= {"id", "user_id"}
     for name in options.ignore:
-        if name not in fields or name in ("id", "user_id"):
-            near = "".join(difflib.get_close_matches(str(name), fields, n=1))
+        if name not in fields:
+            near = "".join(difflib.get_close_matches(str(name), sorted(fields), n=1))
             yield Problem("ignore", to_json(name), "fields of an enrollment", near)
     if options.output_file and not DiffFile(Path(options.output_file)).is_named_well:
         allowed = "a name that ends in .ndjson, .jsonl or .csv, also with .gz or .zst"

@@ -82,11 +82,14 @@ class DiffStore:
             handle, name = tempfile.mkstemp(dir=self._folder, prefix=".alm-enrollments-")
             os.close(handle)
             self._path = Path(name)
-            self._database = sqlite3.connect(name, isolation_level=None)
-            self._database.executescript(_TABLES)
-            # Nothing is left of it, even if the process is killed. Windows deletes no open file.
-            with contextlib.suppress(PermissionError):
-                self._path.unlink()
+            try:
+                self._database = sqlite3.connect(name, isolation_level=None)
+                self._database.executescript(_TABLES)
+            finally:
+                # Without a name, nothing is left of it even if the process is killed. Windows
+                # deletes no open file.
+                with contextlib.suppress(PermissionError):
+                    self._path.unlink()
             for side, file in enumerate(self._files):
                 rows = ((side, _canonical(user), user, complete) for user, complete in file.users)
                 self._database.executemany(_ADD_USER, rows)
