@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO, TextIO
@@ -71,7 +73,16 @@ def _read_json(path: Path) -> Iterator[Record]:
 
 def _read_ndjson(path: Path) -> Iterator[Record]:
     with _binary(path) as file:
-        yield from map(json.loads, file)
+        yield from map(_decoded, file)
+
+
+def _decoded(line: bytes) -> Record:
+    try:
+        record: Record = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        # Half a surrogate pair, which JSON can express and UTF-8 cannot.
+        record = json.loads(line)
+    return record
 
 
 def _read_csv(path: Path) -> Iterator[Record]:

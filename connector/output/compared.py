@@ -22,7 +22,6 @@ Record = dict[str, Any]
 # What decides which enrollments a run reads. Lists are sets here: their order does not.
 _INPUTS = ("lo_types", "state", "since", "completed_since", "include", "query")
 _COMPLETE = ("verified", "consistent")
-_USER_ID = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,6 @@ def _is_record(record: object) -> bool:
     if not isinstance(record, dict):
         return False
     record_id, user_id = record.get("id"), record.get("user_id")
-    return (
-        isinstance(record_id, str)
-        and isinstance(user_id, str)
-        and _USER_ID.fullmatch(user_id) is not None
-    )
+    if not (isinstance(record_id, str) and isinstance(user_id, str)):
+        return False
+    return user_id.isascii() and user_id.isdecimal()
