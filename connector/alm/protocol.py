@@ -147,9 +147,9 @@ def read_date(headers: Mapping[str, str]) -> datetime | None:
     """Return the server's time (RFC 9110, 6.6.1); ``None`` if the headers do not have it."""
     try:
         moment = parsedate_to_datetime(headers.get("date", ""))
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema validates it

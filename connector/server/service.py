@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import RateLimiter
+from connector.compact_set import canonical_id
 from connector.errors import Problem, UsageError, UserNotFoundError
 from connector.redact import Redactor
 from connector.runner import RunHooks, execute
@@ -63,7 +64,6 @@ class EnrollmentService:
         margin = min(_MAX_MARGIN_SECONDS, _MARGIN_SHARE * seconds)
         left = ends_at - margin - self._clock.monotonic()
         account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
-
         return execute(
             # In tenths, since messages quote it.
             replace(inputs, deadline=max(math.floor(left * 10) / 10, 0.01)),
@@ -104,8 +104,10 @@ class EnrollmentService:
             raise _as_request_error(error) from None
 
     def _check_users(self, inputs: Inputs) -> None:
+        if self._settings.user_ids is None:
+            return
         for user_id in inputs.user_id:
-            if self._settings.user_ids is not None and user_id not in self._settings.user_ids:
+            if canonical_id(user_id) not in self._settings.user_ids:
                 raise UserNotFoundError(
                     f"This server is not to be asked for user {user_id}.",
                     hint="Nothing was sent to ALM;"
