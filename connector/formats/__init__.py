@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from connector.formats.read import read_records as read_records
+
 if TYPE_CHECKING:
     from connector.formats.interface import Format
 

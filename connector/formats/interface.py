@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib
+import io
+import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -63,3 +67,16 @@ def read_pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
     while size > 0 and (piece := file.read(min(size, COPY_BYTES))):
         size -= len(piece)
         yield piece
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open the text of a finished file, decompressed if its suffix says so. Raises OSError."""
+    stream: Any
+    if path.suffix == ".gz":
+        stream = gzip.open(path)  # noqa: SIM115 - the caller closes it
+    elif path.suffix == ".zst":
+        name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+        stream = importlib.import_module(name).ZstdFile(path)
+    else:
+        stream = path.open("rb")
+    return io.TextIOWrapper(stream, encoding="utf-8", newline="")

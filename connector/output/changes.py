@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 _GRADES, _GRADE_IDS = "resource_grades", "resource_grade_ids"
+# Flat texts that some formats make of the grades.
+_OF_GRADES = (_GRADE_IDS, "module_names")
 # Typed formats hold moments, text formats the server's own text of them.
 _DATES = (
     "date_enrolled",
@@ -32,7 +34,7 @@ def changed_fields(before: Record, after: Record, ignored: Collection[str]) -> l
         # One of the files has only the grades' ids.
         before, after = _with_grade_ids(before), _with_grade_ids(after)
     elif _GRADES in after:
-        ignored = {*ignored, _GRADE_IDS}
+        ignored = {*ignored, *_OF_GRADES}
     return [
         name
         for name, value in after.items()

@@ -6,21 +6,26 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from connector.clock import parse_moment
 from connector.errors import OutputError, PartialError, Problem, UsageError
-from connector.formats.read import read_members, read_records
+from connector.formats import read_records
+from connector.formats.json_document import read_enrollments, read_members
 from connector.output.file import is_intact
 from connector.output.journal import journal_of, read_entries, read_state
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from connector.output.journal import JournalState
 
 Record = dict[str, Any]
-# What decides which enrollments a run reads. Lists are sets here: their order does not.
+# What decides which enrollments a run reads. The order in a list decides nothing.
 _INPUTS = ("lo_types", "state", "since", "completed_since", "include", "query")
+# The moments among them, and the field that each filters by.
+_FILTERED = {"since": "date_enrolled", "completed_since": "date_completed"}
 _COMPLETE = ("verified", "consistent")
 
 
@@ -28,13 +33,14 @@ _COMPLETE = ("verified", "consistent")
 class ComparedFile:
     """An output file whose records can be compared.
 
-    *inputs* are those of its journal, if it has one. *users* are stated to be complete or not;
-    any other user with records is complete if *has_only_complete_users*. A user without either is
-    unknown, but complete, without enrollments, if the file *has_every_user*. *count* is the
-    number of records, if that is known.
+    *read* reads its records. *inputs* are those of its journal, if it has one. *users* are stated
+    to be complete or not; any other user with records is complete if it *has_only_complete_users*.
+    A user of whom it says nothing is complete, without enrollments, if it *has_every_user*.
+    *count* is the number of records, if that is known.
     """
 
     path: Path
+    read: Callable[[Path], Iterator[Any]] = field(default=read_records, repr=False)
     inputs: Mapping[str, Any] | None = None
     users: Iterable[tuple[str, bool]] = field(default=(), repr=False)
     has_only_complete_users: bool = False
@@ -42,10 +48,10 @@ class ComparedFile:
     count: int | None = None
 
     def records(self) -> Iterator[Record]:
-        """Yield the records. Raises UsageError if the file has no such, and OutputError."""
+        """Yield the records. Raises UsageError if the file cannot be compared, and OutputError."""
         count = 0
         try:
-            for record in read_records(self.path):
+            for record in self.read(self.path):
                 count += 1
                 if not _is_record(record):
                     raise refused(
@@ -60,12 +66,18 @@ class ComparedFile:
             given = f'given "{self.path}", unreadable after {count} records: {error}'
             raise refused(given, "an output file in json, ndjson, csv, parquet or xlsx") from error
 
+    def moment(self, name: str) -> datetime | None:
+        """Return the moment that the input *name* was for this run, ``yesterday`` resolved."""
+        inputs = self.inputs or {}
+        text = (inputs.get("moments") or {}).get(name) or inputs.get(name)
+        return parse_moment(text) if text else None
+
 
 def open_compared(path: Path, *, assume_complete: bool) -> ComparedFile:
     """Return the output file *path* with what its journal, or the document itself, says of users.
 
-    Raises UsageError if neither says anything and its users are not to be taken as complete, or if
-    the file is not as its run left it, and OutputError.
+    Raises UsageError if neither says anything and the file is not to be taken as complete, or if
+    it is not as its run left it, and OutputError.
     """
     try:
         if not path.is_file():
@@ -73,9 +85,7 @@ def open_compared(path: Path, *, assume_complete: bool) -> ComparedFile:
         state = read_state(journal_of(path))
         if state is not None:
             return _with_journal(path, state)
-        members = None
-        if ".json" in path.suffixes:
-            members = read_members(path, "enrollments")
+        members = read_members(path) if ".json" in path.suffixes else None
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:
@@ -113,6 +123,19 @@ def check_inputs(old: ComparedFile, new: ComparedFile) -> None:
         )
 
 
+def later_moments(old: ComparedFile, new: ComparedFile) -> dict[str, datetime]:
+    """Return from when on both runs have read, by the field that a relative moment filters by.
+
+    What one of them left out is neither new nor gone: `7d` began later today than yesterday.
+    """
+    later = {}
+    for name, field_name in _FILTERED.items():
+        before, after = old.moment(name), new.moment(name)
+        if before and after and before != after:
+            later[field_name] = max(before, after)
+    return later
+
+
 def unreadable(path: Path, error: OSError) -> OutputError:
     """Return the error for a file that cannot be read."""
     return OutputError(
@@ -126,24 +149,29 @@ def refused(given: str, allowed: str) -> UsageError:
 
 
 def _with_journal(path: Path, state: JournalState) -> ComparedFile:
-    if state.size is None or not is_intact(path, state):
+    if not is_intact(path, state):
         raise refused(
             f'given "{path}", which is not as its journal describes it: its run has not ended, or'
             " the file was changed since",
             "a file as its run left it; resume ends a run",
         )
-    return ComparedFile(path, inputs=state.inputs, users=_journal_users(path), count=state.records)
+
+    def read(path: Path) -> Iterator[Any]:
+        return read_records(path, state.inputs["format"])
+
+    users = _journal_users(journal_of(path))
+    return ComparedFile(path, read, inputs=state.inputs, users=users, count=state.records)
 
 
-def _journal_users(path: Path) -> Iterator[tuple[str, bool]]:
+def _journal_users(journal: Path) -> Iterator[tuple[str, bool]]:
     try:
-        for entry, _ in read_entries(journal_of(path)):
+        for entry, _ in read_entries(journal):
             # Of an address that no user has there is no id.
             user = entry.get("user_id") or entry.get("user_email")
             if user:
                 yield user, entry.get("status") in _COMPLETE
     except OSError as error:
-        raise unreadable(journal_of(path), error) from error
+        raise unreadable(journal, error) from error
 
 
 def _document(path: Path, document: Mapping[str, Any]) -> ComparedFile:
@@ -153,27 +181,27 @@ def _document(path: Path, document: Mapping[str, Any]) -> ComparedFile:
             f'given "{path}", a document whose records are in {to_json(document["output_file"])}',
             "that file",
         )
-    error = document["error"] or {}
+    error, reasons = document["error"] or {}, document["completeness"]["reasons"]
     is_partial = error.get("code") == PartialError.exit_code
-    reasons = document["completeness"]["reasons"]
     incomplete = [user["user_id"] or user["user_email"] for user in document["users"]["failed"]]
     if is_partial:
         # Its status is that of the failed users. Others with a remark may have been cut short.
         named = [re.match(r"user ([0-9]+): ", reason) for reason in reasons]
         incomplete += [match[1] for match in named if match]
-    is_listed = not (reasons and re.fullmatch(r"and [0-9]+ more reasons", reasons[-1]))
+    is_cut = bool(reasons) and re.fullmatch(r"and [0-9]+ more reasons", reasons[-1]) is not None
     return ComparedFile(
         path,
+        read_enrollments,
         users=[(user, False) for user in incomplete],
-        has_only_complete_users=document["complete"] or (is_partial and is_listed),
-        count=document.get("enrollment_count"),
+        has_only_complete_users=document["complete"] or (is_partial and not is_cut),
+        count=document["enrollment_count"],
     )
 
 
 def _as_set(value: object) -> object:
     if isinstance(value, list):
         return set(value)
-    return {**value} if isinstance(value, dict) else value
+    return value
 
 
 def _is_record(record: object) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from connector.clock import parse_moment
 from connector.errors import (
     ConnectorError,
     InternalError,
@@ -17,7 +18,7 @@ from connector.errors import (
 )
 from connector.formats.interface import COLUMNS
 from connector.output.changes import changed_fields, is_completion
-from connector.output.compared import check_inputs, open_compared, refused
+from connector.output.compared import check_inputs, later_moments, open_compared, refused
 from connector.output.diff_file import DiffFile
 from connector.output.diff_store import NEW, OLD, DiffStore
 from connector.output.results import MAX_LISTED_IDS
@@ -27,7 +28,8 @@ from connector.settings.values import read_list
 from connector.text import MAX_SUMMARY_RECORDS, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from connector.output.compared import ComparedFile
     from connector.output.document import Document
@@ -111,7 +113,7 @@ def compare(
     old, new = (open_compared(path, assume_complete=options.assume_complete) for path in paths)
     check_inputs(old, new)
     with DiffStore(old, new, output.folder if output else None) as store:
-        comparison = _Comparison(store, options, redactor, on_progress)
+        comparison = _Comparison(store, options, redactor, on_progress, later_moments(old, new))
         comparison.read_old(old)
         comparison.read_new(new)
         comparison.find_removed()
@@ -137,11 +139,13 @@ class _Comparison:
         options: DiffOptions,
         redactor: Redactor,
         on_progress: Callable[[Scan], None],
+        later_moments: Mapping[str, datetime],
     ) -> None:
         self._store = store
         self._options = options
         self._redactor = redactor
         self._on_progress = on_progress
+        self._later_moments = later_moments
         self._counts: Counter[str] = Counter()
         self._counts_by_type: Counter[tuple[str, str]] = Counter()
         self._completions: list[Record] = []
@@ -199,8 +203,23 @@ class _Comparison:
         for done, record in enumerate(file.records(), 1):
             if done % _RECORDS_PER_REPORT == 0:
                 self._on_progress(Scan(file.path, done, file.count))
-            yield record
+            if not self._is_in_one_only(file, record):
+                yield record
         self._on_progress(Scan(file.path, done, file.count))
+
+    def _is_in_one_only(self, file: ComparedFile, record: Record) -> bool:
+        """Return whether the moments of the runs, not the learner, keep it out of one file."""
+        for name, moment in self._later_moments.items():
+            if name not in record:
+                raise refused(
+                    f'given "{file.path}", whose run began at a moment of its own and which has no'
+                    f" column {name}",
+                    f"files with {name}, or runs with the same moment",
+                )
+            date = parse_moment(record[name] or "")
+            if date and date < moment:
+                return True
+        return False
 
     def _add_change(
         self, kind: str, before: Record | None, after: Record | None, fields: Sequence[str] = ()
