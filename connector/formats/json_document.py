@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from connector.formats.interface import open_text
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 _CHUNK_CHARACTERS = 64 * 1024
+# What can follow a value.
+_ENDS = tuple(",:]} \t\r\n")
+_white_space = re.compile(r"[ \t\r\n]*").match
 _decoder = json.JSONDecoder()
 
 
@@ -58,10 +62,9 @@ class _JsonStream:
     def peek(self) -> str:
         """Return the next character that is not white space; empty at the end."""
         while True:
-            stripped = self._text[self._place :].lstrip()
-            if stripped or not self._read(_CHUNK_CHARACTERS):
-                self._place = len(self._text) - len(stripped)
-                return stripped[:1]
+            self._place = _white_space(self._text, self._place).end()  # type: ignore[union-attr] # matches anything
+            if self._place < len(self._text) or not self._read(_CHUNK_CHARACTERS):
+                return self._text[self._place : self._place + 1]
 
     def names(self) -> Iterator[str]:
         """Yield the name of each member of an object; consume its value before the next one."""
@@ -94,7 +97,7 @@ class _JsonStream:
                     raise
                 continue
             # A number may continue in what is not read yet.
-            if end < len(self._text) or not self._read(_CHUNK_CHARACTERS):
+            if self._text[end : end + 1] in _ENDS or not self._read(_CHUNK_CHARACTERS):
                 self._place = end
                 return value
 
