@@ -10,6 +10,7 @@ workspace is importable, and the user's Python stays as it is. The packages are 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import os
 import re
@@ -46,6 +47,8 @@ _REMOVED_VARIABLES = (
 # A configuration file may set these; a variable takes precedence.
 _FORCED_VARIABLES = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 _MAX_REASON_CHARACTERS = 600
+_COMMANDS = ("fetch", "check", "merge", "diff")
+_COMMANDS_OF_FILES = ("merge", "diff")
 
 
 def main(environ: Mapping[str, str]) -> None:
@@ -56,6 +59,7 @@ def main(environ: Mapping[str, str]) -> None:
     from connector.errors import ConnectorError  # noqa: PLC0415 - importable only now
 
     try:
+        sys.argv[1:] = command_line(environ)
         packages = installed_packages(environ)
         os.environ.update(redirect_document(environ))
     except ConnectorError as error:
@@ -65,6 +69,32 @@ def main(environ: Mapping[str, str]) -> None:
     from connector.__main__ import run_command  # noqa: PLC0415 - needs the packages
 
     run_command()
+
+
+def command_line(environ: Mapping[str, str]) -> list[str]:
+    """Return the command's words for the inputs ``command`` and ``files``. Raises UsageError."""
+    from connector.errors import Problem, UsageError  # noqa: PLC0415 - importable only after main
+
+    command = environ.get("ALM_COMMAND", "").strip() or _COMMANDS[0]
+    files = [line.strip() for line in environ.get("ALM_FILES", "").splitlines() if line.strip()]
+    output_file = environ.get("ALM_OUTPUT_FILE", "").strip()
+    problems = []
+    if command not in _COMMANDS:
+        near = "".join(difflib.get_close_matches(command, _COMMANDS, n=1))
+        problems.append(Problem("command", f'"{command}"', ", ".join(_COMMANDS), near))
+    elif files and command not in _COMMANDS_OF_FILES:
+        problems.append(Problem("files", f"given to {command}", "none; merge and diff take files"))
+    if command == "merge" and not output_file:
+        problems.append(Problem("output-file", "missing", "the file to write"))
+    if problems:
+        raise UsageError.of(problems, hint="Nothing was sent.")
+    # A path may begin with a hyphen.
+    if command == "merge":
+        return [command, "--", output_file, *files]
+    if command == "diff":
+        options = ["--output-file", output_file] if output_file else []
+        return [command, *options, "--", *files]
+    return [command]
 
 
 def installed_packages(

@@ -33,6 +33,23 @@ _DOCUMENT_FILE = (
     "The file with the complete document, for later steps of the job; no other user can read it."
     " With a format other than json and no output-file, it has the records instead."
 )
+# The action's own inputs, with their defaults.
+_ACTION_INPUTS = {
+    "command": (
+        (
+            "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of shards, or"
+            " `diff` two files. Allowed: fetch, check, merge, diff."
+        ),
+        "fetch",
+    ),
+    "files": (
+        (
+            "For merge: the shards' files, one path per line. For diff: the older file, then the newer"
+            " one. Allowed: paths of output files."
+        ),
+        None,
+    ),
+}
 # Each error class with its sysexits name, and whether to run again.
 _EXITS = {
     "UsageError": ("USAGE", "no: mend the input that the message names"),
@@ -79,19 +96,28 @@ def credentials_table() -> str:
 
 def outputs_table() -> str:
     """Return the table of the document's fields."""
+    return _fields_table("outputs")
+
+
+def diff_table() -> str:
+    """Return the table of the fields of a comparison's document."""
+    return _fields_table("diff")
+
+
+def _fields_table(schema: str) -> str:
     lines = ["| field | meaning |", "|---|---|"]
-    for name, description in _output_descriptions().items():
+    for name, description in _output_descriptions(schema).items():
         lines.append(f"| `{name}` | {description} |")
     return "\n".join(lines)
 
 
-def _output_descriptions() -> dict[str, str]:
-    schema = load_schema("outputs")
+def _output_descriptions(name: str) -> dict[str, str]:
+    schema = load_schema(name)
     descriptions = {}
-    for name, rule in schema["properties"].items():
+    for field, rule in schema["properties"].items():
         reference = rule.get("$ref", "").removeprefix("#/$defs/")
-        resolved = schema["$defs"].get(reference, rule)
-        descriptions[name] = resolved.get("description", resolved["title"])
+        resolved = {**schema["$defs"].get(reference, {}), **rule}
+        descriptions[field] = resolved.get("description", resolved["title"])
     return descriptions
 
 
@@ -122,8 +148,12 @@ def columns_table() -> str:
 
 
 def action_inputs() -> str:
-    """Return action.yml's inputs: every input and every credential."""
+    """Return action.yml's inputs: the command, every input and every credential."""
     lines = []
+    for name, (description, default) in _ACTION_INPUTS.items():
+        lines += [f"{name}:", _description(description)]
+        if default:
+            lines.append(f"  default: {json.dumps(default)}")
     for name, rule in load_schema("inputs")["properties"].items():
         lines += [f"{_kebab(name)}:", _description(_input_description(rule))]
         if "default" in rule:
@@ -134,9 +164,11 @@ def action_inputs() -> str:
 
 
 def action_outputs() -> str:
-    """Return action.yml's outputs: every field of the document but the enrollments."""
+    """Return action.yml's outputs: every field of the documents but the enrollments."""
     lines = []
-    for name, description in _output_descriptions().items():
+    descriptions = {**_output_descriptions("diff"), **_output_descriptions("outputs")}
+    names = dict.fromkeys([*_output_descriptions("outputs"), *descriptions])
+    for name, description in {name: descriptions[name] for name in names}.items():
         if name != "enrollments":
             value = f"  value: ${{{{ steps.run.outputs.{name} }}}}"
             lines += [f"{name}:", _description(description), value]
@@ -148,6 +180,7 @@ def action_outputs() -> str:
 def action_env() -> str:
     """Return the variables in which action.yml's step passes its inputs to the command."""
     names = [
+        *_ACTION_INPUTS,
         *load_schema("inputs")["properties"],
         *load_schema("inputs#credentials")["properties"],
     ]

@@ -140,12 +140,12 @@ class GitHub(_RunnerChannel):
         folder = self.context.environ.get("RUNNER_TEMP")
         if outputs.document["output_file"] or not folder:
             return super().full_output_location(outputs)
-        path = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
+        file = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
         try:
-            write_atomically(path, to_json(outputs.document) + "\n")
+            write_atomically(file, to_json(outputs.document) + "\n")
         except OSError:
             return super().full_output_location(outputs)
-        return str(path)
+        return str(file)
 
     def _append(self, outputs: Mapping[str, str]) -> None:
         text = ""

@@ -23,13 +23,27 @@ _MAX_MESSAGE_CHARACTERS = 1_000
 # Mermaid has no escapes: in its labels, anything else could end the label.
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
 _OTHERS = "others"
+# The columns of completions, and their headings.
+_COMPLETION_FIELDS = {
+    "user_id": "user",
+    "user_name": "name",
+    "id": "enrollment",
+    "lo_name": "learning object",
+    "date_completed": "completed",
+    "score": "score",
+}
 # GitHub turns these into links, mentions and pictures after Markdown, also if written as a number.
 _AUTOLINKED = "@#:"
 
 
 def summary_of(outputs: RunOutputs) -> str:
-    """Return the summary of a run: users, counts, completeness, failures, the first enrollments."""
+    """Return the summary of a run: users, counts, completeness, failures, the first enrollments.
+
+    That of a comparison: counts, and the first completions.
+    """
     document = outputs.document
+    if "added_count" in document:
+        return _summary_of_difference(outputs)
     tally = outputs.tally
     if tally is None:
         enrollments = document.get("enrollments", [])
@@ -47,6 +61,41 @@ def summary_of(outputs: RunOutputs) -> str:
         _first_enrollments(tally, shows_names=outputs.shows_names),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _summary_of_difference(outputs: RunOutputs) -> str:
+    document, tally = outputs.document, outputs.tally or Tally({}, ())
+    rows = []
+    if document["error"]:
+        text = "**❌ failed**"
+        rows.append(["the comparison", *_error_cells(document["error"])])
+    else:
+        counts = [
+            f"{document[f'{kind}_count']:,} {kind}" for kind in ("added", "removed", "changed")
+        ]
+        text = f"**{document['completed_count']:,} completed** · {', '.join(counts)}"
+    if count := document["not_comparable_count"]:
+        text += f" · {_counted(count, 'user')} not compared: not complete in both files"
+    if document["output_file"]:
+        text += f". Changes in {_code(document['output_file'])}"
+    sections = [
+        "### What changed in Adobe Learning Manager",
+        f"{text}.",
+        _error_table(rows),
+        _counts(tally.counts),
+        _completions(tally.first),
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _completions(changes: Sequence[Mapping[str, Any]]) -> str:
+    if not changes:
+        return ""
+    # Names are in the records if the runs asked for them.
+    fields = [name for name in _COMPLETION_FIELDS if name in changes[0]["after"]]
+    rows = [[_escaped(change["after"].get(name)) for name in fields] for change in changes]
+    table = _table([_COMPLETION_FIELDS[name] for name in fields], rows)
+    return f"<details open><summary>Completed</summary>\n\n{table}\n\n</details>"
 
 
 def _headline(outputs: RunOutputs) -> str:
@@ -92,13 +141,17 @@ def _failures(document: Mapping[str, Any]) -> str:
     # The run's own error comes first, unless it is a user's, which has a row already.
     if error and all(user["error"]["message"] != error["message"] for user in failed):
         rows.insert(0, ["the run", *_error_cells(error)])
-    if not rows:
-        return ""
-    text = _table(["who", "exit code", "what happened", "what to do", "request id"], rows)
+    text = _error_table(rows)
     if len(failed) > _MAX_FAILURES:
         more = len(failed) - _MAX_FAILURES
         text += f"\n\n… and {more:,} more users; `users.failed` names them all."
     return text
+
+
+def _error_table(rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    return _table(["who", "exit code", "what happened", "what to do", "request id"], rows)
 
 
 def _error_cells(error: Mapping[str, Any]) -> list[str]:

@@ -100,8 +100,10 @@ def fit_into_xcom(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return *document* within XCom's limit, and a description of what it lacks, "" if nothing.
 
     The id arrays become null first, then ``users.failed``; then the enrollments are left out, and
-    at last the reasons.
+    at last the reasons. Of a comparison the largest lists become null.
     """
+    if "users" not in document:
+        return _fit_lists_into_xcom(document)
     fitted = {**document, "users": {**document["users"]}}
     left_out: list[str] = []
 
@@ -121,6 +123,20 @@ def fit_into_xcom(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         left_out.append("completeness.reasons")
         reasons = [f"{len(document['completeness']['reasons'])} reasons are left out here"]
         fitted["completeness"] = {**document["completeness"], "reasons": reasons}
+    if not left_out:
+        return fitted, ""
+    return fitted, f"{', '.join(left_out)}, for XCom takes at most {MAX_XCOM_BYTES:,} bytes"
+
+
+def _fit_lists_into_xcom(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    names = [name for name in document if name.endswith(("_ids", "_users"))]
+    sizes = {name: len(to_json(document[name])) for name in names}
+    fitted, left_out = {**document}, []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if len(to_json(fitted)) <= MAX_XCOM_BYTES:
+            break
+        left_out.append(name)
+        fitted[name] = None
     if not left_out:
         return fitted, ""
     return fitted, f"{', '.join(left_out)}, for XCom takes at most {MAX_XCOM_BYTES:,} bytes"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from connector import signals
 from connector.cli.console import PROGRAM, Console, write_line, write_records, write_text
 from connector.cli.group import CommandGroup
-from connector.cli.help import FETCH_EXAMPLES, check_tables, fetch_tables, merge_tables
+from connector.cli.help import (
+    FETCH_EXAMPLES,
+    check_tables,
+    diff_tables,
+    fetch_tables,
+    merge_tables,
+)
 from connector.cli.options import ENV_FILE, FILE, HELP, OUTPUTS, VERSION, input_options
 from connector.cli.servers import sandbox, serve
 from connector.errors import ConnectorError, InternalError, UsageError
@@ -73,7 +79,7 @@ cli = CommandGroup(
 )
 
 
-@cli.command(params=_INPUTS, tables=fetch_tables, has_document=True)
+@cli.command(params=_INPUTS, tables=fetch_tables, document="outputs")
 @click.pass_obj
 def fetch(console: Console, /, **flags: str | None) -> int:
     """Read the enrollments and print the document.
@@ -146,7 +152,7 @@ def _tally(totals: RunTotals, redactor: Redactor) -> Tally | None:
     )
 
 
-@cli.command(params=OUTPUTS, tables=merge_tables, has_document=True)
+@cli.command(params=[*OUTPUTS], tables=merge_tables, document="outputs")
 @click.argument("files", nargs=-1, type=FILE, metavar="FILE SHARD...")
 @click.pass_obj
 def merge(console: Console, files: tuple[str, ...]) -> int:
@@ -157,6 +163,56 @@ def merge(console: Console, files: tuple[str, ...]) -> int:
     console.prepare_channels(())
     document, error = merge_files(files, console.redactor)
     return console.finish(document, error and console.redactor.clean_error(error))
+
+
+@cli.command(params=[*OUTPUTS], tables=diff_tables, document="diff")
+@click.argument("files", nargs=-1, type=FILE, metavar="OLD NEW")
+@click.option(
+    "--output-file",
+    type=FILE,
+    metavar="FILE",
+    help="Write each change with the record before and after to FILE: .ndjson or .csv.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="FIELD,...",
+    help="Ignore changes of these fields. Default: last_access_date.",
+)
+@click.option(
+    "--assume-complete",
+    is_flag=True,
+    help="Take a file as complete that has no journal and is no document.",
+)
+@click.option("--exit-code", is_flag=True, help="End with 1 if anything changed.")
+@click.pass_obj
+def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # noqa: ANN401 - their types are above
+    """Report what changed from OLD to NEW, without asking ALM.
+
+    OLD and NEW are output files of full runs with the same inputs, in json, ndjson, csv, parquet
+    or xlsx. Only users that both have completely are compared.
+    """
+    from connector.channels import Tally
+    from connector.clock import SystemClock
+    from connector.output.diff import IGNORED, DiffOptions, Scan, compare
+    from connector.settings import read_value
+
+    console.raise_problems("Nothing was written.")
+    console.prepare_channels(())
+    ignored = read_value("\n".join(flags["ignore"]), {"type": "array"}) or IGNORED
+    output_file = (flags["output_file"] or "").strip() or None
+    options = DiffOptions(output_file, ignored, flags["assume_complete"])
+    with console.progress(SystemClock()) as bar:
+
+        def show(scan: Scan) -> None:
+            bar.show(scan.done, scan.total, lambda: f"{scan.path.name}: {scan.done:,} records read")
+
+        difference = compare(files, options, console.redactor, show)
+    console.tally = Tally(difference.counts, difference.completions)
+    exit_code = console.finish(difference.document, None)
+    if flags["exit_code"] and difference.counts:
+        return exit_code or 1
+    return exit_code
 
 
 @cli.command(params=_INPUTS, tables=check_tables)

@@ -13,14 +13,13 @@ from connector.redact import Redactor
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from connector.channels import Channel, Tally
-    from connector.cli.progress import ProgressBar
+    from connector.cli.progress import ProgressBar, ProgressLines
     from connector.clock import Clock
     from connector.errors import ConnectorError, Problem
     from connector.output.document import Document
-    from connector.runner import Progress
 
 PROGRAM = "alm-enrollments"
 _ENGINE_SECONDS = 0.5
@@ -42,7 +41,8 @@ class Console:
         self.is_debug = environ.get("RUNNER_DEBUG") == "1"
         #: Whether the command got no word at all.
         self.is_bare = False
-        self.has_document = True
+        #: The schema of the command's document, ``None`` if it has none.
+        self.document: str | None = "outputs"
         self.has_records_on_stdout = False
         self.channels: tuple[Channel, ...] = ()
         self.named_users: tuple[str, ...] = ()
@@ -118,8 +118,8 @@ class Console:
             _log.removeHandler(handler)
 
     @contextlib.contextmanager
-    def progress(self, clock: Clock) -> Iterator[Callable[[Progress], None]]:
-        """Yield the function that shows progress: a bar on a terminal, elsewhere messages."""
+    def progress(self, clock: Clock) -> Iterator[ProgressBar | ProgressLines]:
+        """Yield what shows progress: a bar on a terminal, elsewhere messages."""
         from connector.cli.progress import ProgressBar, ProgressLines
 
         if not _is_terminal(sys.stderr):
@@ -139,11 +139,13 @@ class Console:
 
     def end_failed(self, error: ConnectorError) -> int:
         """Deliver *error*, which is reported already, and return its exit code."""
-        if not self.has_document:
+        if self.document is None:
             self._annotate(error)
             return error.code
-        from connector.output.document import failed_document
-
+        if self.document == "diff":
+            from connector.output.diff import failed_difference as failed_document
+        else:
+            from connector.output.document import failed_document
         return self._end(failed_document(error), error)
 
     def finish(self, document: Document, error: ConnectorError | None) -> int:
@@ -161,7 +163,7 @@ class Console:
                 write(document, error)
             except OutputError as unwritten:
                 # The results are lost. If there were none, the first error explains more.
-                if error is None or document["enrollment_count"]:
+                if error is None or document.get("enrollment_count"):
                     return self.fail(unwritten)
                 if str(self.redactor.clean_error(unwritten)) != str(error):
                     self.log(f"error: {unwritten}")

@@ -27,27 +27,27 @@ else:
 class Command(click.Command):
     """A command that leaves problems with its words to the console, for one report of all.
 
-    Its help ends with *tables*.
+    Its help ends with *tables*. *document* names the schema of its document, if it has one.
     """
 
     def __init__(
         self,
         *,
         tables: Callable[[], Tables],
-        has_document: bool = False,
+        document: str | None = None,
         **attributes: Any,  # noqa: ANN401 - those of click's own class
     ) -> None:
         super().__init__(**attributes)
         self.params = [*self.params, DEBUG, HELP]
         self._tables = tables
-        self._has_document = has_document
+        self._document = document
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words, and open the channels that they name."""
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         console: Console = ctx.obj
-        console.has_document = self._has_document
+        console.document = self._document
         console.is_bare = not args
         words = list(args)
         try:

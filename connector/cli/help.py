@@ -67,6 +67,24 @@ def merge_tables() -> Tables:
     }
 
 
+def diff_tables() -> Tables:
+    """Return the examples of diff, and its exit codes."""
+    codes = ("64", "70", "73", "130", "143")
+    return {
+        "Examples": {
+            "alm-enrollments diff monday.ndjson tuesday.ndjson | jq .completed_ids": "List what was"
+            " completed since Monday's run.",
+            "alm-enrollments diff --output-file changes.csv monday.csv tuesday.csv": "Write every"
+            " change, for a spreadsheet.",
+        },
+        "Exit codes": {
+            "0": "Success, with or without changes.",
+            "1": "Something changed, with --exit-code.",
+            **{code: _EXIT_CODES[code] for code in codes},
+        },
+    }
+
+
 def serve_tables() -> Tables:
     """Return the examples of serve and the server's settings."""
     settings = {}
@@ -96,6 +114,7 @@ def sandbox_tables() -> Tables:
         "Examples": {
             "alm-enrollments sandbox --fault page=2:503x3": "Fail three times on the second page.",
             "alm-enrollments sandbox --fault 'user=7:429/0.42'": "Send user 7 away once.",
+            "alm-enrollments sandbox --day 2": "Serve what has changed since --day 1.",
         },
         "Users": {
             DOCUMENTED_USER: "The documented example.",

@@ -65,9 +65,13 @@ class ProgressLines:
 
     def __call__(self, progress: Progress) -> None:
         """Log *progress* if it is time."""
+        self.show(progress.totals.finished, progress.total, lambda: describe(progress))
+
+    def show(self, done: int, total: int | None, describe: Callable[[], str]) -> None:  # noqa: ARG002 - as in ProgressBar
+        """Log what *describe* returns if it is time."""
         if self._clock.monotonic() - self._logged_at >= _SECONDS_BETWEEN_LINES:
             self._logged_at = self._clock.monotonic()
-            self._log(describe(progress))
+            self._log(describe())
 
 
 class ProgressBar:
@@ -78,19 +82,23 @@ class ProgressBar:
 
     def __call__(self, progress: Progress) -> None:
         """Show *progress*."""
+        self.show(progress.totals.finished, progress.total, lambda: describe(progress))
+
+    def show(self, done: int, total: int | None, describe: Callable[[], str]) -> None:
+        """Show *done* of *total*, and what *describe* returns."""
         if self._bar is None:
             from tqdm import tqdm
 
-            bar_format = "{desc}" if progress.total is None else "{bar:20} {desc}"
+            bar_format = "{desc}" if total is None else "{bar:20} {desc}"
             self._bar = tqdm(
-                total=progress.total,
+                total=total,
                 file=sys.stderr,
                 leave=False,
                 bar_format=bar_format,
                 dynamic_ncols=True,
             )
-        self._bar.n = progress.totals.finished
-        self._bar.set_description_str(describe(progress), refresh=False)
+        self._bar.n = done
+        self._bar.set_description_str(describe(), refresh=False)
         self._bar.refresh()
 
     def hide(self) -> None:

@@ -13,6 +13,7 @@ from connector.cli.group import Command
 from connector.cli.help import sandbox_tables, serve_tables
 from connector.cli.options import FILE, number_option
 from connector.errors import InterruptedRun, OutputError, Problem, UsageError
+from connector.settings import MAX_SANDBOX_DAY
 
 if TYPE_CHECKING:
     from connector.cli.console import Console
@@ -85,6 +86,13 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
     metavar="TYPE",
     help="Make all enrollments of this type.",
 )
+@number_option(
+    "--day",
+    int,
+    (0, MAX_SANDBOX_DAY),
+    "Serve the learners of this day: from day to day enrollments appear, progress, complete and"
+    " disappear. Without it they never change.",
+)
 @number_option("--token-lifetime", int, (1, 1e9), "Expire the access token after so many requests.")
 @click.option(
     "--fault", multiple=True, metavar="SCRIPT", help="Fail as described below; repeatable."
@@ -118,6 +126,7 @@ def sandbox(console: Console, /, **flags: Any) -> int:  # noqa: ANN401 - their t
         only_type=flags["only_type"],
         has_excess_header=flags["excess_header"],
         token_lifetime=flags["token_lifetime"],
+        day=flags["day"],
     )
     port, latency_seconds = flags["port"], flags["latency_ms"] / 1000
     with _opened(flags["request_log"]) as log:

@@ -50,7 +50,7 @@ class Csv(Format):
         writer = csv.writer(text)
         for enrollment in enrollments:
             record = enrollment.as_dict()
-            writer.writerow([_cell(value_of(record, column)) for column in self.columns])
+            writer.writerow([cell(value_of(record, column)) for column in self.columns])
         return text.getvalue()
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -61,7 +61,8 @@ class Csv(Format):
                 yield {column: _value(column, text) for column, text in cells.items()}
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """Return *value* as a cell that no spreadsheet computes."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):

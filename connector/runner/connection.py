@@ -43,7 +43,7 @@ def open_client(
     Without an *account* the run has a token and a rate limiter of its own.
     """
     if inputs.base_url == SANDBOX:
-        return _sandbox_client(redactor, deadline, inputs.quota_share)
+        return _sandbox_client(inputs, redactor, deadline)
     if account is None:
         account = Account(TokenSource(credentials, redactor), RateLimiter(inputs.quota_share))
     return Client(inputs.base_url, account.tokens, account.rate_limiter, deadline)
@@ -56,10 +56,10 @@ def request_for(user_id: str, inputs: Inputs) -> PageRequest:
     return first_request(base_url, user_id, query)
 
 
-def _sandbox_client(redactor: Redactor, deadline: Deadline, quota_share: float) -> Client:
+def _sandbox_client(inputs: Inputs, redactor: Redactor, deadline: Deadline) -> Client:
     from connector.sandbox import ACCESS_TOKEN, Sandbox, Settings  # noqa: PLC0415 - seldom used
     from connector.sandbox.adapter import SandboxAdapter  # noqa: PLC0415
 
     tokens = TokenSource(Credentials(SecretStr(ACCESS_TOKEN)), redactor)
-    adapter = SandboxAdapter(Sandbox(Settings(), deadline.clock))
-    return Client(_SANDBOX_URL, tokens, RateLimiter(quota_share), deadline, adapter=adapter)
+    adapter = SandboxAdapter(Sandbox(Settings(day=inputs.sandbox_day), deadline.clock))
+    return Client(_SANDBOX_URL, tokens, RateLimiter(inputs.quota_share), deadline, adapter=adapter)

@@ -70,7 +70,7 @@ def enrollments_of(
         return tuple(json.loads(Path(__file__).with_name("documented.json").read_bytes())["data"])
     if count is None:
         count = SeededRandom(user_id).between("count", _MIN_ENROLLMENTS, _MAX_ENROLLMENTS)
-    enrollments = [_enrollment(user_id, number, only_type) for number in range(count)]
+    enrollments = [make_enrollment(user_id, number, only_type) for number in range(count)]
     enrollments.sort(
         key=lambda enrollment: (enrollment["attributes"]["dateEnrolled"], enrollment["id"])
     )
@@ -88,7 +88,8 @@ def related_to(enrollments: Iterable[Resource], include: Iterable[str]) -> list[
     return list(found.values())
 
 
-def _enrollment(user_id: str, number: int, only_type: str | None) -> Resource:
+def make_enrollment(user_id: str, number: int, only_type: str | None) -> Resource:
+    """Return the enrollment with this *number* of a learner, of any type or *only_type*."""
     random = SeededRandom(user_id, number)
     lo_type = only_type or random.choice("type", _TYPES)
     lo_id = f"{lo_type}:{random.between('lo', 1_000_000, 9_999_999)}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from connector.sandbox.account import REFRESH_TOKEN, Limiter, Tokens
+from connector.sandbox.days import enrollments_on
 from connector.sandbox.faults import ON_THE_WAY, Fault, FaultScript
 from connector.sandbox.learners import enrollments_of
 from connector.sandbox.pages import BadParameterError, build_page, parse_query
@@ -37,7 +38,10 @@ _BOMB_BODY = 40 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Behaviour of the sandbox: ALM's limits for admin scope by default; rate 0 is no limiter."""
+    """Behaviour of the sandbox: ALM's limits for admin scope by default; rate 0 is no limiter.
+
+    With a *day*, the learners' enrollments are those of that day.
+    """
 
     rate_per_minute: float = 100
     burst: float = 100
@@ -46,6 +50,7 @@ class Settings:
     only_type: str | None = None
     has_excess_header: bool = False
     token_lifetime: int | None = None
+    day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +150,16 @@ class Sandbox:
             return refusal
         if replacement := _replacement(name):
             return replacement
-        enrollments = enrollments_of(
-            user, self._settings.enrollments_per_user, self._settings.only_type
-        )
+        enrollments = self._enrollments_of(user)
         url = f"{request.origin}{urlsplit(request.target).path}"
         response = _json(200, build_page(enrollments, query, url, user, name))
         return replace(response, fault=fault if name in ON_THE_WAY else None)
+
+    def _enrollments_of(self, user: str) -> tuple[dict[str, Any], ...]:
+        settings = self._settings
+        if settings.day is None:
+            return enrollments_of(user, settings.enrollments_per_user, settings.only_type)
+        return enrollments_on(settings.day, user, settings.enrollments_per_user, settings.only_type)
 
     def _expire_token(self, fault_name: str) -> None:
         self._requests_since_refresh += 1

@@ -39,6 +39,10 @@ NAME_FIELDS = {
     "user_email": "learner",
     "module_name": "loResourceGrades.loResource",
 }
+#: The variable ``ALM_SANDBOX_DAY``: no input, for ALM itself has no days.
+SANDBOX_DAY = "sandbox_day"
+#: The sandbox's last day: learners get new enrollments every few days, for ten years.
+MAX_SANDBOX_DAY = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,9 @@ class Inputs:
         """The relationship paths to request: those of ``include``, and those of ``names``."""
         paths = (*self.include, *NAME_FIELDS.values()) if self.names else self.include
         return tuple(dict.fromkeys(paths))
+
+    #: The day whose learners the embedded sandbox has.
+    sandbox_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,7 @@ def _validated(
         raise UsageError.of(found, hint=_hint(found))
     properties = load_schema("inputs")["properties"]
     values = {name: raw.inputs.get(name, rule.get("default")) for name, rule in properties.items()}
+    values[SANDBOX_DAY] = raw.sandbox_day
     return _inputs(values, now or datetime.now(UTC)), Credentials(**raw.credentials)
 
 

@@ -13,7 +13,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from connector.errors import Problem
 from connector.schemas import load_schema
-from connector.settings import PREFIX, credential_names, input_names, variable
+from connector.settings import (
+    MAX_SANDBOX_DAY,
+    PREFIX,
+    SANDBOX_DAY,
+    credential_names,
+    input_names,
+    variable,
+)
 from connector.settings.values import (
     read_boolean,
     read_list,
@@ -81,6 +88,7 @@ class Settings(BaseSettings):
     columns: TextList = None
     output_file: Text = None
     resume: Boolean = None
+    sandbox_day: Integer = None
 
     access_token: Secret = None
     client_id: Secret = None
@@ -138,7 +146,7 @@ class Variables(EnvSettingsSource):
 
     def find_misspelled(self) -> Iterator[Problem]:
         """Yield a problem for each variable that differs little from one of ours."""
-        known = [variable(name) for name in (*input_names(), *credential_names())]
+        known = [variable(name) for name in (*input_names(), *credential_names(), SANDBOX_DAY)]
         for name in self.env_vars:
             if name.upper().startswith(PREFIX) and name not in known and self.has(name):
                 for near in difflib.get_close_matches(name.upper(), known, 1, _MIN_SIMILARITY):
@@ -156,6 +164,7 @@ class RawSettings:
     credentials: dict[str, SecretStr]
     names: Mapping[str, str]
     problems: tuple[Problem, ...]
+    sandbox_day: int | None = None
 
 
 def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSettings:
@@ -166,19 +175,23 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
     values = {variable(name): flags[name] for name in input_names() if name in flags}
     values.update(env_file=env_file, secrets=secrets)
     inputs, credentials = _split(Settings(**values))
+    day = inputs.pop(SANDBOX_DAY, None)
     problems = [
         problem
         for problem in (*env_file.problems, *secrets.problems)
         if problem.name not in map(variable, credentials)
     ]
     problems += [*environment.find_misspelled(), *env_file.find_misspelled()]
+    if day is not None and not (isinstance(day, int) and 0 <= day <= MAX_SANDBOX_DAY):
+        allowed = f"a whole number from 0 to {MAX_SANDBOX_DAY}"
+        problems.append(Problem(variable(SANDBOX_DAY), f'"{day}"', allowed))
     names = {}
     for name in inputs.keys() - flags:
         names[name] = variable(name)
         if not environment.has(names[name]):
             names[name] += f' in "{path}"'
     unknown = dict.fromkeys(name for name in flags if name not in input_names())
-    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems))
+    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems), day)
 
 
 def read_given(values: Mapping[str, Any]) -> RawSettings:

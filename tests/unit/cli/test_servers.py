@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from connector.sandbox import ACCESS_TOKEN
+from connector.sandbox.days import enrollments_on
 from connector.sandbox.faults import IN_THE_ANSWER, ON_THE_WAY
 from connector.sandbox.learners import enrollments_of
 from tests.support.process import PATIENCE_SECONDS
@@ -193,6 +194,14 @@ def test_sandbox__behaves_as_the_flags_say(command: Command) -> None:
     assert (status, [record["id"] for record in json.loads(body)["data"]]) == (200, expected)
     assert {name: headers[name] for name in quota} == quota
     assert statuses == [503, 200, 401, 429, 429]
+
+
+def test_sandbox__serves_the_learners_of_a_day(command: Command) -> None:
+    """With a day, the learners' enrollments are those of that day."""
+    with sandbox(command, "--day 9 --only-type jobAid --enrollments 3") as (_, url):
+        _, _, body = get(url)
+
+    assert json.loads(body)["data"] == list(enrollments_on(9, "7", 3, "jobAid"))
 
 
 def test_sandbox__log_has_no_secret(command: Command) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import Quota, RateLimiter
+from connector.clock import Deadline
 from connector.redact import Redactor
 from connector.runner.connection import Account, open_client, request_for
+from connector.sandbox.days import enrollments_on
 from connector.settings import Credentials
 from tests.support.inputs import inputs_of
 
@@ -67,4 +70,17 @@ def test_open_client__the_sandbox_has_its_own_account(clock: Clock) -> None:
 
     assert len(page.enrollments) == 3
     assert account.rate_limiter.seen is None
+    client.close()
+
+
+def test_open_client__the_sandbox_of_a_day(clock: Clock) -> None:
+    """The embedded sandbox has the learners of the day that the inputs name."""
+    inputs = replace(inputs_of(), sandbox_day=30)
+    client = open_client(inputs, CREDENTIALS, Redactor(), Deadline(clock, 60))
+
+    page = client.fetch(request_for("20941371", inputs))
+
+    expected = [enrollment["id"] for enrollment in enrollments_on(30, "20941371")]
+    courses = [enrollment_id for enrollment_id in expected if enrollment_id.startswith("course:")]
+    assert [enrollment["id"] for enrollment in page.enrollments] == courses
     client.close()

@@ -163,7 +163,8 @@ def test_settings__fields_are_the_schemas() -> None:
         for name, rule in load_schema("inputs")["properties"].items()
     }
 
-    assert Settings.__annotations__ == kinds | dict.fromkeys(credential_names(), "Secret")
+    kinds |= dict.fromkeys(credential_names(), "Secret")
+    assert Settings.__annotations__ == {**kinds, "sandbox_day": "Integer"}
 
 
 def test_settings__import_needs_no_library() -> None:
@@ -370,6 +371,29 @@ def test_load__users_named_twice(
 
 @pytest.mark.parametrize("source", ["environment", "env-file"])
 @pytest.mark.parametrize(
+    ("text", "day"),
+    [("0", 0), (" 3650 ", 3_650), ("", None), ("-1", "-1"), ("3651", "3651"), ("x", "x")],
+)
+def test_load__day_of_the_sandbox(
+    source: str, text: str, day: int | str | None, env_file: Path, set_variables: SetVariables
+) -> None:
+    """The sandbox's day is a variable of its own, and no input."""
+    variables = {"ALM_SANDBOX_DAY": text}
+    env_file.write_text(
+        f"ALM_SANDBOX_DAY={text}\n" if source == "env-file" else "", encoding="utf-8"
+    )
+    set_variables(variables if source == "environment" else {})
+    flags = {**SANDBOX, "env_file": env_file}
+
+    if isinstance(day, str):
+        problem = Problem("ALM_SANDBOX_DAY", f'"{day}"', "a whole number from 0 to 3650")
+        assert refusal(flags).problems == (problem,)
+    else:
+        assert load(flags, Redactor(), secrets_dir=None)[0].sandbox_day == day
+
+
+@pytest.mark.parametrize("source", ["environment", "env-file"])
+@pytest.mark.parametrize(
     ("name", "near"),
     [
         ("ALM_LO_TYPE", "ALM_LO_TYPES"),
@@ -378,6 +402,7 @@ def test_load__users_named_twice(
         ("ALM_USER_ID_FILE", "ALM_USER_IDS_FILE"),
         ("ALM_BASEURL", "ALM_BASE_URL"),
         ("ALM_CLIENT_SECERT", "ALM_CLIENT_SECRET"),
+        ("ALM_SANDBOXDAY", "ALM_SANDBOX_DAY"),
         ("alm_user_id", "ALM_USER_ID"),
         ("Alm_Access_Token", "ALM_ACCESS_TOKEN"),
         ("alm_userid", "ALM_USER_ID"),
