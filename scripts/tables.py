@@ -37,15 +37,15 @@ _DOCUMENT_FILE = (
 _ACTION_INPUTS = {
     "command": (
         (
-            "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of shards, or"
-            " `diff` two files. Allowed: fetch, check, merge, diff."
+            "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of shards,"
+            " or `diff` two files. Allowed: fetch, check, merge, diff."
         ),
         "fetch",
     ),
     "files": (
         (
-            "For merge: the shards' files, one path per line. For diff: the older file, then the newer"
-            " one. Allowed: paths of output files."
+            "For merge: the shards' files, one path per line. For diff: the older file, then the"
+            " newer one. Allowed: paths of output files."
         ),
         None,
     ),

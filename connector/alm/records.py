@@ -7,6 +7,7 @@ serialized without a copy.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 Resource = dict[str, Any]
 # "Get enrollments of a user" in Adobe's manual: course:6511020_7037048_20941371 is
-# TYPE:learningObject_instance_user; a grade's id has module and version before the user.
-_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_[0-9]+)_([0-9]+)")
-_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_[0-9]+_([0-9]+)_([0-9]{1,18})_[0-9]+")
+# TYPE:learningObject_instance_user; a grade's id has module and version before the user. Instance
+# and module of a job aid are -1.
+_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_(?:-1|[0-9]+))_([0-9]+)")
+_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_(?:-1|[0-9]+)_(-1|[0-9]+)_([0-9]{1,18})_[0-9]+")
 _TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
 _GRADES = "loResourceGrades"
 
@@ -48,6 +50,7 @@ class IncludedResourceGrade(Struct, frozen=True):
     id: str
     module_id: str | None
     module_version: int | None
+    completed: bool | None
     progress_percent: float | None
     has_passed: bool | None
     score: float | None
@@ -139,6 +142,24 @@ def read_enrollments(
         locale=locale.lower(),
     )
     return [_read_enrollment(resource, page, included) for resource in page.enrollments]
+
+
+def without_repeats(page: Page) -> tuple[Page, list[str]]:
+    """Return *page* with each enrollment once, and the ids of those that it lists again.
+
+    Only a byte-identical repeat is left out: any other contradicts the first.
+    """
+    first = {resource["id"]: resource for resource in reversed(page.enrollments)}
+    if len(first) == len(page.enrollments):
+        return page, []
+    kept, repeated = [], []
+    for resource in page.enrollments:
+        same = first[resource["id"]]
+        if resource is not same and resource == same:
+            repeated.append(resource["id"])
+        else:
+            kept.append(resource)
+    return replace(page, enrollments=kept), repeated
 
 
 def find_missing(page: Page, include: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -277,6 +298,7 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
         id=identifier["id"],
         module_id=module_id,
         module_version=module_version,
+        completed=attributes.get("completed"),
         progress_percent=attributes.get("progressPercent"),
         has_passed=attributes.get("hasPassed"),
         score=attributes.get("score"),

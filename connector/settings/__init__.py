@@ -50,6 +50,7 @@ class Inputs:
     """The inputs of one run, defaults included; *since* has an offset, *lo_types* no ``all``."""
 
     user_id: tuple[str, ...]
+    user_email: tuple[str, ...]
     user_ids_file: str | None
     lo_types: tuple[str, ...]
     sort: str
@@ -57,6 +58,7 @@ class Inputs:
     include: tuple[str, ...]
     names: bool
     locale: str
+    query: tuple[str, ...]
     page_limit: int
     max_enrollments: int | None
     since: datetime | None
@@ -186,7 +188,7 @@ def _inputs(values: dict[str, Any], now: datetime) -> Inputs:
     if "all" in values["lo_types"]:
         choices = load_schema("inputs")["properties"]["lo_types"]["items"]["enum"]
         values["lo_types"] = [choice for choice in choices if choice != "all"]
-    for name in ("user_id", "lo_types", "include", "columns"):
+    for name in ("user_id", "user_email", "lo_types", "include", "query", "columns"):
         values[name] = tuple(values[name] or ())
     values["relative"] = {}
     for name in ("since", "completed_since"):

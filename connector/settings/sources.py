@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     )
 
     user_id: TextList = None
+    user_email: TextList = None
     user_ids_file: Text = None
     lo_types: TextList = None
     sort: Text = None
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     include: TextList = None
     names: Boolean = None
     locale: Text = None
+    query: TextList = None
     page_limit: Integer = None
     max_enrollments: Integer = None
     since: Moment = None

@@ -9,12 +9,13 @@ import io
 import itertools
 import re
 import stat
-from dataclasses import dataclass
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from connector.compact_set import UserIds, canonical_id
 from connector.errors import Problem, UsageError
+from connector.schemas import load_schema
 from connector.text import quoted
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from connector.settings import Inputs
 
 STANDARD_INPUT = "-"
-# In the order of preference; ALM's own user report has internalUserID.
-_COLUMNS = ("user_id", "internaluserid")
-_COLUMN_NAMES = "user_id or internalUserID"
+# In the order of preference; ALM's own user report has internalUserID, userEmail and state.
+_COLUMNS = ("user_id", "internaluserid", "user_email", "useremail", "email")
+_COLUMN_NAMES = "user_id, internalUserID, user_email, userEmail or email"
+_STATE, _DELETED = "state", "deleted"
 _DELIMITERS = (",", ";", "\t")
 _MAX_TITLE_LINES = 50
 _MAX_LINE_CHARACTERS = 1_000_000
@@ -49,46 +51,88 @@ _SIGNATURES = {
 _UTF_8 = "a file of UTF-8 text"
 
 
-@dataclass(frozen=True, slots=True)
 class Users:
-    """The ids of the users to read, each once, in the order given, and their number.
+    """The users to read, each once, in the order given: ids, and addresses to look up.
 
-    *total* is ``None`` if it is known only at the end.
+    *total* is how many there are, ``None`` if that is known only at the end. Thread-safe.
     """
 
-    ids: Iterator[str]
-    total: int | None
+    def __init__(
+        self,
+        entries: Iterable[str],
+        shard: tuple[int, int] | None = None,
+        total: int | None = None,
+        source: _Source | None = None,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._seen = UserIds()
+        # Ids that an address had before the list had them.
+        self._found: set[str] = set()
+        self._source = source
+        self.total = total
+        #: How many of *total* turned out to be users that the run reads already.
+        self.repeats = 0
+        self.ids = self._select(entries, shard)
+
+    @property
+    def deleted(self) -> int:
+        """How many rows of users that ALM has deleted were skipped, as far as the file was read."""
+        return self._source.deleted if self._source else 0
+
+    def claim(self, user_id: str) -> bool:
+        """Return whether the user whom an address belongs to is still to be read, once."""
+        with self._lock:
+            is_new = self._seen.add(user_id)
+            if is_new:
+                self._found.add(canonical_id(user_id))
+            else:
+                self.repeats += 1
+            return is_new
+
+    def _select(self, entries: Iterable[str], shard: tuple[int, int] | None) -> Iterator[str]:
+        for entry in entries:
+            if shard is not None and not is_in_shard(entry, *shard):
+                continue
+            with self._lock:
+                is_new = self._seen.add(entry)
+                if not is_new and canonical_id(entry) in self._found:
+                    self._found.discard(canonical_id(entry))
+                    # The end of a pipe counts only what it has yielded.
+                    self.repeats += self.total is not None
+            if is_new:
+                yield entry
 
 
 def read_user_ids(inputs: Inputs, stdin: TextIO | None) -> Users:
     """Return the users to read.
 
-    A file is checked completely before its first id is returned; a pipe, which can be read only
+    A file is checked completely before its first user is returned; a pipe, which can be read only
     once, is checked line by line. Raises UsageError for a file that cannot be read or has lines
-    without an id; for a pipe the iterator raises it.
+    without an id or an address; for a pipe the iterator raises it.
     """
     path, shard = inputs.user_ids_file, inputs.shard
     if path is None:
-        ids = list(_select(inputs.user_id, shard))
-        return Users(iter(ids), len(ids))
+        given = inputs.user_id or inputs.user_email
+        return Users(given, shard, _count(given, shard))
     source = _Source(path, stdin)
     if source.is_pipe:
-        return Users(_select(_read_pipe(source), shard), None)
-    total = sum(1 for _ in _select(_read(source), shard))
-    return Users(_select(_read(source), shard), total)
+        return Users(_read_pipe(source), shard, source=source)
+    return Users(_read(source), shard, _count(_read(source), shard), source)
+
+
+def is_address(user: str) -> bool:
+    """Return whether *user*, of a list of users, is an e-mail address and no id."""
+    return "@" in user
+
+
+def _count(entries: Iterable[str], shard: tuple[int, int] | None) -> int:
+    return sum(1 for _ in Users(entries, shard).ids)
 
 
 def is_in_shard(user_id: str, number: int, count: int) -> bool:
     """Return whether *user_id* is in shard *number* of *count*, the same on every machine."""
     digest = hashlib.sha256(canonical_id(user_id).encode()).digest()
     return int.from_bytes(digest[:8], "big") % count == number - 1
-
-
-def _select(ids: Iterable[str], shard: tuple[int, int] | None) -> Iterator[str]:
-    seen = UserIds()
-    for user_id in ids:
-        if (shard is None or is_in_shard(user_id, *shard)) and seen.add(user_id):
-            yield user_id
 
 
 class _Source:
@@ -99,12 +143,13 @@ class _Source:
         self._stdin: BinaryIO | None = None
         self._start = 0
         self.name, self.quoted_name = path, f'"{path}"'
-        self.is_pipe = path == STANDARD_INPUT
+        self.is_pipe = True
+        #: Rows of users whom ALM has deleted, as far as it was read.
+        self.deleted = 0
         if path != STANDARD_INPUT:
             # Opening the path raises the same errors, which are reported there.
             with contextlib.suppress(OSError, ValueError):
                 mode = Path(path).stat().st_mode
-                # What can be read only once, and perhaps never ends.
                 self.is_pipe = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
             return
         self.name = self.quoted_name = "standard input"
@@ -121,6 +166,7 @@ class _Source:
         if self._path == STANDARD_INPUT and self._stdin is None:
             raise _refusal("-", "a standard input that is open")
         stream: BinaryIO = self._stdin or Path(self._path).open("rb")  # noqa: SIM115 - closed below
+        self.deleted = 0
         # Files of ids are UTF-8, whatever the encoding of the terminal.
         text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         try:
@@ -184,7 +230,7 @@ def _parse_ids(source: _Source) -> Iterator[str]:
     """Yield the ids; raise at the end for every line without one, in a pipe at the first."""
     has_ids, invalid = False, []
     for number, text in _cells(source):
-        if not _is_id(text):
+        if not _is_user(text):
             invalid.append(number)
             if source.is_pipe:
                 break
@@ -195,10 +241,13 @@ def _parse_ids(source: _Source) -> Iterator[str]:
         listed = ", ".join(map(str, invalid[:_MAX_LISTED_LINES]))
         if len(invalid) > _MAX_LISTED_LINES:
             listed += f" and {len(invalid) - _MAX_LISTED_LINES} more"
-        rule = "one ALM user id, decimal digits, in each line"
+        rule = "one ALM user id, decimal digits, or e-mail address in each line"
         raise _refusal(f"without an id in line {listed} of {source.name}", rule)
     if not has_ids:
-        raise _refusal(f"empty: no id in {source.name}", "at least one ALM user id")
+        given = f"empty: no id in {source.name}"
+        if source.deleted:
+            given += f" but those of {source.deleted} deleted users"
+        raise _refusal(given, "at least one ALM user id or e-mail address")
 
 
 class _Header(NamedTuple):
@@ -219,7 +268,7 @@ def _cells(source: _Source) -> Iterator[tuple[int, str]]:
     for number, line in lines:
         if not _plain_text(line):
             continue
-        if not titles and _is_id(_plain_text(line)):
+        if not titles and _is_user(_plain_text(line)):
             lines = itertools.chain([(number, line)], lines)
             break
         if not titles and (match := _SEPARATOR_LINE.fullmatch(line)):
@@ -227,7 +276,7 @@ def _cells(source: _Source) -> Iterator[tuple[int, str]]:
             continue
         titles.append((number, line))
         if header := _find_header([title for _, title in titles], delimiters):
-            yield from _csv_cells(lines, header)
+            yield from _csv_cells(source, lines, header)
             return
         if len(titles) == _MAX_TITLE_LINES:
             break
@@ -239,8 +288,9 @@ def _cells(source: _Source) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def _is_id(text: str) -> bool:
-    return bool(re.fullmatch(r"[0-9]{1,20}", text))
+def _is_user(text: str) -> bool:
+    rule = load_schema("inputs")["properties"]["user_email" if is_address(text) else "user_id"]
+    return bool(re.fullmatch(rule["items"]["pattern"], text))
 
 
 def _plain_text(line: str) -> str:
@@ -268,7 +318,7 @@ def _refuse_other_columns(lines: Sequence[str], delimiters: Iterable[str], name:
         for start, delimiter in itertools.product(range(len(lines)), delimiters)
     ]
     columns = [" ".join(cell.split()) for cell in max(rows, key=len, default=[]) if cell.strip()]
-    if len(columns) > 1 and not all(map(_is_id, columns)):
+    if len(columns) > 1 and not all(map(_is_user, columns)):
         listed = ", ".join(map(quoted, columns[:_MAX_LISTED_COLUMNS]))
         if len(columns) > _MAX_LISTED_COLUMNS:
             listed += f" and {len(columns) - _MAX_LISTED_COLUMNS} more"
@@ -276,22 +326,31 @@ def _refuse_other_columns(lines: Sequence[str], delimiters: Iterable[str], name:
         raise _refusal(f"{name}, whose columns are {listed}", rule)
 
 
-def _csv_cells(lines: Iterator[tuple[int, str]], header: _Header) -> Iterator[tuple[int, str]]:
-    column = next(header.names.index(name) for name in _COLUMNS if name in header.names)
+def _csv_cells(
+    source: _Source, lines: Iterator[tuple[int, str]], header: _Header
+) -> Iterator[tuple[int, str]]:
+    columns = [header.names.index(name) for name in _COLUMNS if name in header.names]
+    state = header.names.index(_STATE) if _STATE in header.names else len(header.names)
     delimiter = header.delimiter
     for number, line in lines:
         if not _AROUND.sub("", line.replace(delimiter, "")):
             continue
-        if line.lstrip().startswith("#"):
-            # A comment, unless the row has an id: a name may begin with a number sign.
-            text = _cell(next(csv.reader([line], delimiter=delimiter)), column)
-            if _is_id(text):
-                yield number, text
+        is_comment = line.lstrip().startswith("#")
+        if is_comment:
+            row = next(csv.reader([line], delimiter=delimiter))
+        else:
+            # A quoted cell may continue in the next lines; a number sign there is no comment.
+            rest = (following for _, following in lines)
+            row = next(csv.reader(itertools.chain([line], rest), delimiter=delimiter, strict=True))
+        # Rows may have an address in place of an id.
+        text = next(filter(None, (_cell(row, column) for column in columns)), "")
+        if is_comment and not _is_user(text):
+            # A row with an id is none: a name may begin with a number sign.
             continue
-        # A quoted cell may continue in the next lines; a number sign there is no comment.
-        rest = (following for _, following in lines)
-        row = next(csv.reader(itertools.chain([line], rest), delimiter=delimiter, strict=True))
-        yield number, _cell(row, column)
+        if _cell(row, state).lower() == _DELETED:
+            source.deleted += 1
+        else:
+            yield number, text
 
 
 def _cell(row: Sequence[str], column: int) -> str:
