@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) whose cells no spreadsheet takes for formulas."""
+"""CSV (RFC 4180) whose cells no spreadsheet takes for formulas, and no CI runner for commands."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from connector.formats.interface import COLUMNS, SCALARS, Format
-from connector.text import to_json
+from connector.text import escape_cell, to_json, without_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from connector.alm.records import Enrollment
-
-# What makes a spreadsheet compute a cell (OWASP, CSV Injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Csv(Format):
@@ -36,15 +33,16 @@ def _cells(enrollment: Enrollment) -> list[object]:
     cells = [_cell(getattr(enrollment, name)) for name in SCALARS]
     grades = enrollment.resource_grades
     cells.append(_cell(" ".join([grade.id for grade in grades])))
-    cells.append(to_json([asdict(grade) for grade in grades]) if grades else None)
-    cells.append(to_json(enrollment.included) if enrollment.included is not None else None)
+    cells.append(_json([asdict(grade) for grade in grades] or None))
+    cells.append(_json(enrollment.included))
     return cells
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else without_formulas(to_json(value))
 
 
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
-    # An apostrophe makes a spreadsheet show what follows as text.
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    return escape_cell(value) if isinstance(value, str) else value

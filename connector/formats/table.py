@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connector.formats.interface import Format
-from connector.text import one_line
+from connector.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else one_line(str(value))
+    return "" if value is None else escape(str(value))
 
 
 class Table(Format):
