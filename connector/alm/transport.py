@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_CONNECTIONS = 32
 _CHUNK_BYTES = 64 * 1024
 #: Opens the connections; the sandbox and tests have their own.
