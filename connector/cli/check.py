@@ -10,6 +10,7 @@ from connector.alm.rate_limit import ASSUMED
 from connector.alm.records import read_enrollments
 from connector.cli.progress import format_duration
 from connector.clock import Deadline
+from connector.errors import ConnectorError
 from connector.runner.all_users import within_deadline
 from connector.runner.connection import open_client, request_for
 from connector.settings import SANDBOX
@@ -54,13 +55,16 @@ def check(
         started_at = clock.monotonic()
         page = within_deadline(lambda: client.fetch(request), deadline)
         milliseconds = (clock.monotonic() - started_at) * 1000
+        enrollments = read_enrollments(page, inputs.include)
+    except ConnectorError as error:
+        raise client.redacted(error) from error.__cause__
     finally:
         client.close()
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     quota = client.quota or ASSUMED
     words = f"{quota.rate * _MINUTE:g} requests a minute, burst {quota.burst:g}"
     yield f"quota      {'' if client.quota else 'not told by ALM; taken to be '}{words}"
-    read = _count(len(read_enrollments(page, inputs.include)), "enrollment")
+    read = _count(len(enrollments), "enrollment")
     more = "more follow" if page.next_link else "no more follow"
     yield (
         f"read       {read} of user {first} in {milliseconds:.0f} ms, {more};"

@@ -81,6 +81,9 @@ def _read_once(
         failed = client.redacted(error)
         stopped = failed.message
     completeness = tracker.result(stopped, doubts=missing.reasons, remarks=undecoded.remarks)
+    # They quote ids.
+    reasons = tuple(map(client.cleaned, completeness.reasons))
+    completeness = replace(completeness, reasons=reasons)
     return UserResult(user_id, records, completeness, failed, answered_at)
 
 
