@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import bisect
 import contextlib
 import json
 import logging
 import re
 import threading
 import traceback
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -22,16 +24,20 @@ if TYPE_CHECKING:
     Error = TypeVar("Error", bound=ConnectorError)
 
 PLACEHOLDER = "***"
+#: The length of a credential. A shorter one would occur in innocent text, which it would garble.
+MIN_SECRET_CHARACTERS = 8
+MAX_SECRET_CHARACTERS = 16 * 1024
+# So long a part of a secret is removed from text that a server has sent, and may have cut.
+_MIN_PART = 8
 # A shorter piece of base64 occurs in too much innocent text to be taken for a secret.
 _MIN_BASE64 = 8
-# Shorter secrets and numbers may be part of any id: a document without its ids is worthless.
-_MIN_IN_VALUES = 8
-# Quoted text that was cut ends in an ellipsis; the beginning of a secret may stand before it.
-_ELLIPSIS = re.compile(r"(…|\\u2026)")
-_MIN_BEGINNING = 6
-_MIN_TRACE = 4
-# What each secret's characters look like in a pattern: text that quotes text escapes the escapes.
-_ESCAPED = re.compile(r"""\\\\|["'/]""")
+_MIN_TRACE, _MAX_TRACE = 4, 32
+# The forms of the longest secret take 300 KB: they are not kept for every caller of a server.
+_MAX_CACHED_SECRETS = 32
+# What quoting adds, once or repeatedly: backslashes, and the escape that stands for "#".
+_QUOTING = re.compile(r"\\u0023|\\+")
+# Messages quote text as JSON strings.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Loggers go through their filters while other runs add and remove theirs.
 _filters_lock = threading.Lock()
 
@@ -42,9 +48,6 @@ class Redactor:
     def __init__(self) -> None:
         self._secrets: list[str] = []
         self._callbacks: list[Callable[[str], None]] = []
-        self._forms: set[str] = set()
-        self._in_text: re.Pattern[str] | None = None
-        self._in_values: re.Pattern[str] | None = None
         self._traces: frozenset[str] | None = frozenset()
 
     def __repr__(self) -> str:
@@ -52,20 +55,14 @@ class Redactor:
         return "Redactor()"
 
     def add(self, secret: str) -> None:
-        """Remove *secret* from every later text; an empty one is ignored."""
-        if not secret or secret in self._secrets:
+        """Remove *secret* from every later text; one that is too short to be one is ignored."""
+        if len(secret) < MIN_SECRET_CHARACTERS or secret in self._secrets:
             return
-        self._secrets.append(secret)
+        # A new list, for other threads may be iterating over the old one.
+        self._secrets = [*self._secrets, secret]
         for callback in self._callbacks:
             callback(secret)
-        # A new set, for other threads may be iterating over the old one.
-        self._forms = self._forms | {form for form in _forms(secret) if form}
-        self._in_text = _pattern(self._forms)
-        in_values = {
-            form for form in self._forms if len(form) >= _MIN_IN_VALUES and not form.isdigit()
-        }
-        self._in_values = _pattern(in_values)
-        self._traces = _traces(in_values)
+        self._traces = _traces(self._forms_in_values())
 
     def on_secret(self, callback: Callable[[str], None]) -> None:
         """Call *callback* with each secret: the known ones now, later ones before any use."""
@@ -74,71 +71,70 @@ class Redactor:
             callback(secret)
 
     def clean(self, text: str) -> str:
-        """Return *text*, a message, with ``***`` for each secret and each beginning of one."""
-        return self._substituted(self._in_text, text)
+        """Return *text*, a message, with ``***`` for each complete secret."""
+        return _substituted(self._forms(), text)
+
+    def clean_quoting(self, text: str) -> str:
+        """Return *text*, a message that quotes a server, without secrets.
+
+        From what stands between quotes, ``clean_foreign`` removes parts of secrets too.
+        """
+        return self.clean(_QUOTED.sub(lambda segment: self.clean_foreign(segment[0]), text))
+
+    def clean_foreign(self, text: str) -> str:
+        """Return *text* from a server without secrets and without longer parts of any.
+
+        A server may have cut them.
+        """
+        haystack = _Quotable(text)
+        forms = "\n".join(map(_unquoted, self._forms()))
+        spans: list[tuple[int, int]] = []
+        for start in range(len(haystack.text) - _MIN_PART + 1):
+            if haystack.text[start : start + _MIN_PART] in forms:
+                begin = spans.pop()[0] if spans and start <= spans[-1][1] else start
+                spans.append((begin, start + _MIN_PART))
+        return self.clean(_without(text, [haystack.span_in_original(*span) for span in spans]))
 
     def clean_value(self, value: Any) -> Any:  # noqa: ANN401 - a JSON value, or a msgspec struct
         """Return a JSON value with ``***`` for each secret that cannot be part of an id.
 
         Returns *value* itself if it holds none.
         """
-        if self._in_values is None:
+        if not self._secrets:
             return value
-        with contextlib.suppress(UnicodeEncodeError):
+        with contextlib.suppress(UnicodeEncodeError, OverflowError):
             if self.is_clean(msgspec.json.encode(value)):
                 return value
-        return self._cleaned(value)
+        return _cleaned(value, self._forms_in_values())
 
-    def clean_error(self, error: Error) -> Error:
-        """Return *error* without secrets and without the traceback, whose frames hold some."""
+    def clean_error(self, error: Error, *, is_of_server: bool = False) -> Error:
+        """Return *error* without secrets and without the traceback, whose frames hold some.
+
+        The message of an error *is_of_server* quotes a server between quotes.
+        """
         return error.replaced(
-            message=self.clean(error.message),
+            message=(self.clean_quoting if is_of_server else self.clean)(error.message),
             hint=self.clean(error.hint),
-            request_id=error.request_id and self.clean(error.request_id),
+            request_id=error.request_id and self.clean_foreign(error.request_id),
             retry_after=None,
         )
 
     def is_clean(self, text: str | bytes) -> bool:
-        """Return whether *text* certainly holds no secret; thirty times faster than the pattern."""
-        if self._in_values is None:
-            return True
+        """Return whether *text* certainly holds no secret; much faster than to remove them."""
         if self._traces is None:
             return False
         lowered = text.lower() if isinstance(text, str) else text.lower().decode(errors="replace")
-        if _ELLIPSIS.search(lowered):
-            return False
         return not any(trace in lowered for trace in self._traces)
 
-    def _cleaned(self, value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, str):
-            return self._substituted(self._in_values, value)
-        if isinstance(value, dict):
-            return {self._cleaned(name): self._cleaned(item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(map(self._cleaned, value))
-        if isinstance(value, msgspec.Struct):
-            # A secret may equal the name of a field.
-            fields = msgspec.structs.asdict(value)
-            cleaned = {name: self._cleaned(item) for name, item in fields.items()}
-            return msgspec.structs.replace(value, **cleaned)
-        return value
+    def _forms(self) -> list[str]:
+        forms: list[str] = []
+        for secret in self._secrets:
+            forms += _forms(secret)
+        return forms
 
-    def _substituted(self, pattern: re.Pattern[str] | None, text: str) -> str:
-        if pattern is None:
-            return text
-        pieces = _ELLIPSIS.split(text)
-        for position in range(0, len(pieces) - 1, 2):
-            pieces[position] = self._without_beginning(pieces[position])
-        return pattern.sub(PLACEHOLDER, "".join(pieces))
-
-    def _without_beginning(self, text: str) -> str:
-        """Return *text* with ``***`` for the longest beginning of a secret that it ends with."""
-        longest = 0
-        for form in self._forms:
-            for length in range(_MIN_BEGINNING, min(len(form), len(text) + 1)):
-                if text.endswith(form[:length]):
-                    longest = max(longest, length)
-        return text[:-longest] + PLACEHOLDER if longest else text
+    def _forms_in_values(self) -> list[str]:
+        # A number may be an id: a document without its ids is worthless.
+        return [form for form in self._forms() if not form.isdigit()]
 
 
 @contextlib.contextmanager
@@ -164,57 +160,129 @@ class _RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Remove the secrets from *record*'s message and traceback."""
-        record.msg, record.args = self._redactor.clean(record.getMessage()), ()
+        clean = self._redactor.clean_quoting
+        # The warnings of libraries show what they could not read, without quotes.
+        if record.levelno >= logging.WARNING and not record.name.startswith("connector."):
+            clean = self._redactor.clean_foreign
+        record.msg, record.args = clean(record.getMessage()), ()
         if record.exc_info:
             lines = traceback.format_exception(record.exc_info[1])
-            record.exc_text = self._redactor.clean("".join(lines))
+            record.exc_text = clean("".join(lines))
             record.exc_info = None
         return True
 
 
-def _pattern(forms: set[str]) -> re.Pattern[str] | None:
-    if not forms:
-        return None
-    # The document writes the second of two adjacent number signs as an escape.
-    written = [
-        _ESCAPED.sub(_any_escape, re.escape(form).replace(r"\#", r"(?:\#|\\u0023)"))
-        for form in sorted(forms, key=len, reverse=True)
-    ]
-    # Percent-encoding may be in either case.
-    return re.compile("|".join(written), re.IGNORECASE)
+class _Quotable:
+    """A text in lower case without what quoting adds, and the way back to the original."""
+
+    def __init__(self, original: str) -> None:
+        self._starts: list[int] = []
+        self._original_starts: list[int] = []
+        pieces: list[str] = []
+        length = end = 0
+        for quoting in [*_QUOTING.finditer(original), None]:
+            start = quoting.start() if quoting else len(original)
+            kept = [(end, original[end:start])]
+            if quoting and quoting[0][-1] != "\\":
+                kept.append((start, "#"))
+            for position, piece in kept:
+                self._starts.append(length)
+                self._original_starts.append(position)
+                pieces.append(piece)
+                length += len(piece)
+            end = quoting.end() if quoting else start
+        self._original_length = len(original)
+        self.text = _lowered("".join(pieces))
+
+    def span_in_original(self, start: int, end: int) -> tuple[int, int]:
+        """Return where the characters from *start* to *end* are in the original."""
+        return self._position(start), self._position(end - 1) + 1
+
+    def _position(self, index: int) -> int:
+        piece = bisect.bisect_right(self._starts, index) - 1
+        return self._original_starts[piece] + index - self._starts[piece]
 
 
-def _any_escape(escaped: re.Match[str]) -> str:
-    return r"\\+" if escaped[0] == r"\\" else r"\\*" + escaped[0]
+def _unquoted(form: str) -> str:
+    return _QUOTING.sub(lambda quoting: "" if quoting[0][-1] == "\\" else "#", form)
 
 
-def _traces(forms: set[str]) -> frozenset[str] | None:
-    """Return for each of *forms* a lower-case piece that no escape changes; ``None`` without one.
+def _lowered(text: str) -> str:
+    # The one character whose lower case is longer would move all that follows.
+    return text.replace("\u0130", "\ufffd").lower()
+
+
+def _substituted(forms: Iterable[str], text: str) -> str:
+    lowered = _lowered(text)
+    quotable = _Quotable(text) if _QUOTING.search(text) else None
+    spans: list[tuple[int, int]] = []
+    for form in forms:
+        spans += _find_all(form, lowered)
+        if quotable and len(unquoted := _unquoted(form)) >= MIN_SECRET_CHARACTERS:
+            spans += [
+                quotable.span_in_original(*span) for span in _find_all(unquoted, quotable.text)
+            ]
+    return _without(text, spans)
+
+
+def _find_all(form: str, text: str) -> Iterator[tuple[int, int]]:
+    start = text.find(form)
+    while start >= 0:
+        yield start, start + len(form)
+        start = text.find(form, start + len(form))
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    """Return *text* with a placeholder for each of *spans*, one for those that overlap."""
+    pieces, end = [], 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            pieces += [text[end:start], PLACEHOLDER]
+        end = max(end, stop)
+    return "".join([*pieces, text[end:]])
+
+
+def _cleaned(value: Any, forms: list[str]) -> Any:  # noqa: ANN401 - see clean_value
+    if isinstance(value, str):
+        return _substituted(forms, value)
+    if isinstance(value, dict):
+        return {_cleaned(name, forms): _cleaned(item, forms) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_cleaned(item, forms) for item in value])
+    if isinstance(value, msgspec.Struct):
+        # A secret may equal the name of a field.
+        fields = msgspec.structs.asdict(value)
+        cleaned = {name: _cleaned(item, forms) for name, item in fields.items()}
+        return msgspec.structs.replace(value, **cleaned)
+    return value
+
+
+def _traces(forms: Iterable[str]) -> frozenset[str] | None:
+    """Return for each of *forms* a piece that no escape changes; ``None`` without one.
 
     Text without any of these pieces holds no secret.
     """
-    found = {max(re.findall("[a-z0-9]+", form.lower()), key=len, default="") for form in forms}
+    found = {max(re.findall("[a-z0-9]+", form), key=len, default="")[:_MAX_TRACE] for form in forms}
     if any(len(trace) < _MIN_TRACE for trace in found):
         return None
     redundant = {trace for trace in found for other in found - {trace} if other in trace}
     return frozenset(found - redundant)
 
 
-def _forms(secret: str) -> Iterator[str]:
+@lru_cache(_MAX_CACHED_SECRETS)
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return every form of *secret*, in lower case: percent-encoding may be in either case."""
     # The environment may hold bytes that are not UTF-8; Python reads them as lone surrogates.
     encoded = secret.encode(errors="surrogatepass")
-    yield secret
-    yield quote(encoded, safe="")
-    yield quote(encoded)
-    yield quote_plus(encoded)
-    # JSON's escapes of non-ASCII characters; the pattern covers those of quotes and backslashes.
-    yield json.dumps(secret)[1:-1]
+    # The escapes are JSON's of non-ASCII characters, and those of a representation.
+    escaped = (json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    forms = [secret, quote(encoded, safe=""), quote(encoded), quote_plus(encoded), *escaped]
     for shift in range(3):
         piece = _base64_piece(encoded, shift)
         if len(piece) >= _MIN_BASE64:
-            yield piece
-            yield piece.replace("+", "-").replace("/", "_")
-            yield quote(piece, safe="")
+            url_safe = piece.replace("+", "-").replace("/", "_")
+            forms += [piece, url_safe, quote(piece, safe="")]
+    return tuple(dict.fromkeys(map(_lowered, forms)))
 
 
 def _base64_piece(secret: bytes, shift: int) -> str:

@@ -6,10 +6,16 @@ import json
 import re
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from connector.alm.protocol import describe_status, error_for, read_request_id
+from connector.alm.protocol import (
+    describe_status,
+    error_for,
+    has_too_many_values,
+    read_request_id,
+)
 from connector.errors import AuthenticationError, TemporaryError
+from connector.redact import MAX_SECRET_CHARACTERS, MIN_SECRET_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +34,8 @@ CHECK_REGION = (
     "Check that base_url is the account's region, and that the application has the scope"
     " admin:read."
 )
+# RFC 6750, 2.1: a token with other characters cannot be sent, and would look like something else.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -112,10 +120,11 @@ def read_refresh(response: Response) -> str:
             request_id=request_id,
         )
     try:
-        token = json.loads(response.body)["access_token"]
+        document = {} if has_too_many_values(response.body) else json.loads(response.body)
+        token = document["access_token"]
     except (ValueError, RecursionError, TypeError, KeyError):
         token = None
-    if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+    if not _is_token(token):
         raise TemporaryError(
             "ALM answered a refresh of the access token without a token.",
             hint="Run again.",
@@ -123,3 +132,11 @@ def read_refresh(response: Response) -> str:
             request_id=request_id,
         )
     return token
+
+
+def _is_token(value: object) -> TypeGuard[str]:
+    return (
+        isinstance(value, str)
+        and MIN_SECRET_CHARACTERS <= len(value) <= MAX_SECRET_CHARACTERS
+        and _TOKEN.fullmatch(value) is not None
+    )

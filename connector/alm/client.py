@@ -58,7 +58,7 @@ class Client:
         self._deadline = deadline
         self._clock = deadline.clock
         self._jitter = jitter
-        self._transport = Transport(base_url, deadline, self._redactor.clean, adapter)
+        self._transport = Transport(base_url, deadline, self._redactor.clean_foreign, adapter)
         self._outage = Outage()
         self._lock = threading.Lock()
         self.started_at = self._clock.monotonic()
@@ -78,7 +78,11 @@ class Client:
 
     def redacted(self, error: ConnectorError) -> ConnectorError:
         """Return *error* without secrets: ALM may have sent back what it received."""
-        return self._redactor.clean_error(error)
+        return self._redactor.clean_error(error, is_of_server=True)
+
+    def cleaned(self, text: str) -> str:
+        """Return *text*, which quotes ALM, without secrets."""
+        return self._redactor.clean_quoting(text)
 
     def close(self) -> None:
         """Close the connections; a thread that still reads for an ended run sends nothing more."""
@@ -91,15 +95,13 @@ class Client:
         """
 
         def read(response: Response) -> Page:
-            return read_page(request, response, received_at=self._clock.now())
-
-        added = list(request.added)
-        if self._redactor.clean_value(added) != added:
-            raise ProtocolError(
-                "ALM's link to the next page holds one of this run's own secrets.",
-                hint="It was not followed: addresses are written to logs on the way."
-                " Look for a proxy between here and ALM.",
+            return read_page(
+                request,
+                response,
+                received_at=self._clock.now(),
+                check_deadline=lambda: self._check_deadline(response, request.subject),
             )
+
         return self._fetch(request, read)
 
     def find_user(self, email: str) -> str:
@@ -184,6 +186,7 @@ class Client:
         token: SecretStr,
     ) -> Result:
         """Send the request as soon as the rate limiter allows, and read the response."""
+        self._refuse_secrets(request)
         self._acquire()
         with self._lock:
             self.requests += 1
@@ -198,6 +201,30 @@ class Client:
         if response.status != HTTPStatus.OK:
             raise error_for(response, request.subject)
         return read(response)
+
+    def _refuse_secrets(self, request: PageRequest | UserLookup) -> None:
+        """Raise ProtocolError if a next link has put a secret into any parameter, or its name."""
+        if isinstance(request, UserLookup) or request.cursor is None:
+            return
+        parameters = "\n".join("=".join(pair) for pair in request.parameters)
+        if self._redactor.clean(parameters) != parameters:
+            raise ProtocolError(
+                "ALM's link to the next page holds one of this run's own secrets.",
+                hint="It was not followed: addresses are written to logs on the way."
+                " Look for a proxy between here and ALM.",
+            )
+
+    def _check_deadline(self, response: Response, subject: str) -> None:
+        """Raise DeadlineError if the deadline has passed, which a large page can take to read."""
+        if self._deadline.left() <= 0:
+            raise DeadlineError(
+                f"The deadline of {self._deadline.seconds:g} s passed"
+                f" while ALM's page for {subject} was being read.",
+                hint="Run again, with a longer deadline.",
+                http_status=response.status,
+                request_id=read_request_id(response.headers),
+                retry_at=self._deadline.moment(),
+            )
 
     def _acquire(self) -> None:
         """Wait until the rate limiter allows a request; raise if that is after the deadline."""

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
@@ -29,8 +29,7 @@ from connector.schemas import first_error, is_valid
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Mapping
 
 # "Adobe Learning Manager developer manual", API usage: requests need this header; others get 406.
 ACCEPT = "application/vnd.api+json"
@@ -38,6 +37,14 @@ REFRESH_PATH = "/oauth/token/refresh"
 _REPORT = "Nothing of it was used; report it with the request id."
 _PAGE_SCHEMA = "enrollments-page"
 _ERROR_MEMBERS = frozenset({"errors", "error", "status", "code", "title", "detail", "message"})
+# Far above anything that ALM sends. They bound memory and time; the schema bounds texts.
+MAX_VALUES = 500_000
+MAX_RECORDS = 1_000
+MAX_INCLUDED = 10_000
+MAX_DEPTH = 32
+MAX_TEXT_CHARACTERS = 1_000_000
+# A `Date` outside of these years is no clock's.
+_MIN_YEAR, _MAX_YEAR = 2000, 2200
 _decode = msgspec.json.Decoder().decode
 
 
@@ -120,13 +127,21 @@ def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
     return PageRequest(user_id, url, query.parameters())
 
 
-def read_page(request: PageRequest, response: Response, received_at: datetime) -> Page:
+def read_page(
+    request: PageRequest,
+    response: Response,
+    received_at: datetime,
+    check_deadline: Callable[[], None] = lambda: None,
+) -> Page:
     """Return the page in the 200 *response* to *request*, *received_at* by this machine's clock.
 
-    Raises TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
-    ProtocolError if it breaks the schema of pages.
+    Calls *check_deadline* after each step that takes long if the page is large. Raises
+    TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
+    ProtocolError if it breaks the schema of pages, or exceeds a limit.
     """
-    document = read_document(response, _PAGE_SCHEMA, request.subject, "a page of enrollments")
+    document = read_document(
+        response, _PAGE_SCHEMA, request.subject, "a page of enrollments", check_deadline
+    )
     next_link = (document.get("links") or {}).get("next") or ""
     return Page(
         request.user_id,
@@ -141,13 +156,19 @@ def read_page(request: PageRequest, response: Response, received_at: datetime) -
 
 
 def read_document(
-    response: Response, schema_name: str, subject: str, expected: str
+    response: Response,
+    schema_name: str,
+    subject: str,
+    expected: str,
+    check_deadline: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Return the JSON:API document of a 200 *response*, which always has ``data``.
 
     Raises TemporaryError and ProtocolError, as ``read_page`` does.
     """
     request_id = read_request_id(response.headers)
+    if has_too_many_values(response.body):
+        raise _invalid_page(subject, f"has more than {MAX_VALUES:,} values.", request_id)
     try:
         document = _read_json(response.body)
     except (ValueError, RecursionError):
@@ -158,19 +179,16 @@ def read_document(
             http_status=HTTPStatus.OK,
             request_id=request_id,
         ) from None
+    check_deadline()
     if _is_without_data(document):
         document = {**document, "data": []}
     try:
-        problem = _find_problem(schema_name, document)
+        problem = _find_excess(document) or _find_problem(schema_name, document)
     except UnicodeEncodeError:
         problem = "has a name that is no Unicode text."
+    check_deadline()
     if problem:
-        raise ProtocolError(
-            f"ALM's page for {subject} {problem}",
-            hint=_REPORT,
-            http_status=HTTPStatus.OK,
-            request_id=request_id,
-        )
+        raise _invalid_page(subject, problem, request_id)
     return cast("dict[str, Any]", document)
 
 
@@ -188,13 +206,23 @@ def _is_without_data(document: Any) -> bool:  # noqa: ANN401 - any JSON value
     )
 
 
+def _invalid_page(subject: str, problem: str, request_id: str | None) -> ProtocolError:
+    return ProtocolError(
+        f"ALM's page for {subject} {problem}",
+        hint=_REPORT,
+        http_status=HTTPStatus.OK,
+        request_id=request_id,
+    )
+
+
 def read_date(headers: Mapping[str, str], name: str = "date") -> datetime | None:
     """Return the server's time (RFC 9110, 6.6.1); ``None`` if the headers do not have it."""
     try:
         moment = parsedate_to_datetime(headers.get(name, ""))
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+    return moment if _MIN_YEAR <= moment.year <= _MAX_YEAR else None
 
 
 def read_retry_after(headers: Mapping[str, str]) -> str | None:
@@ -206,6 +234,12 @@ def read_retry_after(headers: Mapping[str, str]) -> str | None:
     if moment and answered_at:
         return str((moment - answered_at).total_seconds())
     return headers.get("retry-after")
+
+
+def has_too_many_values(body: bytes) -> bool:
+    """Return whether the JSON in *body* has more than ``MAX_VALUES``, before it fills memory."""
+    # Each value but the first is behind one of these; within a text they do not matter much.
+    return len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) >= MAX_VALUES
 
 
 def _read_json(body: bytes) -> Any:  # noqa: ANN401 - the schema validates it
@@ -237,6 +271,31 @@ def _describe_body(body: bytes) -> str:
     if not stripped:
         return "an empty body"
     return "an HTML page" if stripped.startswith(b"<") else "a body that is not JSON"
+
+
+def _find_excess(document: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return which limit the *document* of a page exceeds, in words; ``None`` if it keeps all."""
+    if not isinstance(document, dict):
+        return None
+    for name, maximum in (("data", MAX_RECORDS), ("included", MAX_INCLUDED)):
+        resources = document.get(name)
+        if isinstance(resources, list) and len(resources) > maximum:
+            return f"has more than {maximum:,} resources in {name}."
+    # Included resources are passed on as they are; of the others only documented fields are used.
+    level: list[Any] = [document.get("included")]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
+                return f"has a text of more than {MAX_TEXT_CHARACTERS:,} characters."
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+        level = below
+        if not level:
+            return None
+    return f"is nested more deeply than {MAX_DEPTH} levels."
 
 
 def _find_problem(schema_name: str, document: Any) -> str | None:  # noqa: ANN401 - any JSON value

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNITS = {"s": "a second", "m": "a minute", "h": "an hour", "d": "a day"}
 _RATE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*r/([smhd])\s*")
+# What a server says of its limits is believed within these bounds, in requests per second: one a
+# minute is the least, so that a limiter lets a request try again after a minute at the latest.
+MAX_WAIT_SECONDS = 60.0
+_MIN_RATE, _MAX_RATE = 1 / MAX_WAIT_SECONDS, 1_000.0
+_MAX_BURST = 100_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,16 @@ _QUIET_REQUESTS = 200
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota | None:
-    """Return the quota in ``x-rate-limit: 100r/m`` and ``x-burst: 100``; ``None`` if unusable."""
+    """Return the quota in ``x-rate-limit: 100r/m`` and ``x-burst: 100``; ``None`` if unusable.
+
+    Implausible values become the nearest plausible ones.
+    """
     rate = _RATE.fullmatch(headers.get("x-rate-limit", ""))
     burst = re.fullmatch(r"\s*([0-9]{1,9})\s*", headers.get("x-burst", ""))
     if not rate or not burst or float(rate[1]) == 0:
         return None
-    return Quota(float(rate[1]) / _SECONDS[rate[2]], float(burst[1]), rate[2])
+    per_second = min(max(float(rate[1]) / _SECONDS[rate[2]], _MIN_RATE), _MAX_RATE)
+    return Quota(per_second, min(float(burst[1]), _MAX_BURST), rate[2])
 
 
 class RateLimiter:
@@ -102,7 +111,7 @@ class RateLimiter:
         with self._lock:
             self._drain(now)
             self._level += 1
-            rate = self.quota.rate * self._pace
+            rate = self._current_rate()
             seconds = (self._level - 1 - self.quota.burst) / rate
             if seconds > 0:
                 seconds += jitter / rate
@@ -136,27 +145,39 @@ class RateLimiter:
             self.unread_rate = None if rate is None or _RATE.fullmatch(rate) else rate
             if excess:
                 # It includes other clients' requests; never assume less than this side has sent.
-                self._level = max(self._level, float(excess[1]) * self._share)
+                level = min(float(excess[1]) * self._share, self._highest_level())
+                self._level = max(self._level, level)
 
     def block_until(self, moment: float, now: float) -> None:
-        """Let nothing be sent before *moment*, and send more slowly after: ALM has refused."""
+        """Let nothing be sent before *moment*, and send more slowly after: ALM has refused.
+
+        After ``MAX_WAIT_SECONDS`` a request tries again, whatever the moment.
+        """
         with self._lock:
             self._drain(now)
             self._blocked_at = now
-            self._blocked_until = max(self._blocked_until, moment)
+            self._blocked_until = max(self._blocked_until, min(moment, now + MAX_WAIT_SECONDS))
             self._level = self.quota.burst + 1
             # Requests in flight at the same time are refused for one reason: slow down once.
             if (now - self._slowed_at) * self.quota.rate > _REQUESTS_PER_REFUSAL:
                 self._pace = max(self._pace * _SLOWDOWN, _MIN_PACE)
                 self._slowed_at = now
 
+    def _current_rate(self) -> float:
+        # However slow refusals made the pace, a request a minute is left, as the share allows.
+        return max(self.quota.rate * self._pace, min(self.quota.rate, _MIN_RATE))
+
+    def _highest_level(self) -> float:
+        return self.quota.burst + self._current_rate() * MAX_WAIT_SECONDS
+
     def _drain(self, now: float) -> None:
         if now <= self._drained_at:
             return
-        drained = (now - self._drained_at) * self.quota.rate
-        self._level = max(self._level - drained * self._pace, 0.0)
+        seconds = now - self._drained_at
+        self._level = max(self._level - seconds * self._current_rate(), 0.0)
         self._drained_at = now
         if self._pace < 1:
+            drained = seconds * self.quota.rate
             quiet = (now - self._slowed_at) * self.quota.rate / _QUIET_REQUESTS
             recovered = drained * _RECOVERY * math.sqrt(self._pace) * (1 + quiet**2)
             self._pace = min(self._pace + recovered, 1.0)

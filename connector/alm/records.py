@@ -9,17 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from connector.errors import ProtocolError
 from connector.settings import NAME_FIELDS, is_named
-from connector.text import quoted
+from connector.text import quoted, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from connector.alm.protocol import Page
 
@@ -31,6 +32,11 @@ _ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_(?:-1|[0-9]+))_([0-9]+)")
 _RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_(?:-1|[0-9]+)_(-1|[0-9]+)_([0-9]{1,18})_[0-9]+")
 _TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
 _GRADES = "loResourceGrades"
+# What `include` brings is written out for each enrollment and path. A page of any size fits,
+# but resources that link to each other, or that all enrollments share, would multiply.
+MAX_LINKS = 5_000
+MAX_INCLUDED_BYTES = 4 * 1024 * 1024
+MAX_INCLUDED_BYTES_OF_PAGE = 32 * 1024 * 1024
 
 
 class ResourceGrade(Struct, frozen=True):
@@ -112,17 +118,88 @@ def _without_unset(record: Struct) -> dict[str, Any]:
 FIELDS = Enrollment.__struct_fields__
 
 
-class _Included(NamedTuple):
+class _Included:
     """What ``include`` brings: the paths but that of the grades, and the page's resources.
 
     *names* are those of NAME_FIELDS that are included.
     """
 
-    paths: tuple[str, ...]
-    resources: Mapping[tuple[str, str], Resource]
-    has_grades: bool
-    names: frozenset[str]
-    locale: str
+    def __init__(
+        self, page: Page, include: Sequence[str], related: Sequence[str], locale: str
+    ) -> None:
+        requested = (*include, *related)
+        self.paths = tuple(path for path in include if path != _GRADES)
+        self.has_grades = any(path.split(".")[0] == _GRADES for path in requested)
+        self.names = frozenset(name for name in NAME_FIELDS if is_named(name, requested))
+        self._locale = locale.lower()
+        self.resources = {
+            (resource["type"], resource["id"]): resource for resource in page.included
+        }
+        self._page = page
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._bytes_of_page = 0
+
+    def of(self, enrollment: Resource) -> dict[str, Any]:
+        """Return what each path leads to, from *enrollment*.
+
+        Raises ProtocolError if that is more than one enrollment may include.
+        """
+        related: dict[str, Any] = {}
+        links = size = 0
+        for path in self.paths:
+            reached, has_many = [enrollment], False
+            for name in path.split("."):
+                linked: list[tuple[str, str]] = []
+                for resource in reached:
+                    has_many |= isinstance(_data_of(resource, name), list)
+                    linked += _linked(resource, name)
+                links += len(linked)
+                if links > MAX_LINKS:
+                    raise self.excess(enrollment, f"{MAX_LINKS:,} resources")
+                # Each resource once, however many links lead to it.
+                keys = [key for key in dict.fromkeys(linked) if key in self.resources]
+                reached = [self.resources[key] for key in keys]
+            size += sum(map(self._size, keys))
+            related[path] = reached if has_many else next(iter(reached), None)
+        if size > MAX_INCLUDED_BYTES:
+            raise self.excess(enrollment, f"{MAX_INCLUDED_BYTES // 1024**2} MB")
+        self._bytes_of_page += size
+        if self._bytes_of_page > MAX_INCLUDED_BYTES_OF_PAGE:
+            limit = f"{MAX_INCLUDED_BYTES_OF_PAGE // 1024**2} MB, with those before it on the page"
+            raise self.excess(enrollment, limit)
+        return related
+
+    def attributes(self, resource: Resource, relationship: str) -> Resource:
+        """Return the attributes of the one resource that *relationship* links to, if any."""
+        for key in _linked(resource, relationship):
+            return self.resources.get(key, {}).get("attributes") or {}
+        return {}
+
+    def name_of(self, resource: Resource, relationship: str) -> str | None:
+        """Return the linked resource's name in the locale, or else the first one that it lists."""
+        listed = self.attributes(resource, relationship).get("localizedMetadata") or ()
+        entries = [entry for entry in listed if entry.get("name")]
+        for entry in entries:
+            if (entry.get("locale") or "").lower() == self._locale:
+                return str(entry["name"])
+        return entries[0]["name"] if entries else None
+
+    def _size(self, key: tuple[str, str]) -> int:
+        if key not in self._sizes:
+            resource = self.resources[key]
+            try:
+                self._sizes[key] = len(msgspec.json.encode(resource))
+            except (UnicodeEncodeError, OverflowError):
+                self._sizes[key] = len(to_json(resource))
+        return self._sizes[key]
+
+    def excess(self, enrollment: Resource, limit: str) -> ProtocolError:
+        """Return the error of an *enrollment* that includes more than *limit*."""
+        return _breach(
+            f"ALM's enrollment {quoted(enrollment['id'])} includes more than {limit}.",
+            self._page,
+            hint="Nothing of it was used; include less.",
+        )
 
 
 def read_enrollments(
@@ -133,14 +210,7 @@ def read_enrollments(
     The page has those of *related*, too: they give the names, in *locale* if there is a choice.
     Raises ProtocolError if an id contradicts a relationship, or for another learner's enrollment.
     """
-    requested = (*include, *related)
-    included = _Included(
-        paths=tuple(path for path in include if path != _GRADES),
-        resources={(resource["type"], resource["id"]): resource for resource in page.included},
-        has_grades=any(path.split(".")[0] == _GRADES for path in requested),
-        names=frozenset(field for field in NAME_FIELDS if is_named(field, requested)),
-        locale=locale.lower(),
-    )
+    included = _Included(page, include, related, locale)
     return [_read_enrollment(resource, page, included) for resource in page.enrollments]
 
 
@@ -177,9 +247,13 @@ def find_missing(page: Page, include: Iterable[str]) -> Iterator[tuple[str, str]
             reached = [resources[key] for key in keys if key in resources]
 
 
+def _data_of(resource: Resource, name: str) -> Any:  # noqa: ANN401 - ALM's JSON
+    return ((resource.get("relationships") or {}).get(name) or {}).get("data")
+
+
 def _linked(resource: Resource, name: str) -> list[tuple[str, str]]:
     """Return type and id of each resource that the relationship *name* links to."""
-    data = ((resource.get("relationships") or {}).get(name) or {}).get("data") or []
+    data = _data_of(resource, name) or []
     identifiers = data if isinstance(data, list) else [data]
     return [(identifier["type"], identifier["id"]) for identifier in identifiers]
 
@@ -206,16 +280,13 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
             f" {quoted(resource['id'])}.",
             page,
         )
-    related = None
-    if included.paths:
-        related = {path: _follow(path, resource, included) for path in included.paths}
+    related = included.of(resource) if included.paths else None
     attributes = resource.get("attributes") or {}
     names: dict[str, str | None] = {}
     if "lo_name" in included.names:
-        learning_object = _follow("learningObject", resource, included)
-        names["lo_name"] = _localized_name(learning_object, included.locale)
+        names["lo_name"] = included.name_of(resource, "learningObject")
     if "user_name" in included.names:
-        learner = (_follow("learner", resource, included) or {}).get("attributes") or {}
+        learner = included.attributes(resource, "learner")
         names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
     return Enrollment(
         id=resource["id"],
@@ -237,7 +308,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         purchased_price=attributes.get("purchasedPrice"),
         url=attributes.get("url"),
         **names,
-        resource_grades=_read_grades(relationships, included),
+        resource_grades=_read_grades(resource, included),
         included=related,
         is_decoded=match is not None,
     )
@@ -264,19 +335,24 @@ def _check_related_ids(
             )
 
 
-def _breach(message: str, page: Page) -> ProtocolError:
+_REPORT = "Nothing of it was used; report it with the request id."
+
+
+def _breach(message: str, page: Page, hint: str = _REPORT) -> ProtocolError:
     return ProtocolError(
         message,
-        hint="Nothing of it was used; report it with the request id.",
+        hint=hint,
         http_status=HTTPStatus.OK,
         request_id=page.request_id,
     )
 
 
 def _read_grades(
-    relationships: Resource, included: _Included
+    enrollment: Resource, included: _Included
 ) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
-    identifiers = (relationships.get(_GRADES) or {}).get("data") or ()
+    identifiers = _data_of(enrollment, _GRADES) or ()
+    if len(identifiers) > MAX_LINKS:
+        raise included.excess(enrollment, f"{MAX_LINKS:,} grades")
     if included.has_grades:
         return tuple([_read_included_grade(identifier, included) for identifier in identifiers])
     return tuple([ResourceGrade(grade["id"], *_module_of(grade["id"])) for grade in identifiers])
@@ -293,7 +369,7 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
     module_id, module_version = _module_of(identifier["id"])
     module_name: str | UnsetType | None = UNSET
     if "module_name" in included.names:
-        module_name = _localized_name(_follow("loResource", resource, included), included.locale)
+        module_name = included.name_of(resource, "loResource")
     return IncludedResourceGrade(
         id=identifier["id"],
         module_id=module_id,
@@ -310,34 +386,3 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
         date_success=attributes.get("dateSuccess"),
         module_name=module_name,
     )
-
-
-def _localized_name(resource: Any, locale: str) -> str | None:  # noqa: ANN401 - ALM's JSON
-    """Return the resource's name in *locale*, or else the first one that it lists."""
-    if not isinstance(resource, dict):
-        return None
-    attributes = resource.get("attributes") or {}
-    entries = [entry for entry in attributes.get("localizedMetadata") or () if entry.get("name")]
-    for entry in entries:
-        if (entry.get("locale") or "").lower() == locale:
-            return str(entry["name"])
-    return entries[0]["name"] if entries else None
-
-
-def _follow(path: str, resource: Resource, included: _Included) -> Any:  # noqa: ANN401 - ALM's JSON
-    """Return the resource at the end of *path*, or ``None``; a list if a step leads to many."""
-    reached, has_many = [resource], False
-    for name in path.split("."):
-        identifiers: list[Resource] = []
-        for source in reached:
-            data = ((source.get("relationships") or {}).get(name) or {}).get("data")
-            if isinstance(data, list):
-                has_many = True
-                identifiers += data
-            elif data:
-                identifiers.append(data)
-        keys = [(identifier["type"], identifier["id"]) for identifier in identifiers]
-        reached = [included.resources[key] for key in keys if key in included.resources]
-    if has_many:
-        return reached
-    return reached[0] if reached else None

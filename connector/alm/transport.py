@@ -49,7 +49,7 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 #: How long ALM may take if resources are included: Adobe reports 45 to 60 s of long paths.
 INCLUDE_READ_SECONDS = 120.0
-MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_CONNECTIONS = 32
 _CHUNK_BYTES = 64 * 1024
 #: Opens the connections; the sandbox and tests have their own.

@@ -10,6 +10,7 @@ from connector.alm.rate_limit import ASSUMED
 from connector.alm.records import read_enrollments
 from connector.cli.progress import format_duration
 from connector.clock import Deadline
+from connector.errors import ConnectorError
 from connector.output.results import name_of
 from connector.runner.all_users import within_deadline
 from connector.runner.connection import open_client, request_for
@@ -59,6 +60,8 @@ def check(
     client = open_client(inputs, credentials, redactor, deadline)
     try:
         read = within_deadline(lambda: _read_first(first, inputs, client, clock), deadline)
+    except ConnectorError as error:
+        raise client.redacted(error) from error.__cause__
     finally:
         client.close()
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"

@@ -1,11 +1,10 @@
-"""CSV (RFC 4180) whose cells no spreadsheet takes for formulas."""
+"""CSV (RFC 4180) whose cells no spreadsheet takes for formulas, and no CI runner for commands."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from connector.formats.interface import (
@@ -17,7 +16,7 @@ from connector.formats.interface import (
     open_text,
     value_of,
 )
-from connector.text import to_json
+from connector.text import escape_cell, to_json, unescape_cell, without_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 
     from connector.alm.records import Enrollment
 
-# What makes a spreadsheet compute a cell (OWASP, CSV Injection).
-_FORMULA = re.compile("'*[=+@\t\r-]")
-# Python's own limit for a cell is 128 KB; a page of ALM's has at most 32 MB.
+# Python's own limit for a cell is 128 KB; a page of ALM's has at most 8 MB.
 _MAX_CELL_CHARACTERS = 64 * 1024 * 1024
 _JSON_COLUMNS = (*NUMBERS, *BOOLEANS, *NESTED)
 
@@ -66,16 +63,11 @@ def cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
-        return to_json(value) if value else None
-    # An apostrophe makes a spreadsheet show what follows as text.
-    if isinstance(value, str) and _FORMULA.match(value):
-        return f"'{value}"
-    return value
+        return without_formulas(to_json(value)) if value else None
+    return escape_cell(value) if isinstance(value, str) else value
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401 - the column's own type
     if text and column in _JSON_COLUMNS:
         return json.loads(text)
-    if text.startswith("'") and _FORMULA.match(text):
-        text = text[1:]
-    return text or None
+    return unescape_cell(text) or None

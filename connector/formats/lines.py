@@ -35,7 +35,7 @@ class Ndjson(Format):
         # msgspec writes UTF-8, and a field that the document does not have if an id is undecodable.
         if not lines.isascii() or not all(map(_is_decoded, enrollments)):
             return "".join([to_json(enrollment.as_dict()) + "\n" for enrollment in enrollments])
-        return lines.replace(b"##", b"#\\u0023").decode()
+        return lines.replace(b"##", b"#\\u0023").replace(b"\x7f", b"\\u007f").decode()
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
         """Yield the record of each line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connector.formats.interface import DATES, NUMBERS, Format, value_of
-from connector.text import one_line
+from connector.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -74,4 +74,4 @@ def _layout(column: str) -> tuple[str, int]:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else one_line(str(value))
+    return "" if value is None else escape(str(value))

@@ -77,8 +77,8 @@ def read_user(
     inconsistent: list[UserResult[Collected]] = []
     earlier: CompletenessTracker | None = None
     for number in range(1, MAX_READINGS + 1):
-        reading = Reading(user_id, inputs, sink.new_records(), email)
-        reading.read(client)
+        reading = Reading(user_id, inputs, client, sink.new_records(), email)
+        reading.read()
         result = reading.result(hidden_rows.explain(reading.tracker, earlier))
         if result.error:
             return _largest([*inconsistent, result], result.error)
@@ -151,10 +151,16 @@ class Reading(Generic[Collected]):
     """One reading of one user, from the first page to the last, or to where it ends early."""
 
     def __init__(
-        self, user_id: str, inputs: Inputs, records: Collected, email: str | None = None
+        self,
+        user_id: str,
+        inputs: Inputs,
+        client: Client,
+        records: Collected,
+        email: str | None = None,
     ) -> None:
         self._user_id = user_id
         self._inputs = inputs
+        self._client = client
         self._records = records
         self._email = email
         self._selection = Selection(inputs)
@@ -166,11 +172,11 @@ class Reading(Generic[Collected]):
         self._answered_at: datetime | None = None
         self.tracker = CompletenessTracker()
 
-    def read(self, client: Client) -> None:
+    def read(self) -> None:
         """Read to the last page, unless an input or an error ends it, or the pages have no end."""
         first = request_for(self._user_id, self._inputs)
         try:
-            for page, following in read_pages(client, first):
+            for page, following in read_pages(self._client, first):
                 self._add(page, following)
                 if following and self._selection.has_all:
                     self._doubts.append(
@@ -182,7 +188,7 @@ class Reading(Generic[Collected]):
                 if self._stopped or self.tracker.is_looping:
                     break
         except ConnectorError as error:
-            self._error = client.redacted(error)
+            self._error = self._client.redacted(error)
             self._stopped = self._error.message
 
     def _add(self, page: Page, following: PageRequest | None) -> None:
@@ -224,6 +230,9 @@ class Reading(Generic[Collected]):
             remarks=remarks,
             explanation=explanation,
         )
+        # They quote ids.
+        reasons = tuple(map(self._client.cleaned, completeness.reasons))
+        completeness = replace(completeness, reasons=reasons)
         return UserResult(
             self._user_id,
             self._records,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from connector.clock import parse_moment, parse_relative
 from connector.errors import Problem
+from connector.redact import MAX_SECRET_CHARACTERS, MIN_SECRET_CHARACTERS
 from connector.schemas import allowed, explain, is_valid, load_schema
 from connector.settings import (
     COMPRESSIONS,
@@ -140,9 +141,13 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
         rule = "the three together, with or without an access token"
         yield Problem(" and ".join(absent), f"missing beside {present}", rule)
     for name, secret in credentials.items():
-        if not re.fullmatch(r"(?!(['\"]).*\1$)[!-~]+", secret.get_secret_value()):
+        text = secret.get_secret_value()
+        if not re.fullmatch(r"(?!(['\"]).*\1$)[!-~]+", text):
             rule = "the bare value: no space, no quotes' leftovers, ASCII alone"
             yield Problem(variable(name), "not to be sent as it is", rule)
+        elif not MIN_SECRET_CHARACTERS <= len(text) <= MAX_SECRET_CHARACTERS:
+            rule = f"{MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
+            yield Problem(variable(name), f"{len(text):,} characters long", rule)
 
 
 def _nearest(text: str, choices: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.text import one_line, quoted, to_json
+from connector.text import escape, escape_cell, one_line, quoted, to_json, unescape, unescape_cell
 
 JSON = st.recursive(
     st.none()
@@ -35,6 +35,31 @@ JSON = st.recursive(
 def test_one_line__holds_no_command(text: str, line: str) -> None:
     """Line breaks, control characters and the commands of GitHub and Azure become escapes."""
     assert one_line(text) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("José 山田\u3000太郎 😀 C:\\temp #1", "José 山田\u3000太郎 😀 C:\\temp #1"),
+        ("##vso[task.x]###", r"#\u0023vso[task.x]#\u0023\u0023"),
+        ("a\r\n\x1b[31m\x7f\x9b\u2028\u202e", r"a\u000d\u000a\u001b[31m\u007f\u009b\u2028\u202e"),
+        ("::error::a::b", r":\u003aerror::a::b"),
+        (" \u3000\u00a0::error::", " \u3000\u00a0:" + r"\u003aerror::"),
+        ("\n::error::", r"\u000a::error::"),
+        (r"\u0023 \\u0023 \u002", r"\u005cu0023 \\u005cu0023 \u002"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_escape__keeps_the_rest(text: str, escaped: str) -> None:
+    """What a terminal or a CI system would obey becomes an escape; everything else stays."""
+    assert escape(text) == escaped
+
+
+@given(st.text() | st.text("#:\\u0023d8'=-;\n \t\x1b\u3000\uff1d"))
+def test_escape__is_reversible(text: str) -> None:
+    """Any text can be read back, from an escaped text and from a cell."""
+    assert unescape(escape(text)) == text
+    assert unescape_cell(escape_cell(text)) == text
 
 
 @given(JSON)

@@ -173,10 +173,10 @@ def test_token_source__redacts_new_tokens() -> None:
 
 @pytest.mark.parametrize(
     "token",
-    ["x", "eea25e6e1e03c379c46e5ccc29932899", "a.b-c_d~e+f/g==", "!\"#$%&'()*", "x" * 4_000],
+    ["12345678", "eea25e6e1e03c379c46e5ccc29932899", "a.b-c_d~e+f/g==", "x" * 16_384],
 )
 def test_read_refresh__token(token: str) -> None:
-    """A token of any characters that a header can hold is returned unchanged."""
+    """A token of 8 to 16,384 of the characters that tokens have is returned unchanged."""
     body = {"access_token": token, "refresh_token": "r", "expires_in": 604_800, "user_id": "1"}
 
     assert read_refresh(Response(200, {}, json.dumps(body).encode())) == token
@@ -189,10 +189,16 @@ def test_read_refresh__token(token: str) -> None:
         *(b'{"access_token":%s}' % value for value in (b"null", b'""', b"7", b'["x"]')),
         *(b'{"access_token":"%s"}' % value for value in (b"a b", b"a\\r\\nX-Injected: b", b"a\\n")),
         *(b'{"access_token":"%s"}' % value for value in (b"\\u00e9", b"\\u0000", b"\\ud800")),
+        *(b'{"access_token":"%s"}' % value for value in (b"1234567", b"x" * 16_385)),
+        *(
+            b'{"access_token":"%s"}' % value
+            for value in (b'\\"lo_type\\":', b"12345678=9", b"#" * 9)
+        ),
+        b'{"access_token":"12345678","a":[%s]}' % b",".join([b"1"] * 500_000),
     ],
 )
 def test_read_refresh__no_token(body: bytes) -> None:
-    """A response without a token that a header can hold is temporary: a retry may bring one."""
+    """A response without a token that can be sent is temporary: a retry may bring one."""
     with pytest.raises(TemporaryError) as caught:
         read_refresh(Response(200, {"x-request-id": "trace"}, body))
 

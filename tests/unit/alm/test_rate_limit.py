@@ -301,3 +301,36 @@ def test_release__around_a_refusal(booked_at: float, *, is_returned: bool) -> No
     released.release(booked_at)
 
     assert waits(released, 20, now=10.0) == waits(untouched, 20, now=10.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "quota"),
+    [
+        ("0.000000001r/m", "0", Quota(1 / 60, 0)),
+        ("999999999r/s", "999999999", Quota(1_000, 100_000)),
+    ],
+)
+def test_read_quota__implausible(rate: str, burst: str, quota: Quota) -> None:
+    """Implausible limits become the nearest plausible ones."""
+    assert read_quota({"x-rate-limit": rate, "x-burst": burst}) == quota
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1, 0.001])
+@pytest.mark.parametrize("rate", ["0.000000001r/m", "100r/m", "999999999r/s"])
+@pytest.mark.parametrize("burst", ["0", "100", "999999999"])
+def test_update__a_minute_at_the_latest(share: float, rate: str, burst: str) -> None:
+    """Whatever the headers say, a request may be tried after a minute."""
+    headers = {"x-rate-limit": rate, "x-burst": burst, "x-excess-requests-per-second": "999999999"}
+
+    assert limiter_of(headers, share).acquire(0) <= 60 + 1e-6
+
+
+def test_block_until__a_minute_at_the_latest() -> None:
+    """Whatever wait ALM names, and however often it refuses, a request is tried each minute."""
+    limiter = limiter_of({"x-rate-limit": "0.000000001r/m", "x-burst": "0"})
+    now = 0.0
+    for _ in range(20):
+        limiter.block_until(now + 86_400, now)
+        wait = limiter.acquire(now)
+        assert wait <= 60 + 1e-6
+        now += wait

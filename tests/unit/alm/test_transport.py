@@ -196,7 +196,7 @@ class Endless(io.RawIOBase):
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 def test_send__endless_body(open_transport: OpenTransport, status: int) -> None:
-    """At most 32 MB of a body are read, whatever the status."""
+    """At most 8 MB of a body are read, whatever the status."""
     body = Endless()
     headers = {"location": "https://evil.example/", "x-request-id": "trace"}
 
@@ -204,7 +204,7 @@ def test_send__endless_body(open_transport: OpenTransport, status: int) -> None:
         open_transport((status, headers, body)).send("GET", URL, "user 5")
 
     text = (
-        "ALM's answer for user 5 is larger than 32 MB. Nothing of it was used; a page of 10"
+        "ALM's answer for user 5 is larger than 8 MB. Nothing of it was used; a page of 10"
         " enrollments has some 10 KB. Check base_url, or include less. (request id trace)"
     )
     assert facts(caught.value) == (ProtocolError, text, status, None)
@@ -212,7 +212,7 @@ def test_send__endless_body(open_transport: OpenTransport, status: int) -> None:
 
 
 def test_send__largest_body(open_transport: OpenTransport) -> None:
-    """A body of exactly 32 MB is read."""
+    """A body of exactly 8 MB is read."""
     transport = open_transport((200, {}, bytes(MAX_BODY_BYTES)))
 
     assert len(transport.send("GET", URL, "user 5").body) == MAX_BODY_BYTES
@@ -223,7 +223,7 @@ def test_send__decompressed_body(open_transport: OpenTransport) -> None:
     bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1))
     transport = open_transport((200, {"content-encoding": "gzip"}, bomb))
 
-    with pytest.raises(ProtocolError, match="is larger than 32 MB"):
+    with pytest.raises(ProtocolError, match="is larger than 8 MB"):
         transport.send("GET", URL, "user 5")
 
 

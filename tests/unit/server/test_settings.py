@@ -86,7 +86,7 @@ def test_settings__all_problems_at_once(set_variables: SetVariables) -> None:
         ALM_SERVE_USERIDS="1",
         ALM_SERVE_USER_IDS="@/nowhere",
         ALM_ACCESS_TOKN="canary",
-        ALM_CLIENT_ID="canary",
+        ALM_CLIENT_ID="canary-id",
         ALM_BASE_URL="http://alm.example",
         ALM_QUOTA_SHARE="2",
     )

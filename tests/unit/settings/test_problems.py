@@ -27,7 +27,7 @@ USERS = f"allowed: {IDS}, or user_ids_file instead"
 LO_TYPES = "course, learningProgram, jobAid, certification, all"
 INCLUDE = (
     "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
-    " or dotted paths below them"
+    " or dotted paths below them; at most 20, of at most 5 steps"
 )
 MOMENT = "YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset"
 SHARD = "a shard's number and how many there are, such as 2/8"
@@ -339,7 +339,7 @@ SUFFICIENT = (("access_token",), TRIO, ("access_token", *TRIO))
 @pytest.mark.parametrize("names", SUFFICIENT, ids=" ".join)
 def test_credentials__sufficient(names: tuple[str, ...]) -> None:
     """The access token, the other three, or all four are enough."""
-    _, credentials = load_given({"user_id": "1", **dict.fromkeys(names, "x-0042")}, Redactor())
+    _, credentials = load_given({"user_id": "1", **dict.fromkeys(names, "x-000042")}, Redactor())
 
     assert tuple(name for name in credential_names() if getattr(credentials, name)) == names
 
@@ -356,7 +356,7 @@ def test_credentials__insufficient(names: tuple[str, ...]) -> None:
     if not names:
         problem = f"ALM_ACCESS_TOKEN is missing (allowed: it, or {', '.join(absent)} together)"
 
-    error = refusal({"user_id": "1", **dict.fromkeys(names, "x-0042")})
+    error = refusal({"user_id": "1", **dict.fromkeys(names, "x-000042")})
 
     assert str(error) == f"1 input is not valid: {problem}. {SET_TOKEN}"
 
@@ -395,6 +395,36 @@ def test_credentials__not_sendable(name: str, secret: str) -> None:
         f"1 input is not valid: {variable(name)} is not to be sent as it is"
         f" (allowed: the bare value: no space, no quotes' leftovers, ASCII alone). {NOTHING_SENT}"
     )
+
+
+@pytest.mark.parametrize("length", [1, 7, 16_385])
+def test_credentials__of_another_length(length: int) -> None:
+    """A credential of fewer than 8 or more than 16,384 characters is refused, not shown."""
+    error = refusal({"user_id": "1", "access_token": "s" * length})
+
+    assert error.problems == (
+        Problem("ALM_ACCESS_TOKEN", f"{length:,} characters long", "8 to 16,384 characters"),
+    )
+
+
+@pytest.mark.parametrize(
+    "include",
+    [["learner.a.b.c.d.e"], [f"learner.a{n}" for n in range(21)], ["learner." + "a" * 101]],
+)
+def test_include__of_too_many_paths_or_steps(include: list[str]) -> None:
+    """More than 20 paths, or a path of more than 5 steps, are refused."""
+    (problem,) = refusal({**ALM, "include": include}).problems
+
+    assert (problem.name, problem.allowed) == ("include", INCLUDE)
+
+
+def test_include__of_the_most_paths_and_steps() -> None:
+    """20 paths of 5 steps are accepted."""
+    paths = [f"learner.a.b.c.d{number}" for number in range(20)]
+
+    inputs, _ = load_given({**ALM, "include": paths}, Redactor())
+
+    assert inputs.include == tuple(paths)
 
 
 @pytest.mark.parametrize("token", ["Token-0042-short", "Token-0042-" + "abcdefghij" * 10])
