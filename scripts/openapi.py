@@ -31,6 +31,9 @@ _KEYWORDS = (
     *("uniqueItems", "minimum", "maximum", "exclusiveMinimum", "anyOf"),
 )
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+#: The inputs that name learners, one of them in each request.
+_USERS = ("user_id", "user_email")
+_EMPTY: Rule = {"type": "string", "maxLength": 0}
 # What differs from the other interfaces; null removes a keyword.
 _OVERRIDES: dict[str, Rule] = {
     "sort": {
@@ -168,25 +171,39 @@ class Dialect:
         """Return the schema of a body, in which null and empty text mean "not given"."""
         properties = self.inputs()
         for name, rule in properties.items():
-            if name != "user_id":
+            if self.has_alternatives or name != "user_id":
                 rule[self.null] = True
             if self.has_alternatives and "enum" in rule and self.null in rule:
                 # OpenAPI 3.0.3 wants null among the values, too.
                 rule["enum"] = [*rule["enum"], None]
         if self.has_alternatives:
-            properties["user_id"] = _any_of(properties["user_id"], properties["user_id"]["items"])
+            for name in _USERS:
+                rule = properties[name]
+                properties[name] = _any_of(rule, rule["items"], _EMPTY) | {self.null: True}
             for name in _MOMENTS:
-                empty = {"type": "string", "maxLength": 0}
-                properties[name] = _any_of(properties[name], *_OTHER_MOMENTS, empty)
-        return {
+                properties[name] = _any_of(properties[name], *_OTHER_MOMENTS, _EMPTY)
+        request: Rule = {
             "title": "Request",
             "description": "A list may also be one text, separated by commas;"
-            " a number or a truth may be text, too.",
+            " a number or a truth may be text, too. Learners are named by id or by address.",
             "type": "object",
             "properties": properties,
-            "required": ["user_id"],
             "additionalProperties": False,
             "example": {"user_id": load_schema("inputs")["properties"]["user_id"]["examples"][0]},
+        }
+        if self.has_alternatives:
+            request["oneOf"] = [
+                self._named_by(name, other) for name, other in (_USERS, _USERS[::-1])
+            ]
+        return request
+
+    def _named_by(self, name: str, other: str) -> Rule:
+        """Return the alternative of a body that names learners by *name*, and not by *other*."""
+        rule = self.inputs()[name]
+        given = {"anyOf": [rule, rule["items"]]}
+        return {
+            "required": [name],
+            "properties": {name: given, other: {**_EMPTY, self.null: True}},
         }
 
     def inputs(self, names: Sequence[str] = INPUTS) -> dict[str, Rule]:
@@ -230,6 +247,9 @@ def _info() -> Rule:
 def _query(names: Sequence[str]) -> list[Rule]:
     parameters = []
     for name, rule in _OPENAPI.inputs(names).items():
+        # A URL is written to logs: addresses are documented for bodies only.
+        if name == "user_email":
+            continue
         parameter = {"name": name, "in": "query", "required": name == "user_id"}
         parameter["description"] = rule["description"]
         if rule["type"] == "array":

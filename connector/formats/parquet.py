@@ -30,6 +30,7 @@ _TYPES = {
     **dict.fromkeys(NUMBERS, pa.float64()),
     **dict.fromkeys(BOOLEANS, pa.bool_()),
     **dict.fromkeys(_DATES, pa.timestamp("us", tz="UTC")),
+    "completed": pa.bool_(),
     "highest_score": pa.float64(),
     "max_score": pa.float64(),
     "duration": pa.float64(),
