@@ -19,6 +19,7 @@ from connector.formats.interface import read_pieces
 from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
+    check_own,
     journal_of,
     open_to_append,
     read_entries,
@@ -86,6 +87,8 @@ class OutputFile:
             if self.path.exists() and not self.path.is_file():
                 raise OSError(errno.EINVAL, "It is no regular file")
             tempfile.TemporaryFile(dir=self.path.parent).close()
+            for path in (self.part, self._journal.path):
+                check_own(path)
             if self._journal.path.is_file():
                 self._journal.lock()
             state = self._resumable_state() if resume else None
@@ -305,8 +308,9 @@ class OutputFile:
 
     @contextlib.contextmanager
     def _scratch_file(self) -> Iterator[None]:
-        """Remove the scratch file if it could not be completed."""
+        """Create the scratch file, and remove it if it could not be completed."""
         try:
+            os.close(open_to_append(self._scratch))
             yield
         except BaseException:
             self._scratch.unlink(missing_ok=True)
@@ -352,7 +356,7 @@ class OutputFile:
         except OSError as error:
             self.abandon()
             hint = "Mend it and run again."
-            if self.part.is_file():
+            if error.errno != errno.EPERM and self.part.is_file():
                 hint = "What is whole is kept: mend it, and run again with resume."
             raise OutputError(
                 f"The output file {self.path} cannot be written: {error.strerror or error}.",
