@@ -17,7 +17,8 @@ from airflow.providers.common.compat.sdk import (
 from connector.airflow.failures import is_retryable, retry_at
 from connector.airflow.hook import AlmHook
 from connector.airflow.storage import is_remote, local_copy, local_output
-from connector.errors import ConnectorError, Problem, UsageError
+from connector.channels.limits import MAX_XCOM_BYTES, fit_into_xcom
+from connector.errors import ConnectorError, Problem, TemporaryError, UsageError
 from connector.output.document import failed_document
 from connector.output.merge import merge
 from connector.redact import Redactor
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from connector.output.document import Document
 
-#: Larger documents stay out of XCom, and so of Airflow's database.
-MAX_XCOM_BYTES = 256 * 1024
 # 128 and SIGTERM, as shells count it.
 _SIGTERM_EXIT_CODE = 143
 
@@ -51,23 +50,31 @@ class _DocumentOperator(BaseOperator):
         self, action: Callable[[_Files], tuple[Document, ConnectorError | None]]
     ) -> tuple[Document, str | None]:
         """Run *action* with its files; return its document, and its error's line if it fails."""
-        error: ConnectorError | None
-        with contextlib.ExitStack() as stack:
-            files = _Files(stack)
-            self._is_running = True
-            try:
-                document, error = action(files)
-            except ConnectorError as raised:
-                document, error = raised.document or failed_document(raised), raised
-            finally:
-                self._is_running = False
-        return files.with_given_paths(document), files.with_given_paths(error and str(error))
+        error: ConnectorError | None = None
+        unstored = ""
+        files = _Files()
+        try:
+            with files.stack:
+                self._is_running = True
+                try:
+                    document, error = action(files)
+                except ConnectorError as raised:
+                    document, error = raised.document or failed_document(raised), raised
+                finally:
+                    self._is_running = False
+        except TemporaryError as failure:
+            if error is None:
+                document, error = failed_document(failure), failure
+            else:
+                unstored = f" {failure}"
+        line = None if error is None else f"{error}{unstored}"
+        return files.with_given_paths(document), files.with_given_paths(line)
 
     def _succeed(self, document: Document) -> Document:
-        size = len(to_json(document))
-        if self.do_xcom_push and size > MAX_XCOM_BYTES:
+        fitted = self._fitted(document)
+        if "enrollments" in document and "enrollments" not in fitted:
             raise AirflowFailException(
-                f"The document has {size:,} bytes, and XCom is given at most {MAX_XCOM_BYTES:,}."
+                f"The document is larger than the {MAX_XCOM_BYTES:,} bytes that XCom takes."
                 " Name an output_file: the records go there."
             )
         self.log.info(
@@ -76,21 +83,22 @@ class _DocumentOperator(BaseOperator):
             document["users"]["read"],
             document["completeness"]["status"],
         )
-        return document
+        return fitted
 
     def _push_failed(self, document: Document, context: Context) -> None:
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=self._fitted(document))
+
+    def _fitted(self, document: Document) -> Document:
+        """Return *document*, without what exceeds the limit if it becomes an XCom."""
         if not self.do_xcom_push:
-            return
-        size = len(to_json(document))
-        if size > MAX_XCOM_BYTES:
-            self.log.warning(
-                "XCom is given no document: it has %d bytes, and at most %d are."
-                " The journal has it.",
-                size,
-                MAX_XCOM_BYTES,
-            )
-            return
-        context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=document)
+            return document
+        fitted, left_out = fit_into_xcom(document)
+        if left_out:
+            file = document["output_file"]
+            location = f" Look in {file}, and {file}.users for users who failed." if file else ""
+            self.log.warning("Left out of XCom: %s.%s", left_out, location)
+        return fitted
 
 
 class AlmEnrollmentsOperator(_DocumentOperator):
@@ -100,14 +108,15 @@ class AlmEnrollmentsOperator(_DocumentOperator):
     field. An input that is not given has its default, whatever the worker's environment says.
     ``user_ids_file`` and ``output_file`` may be paths of object storage, such as
     ``s3://aws_default@bucket/enrollments.ndjson``. Many records need an ``output_file``: XCom
-    gets documents of at most 256 KiB.
+    gets documents of at most 256 KiB. Of a larger one, the id arrays and then ``users.failed``
+    become null.
 
     Raises AirflowFailException if no retry can succeed: wrong inputs, an unknown user, a refused
     token, an output that cannot be written, a response that breaks the API's contract. Raises
-    AirflowException for quota, 5xx, timeouts and an unreachable host, so that Airflow retries. If
-    ALM named a moment, the task is deferred until then (it needs a triggerer, and occupies no
-    slot of a pool), unless it has a ``retry_policy``. With ``resume``, a retry reads only the
-    users who failed.
+    AirflowException for quota, 5xx, timeouts, an unreachable host and an upload that fails, so
+    that Airflow retries. If ALM named a moment, the task is deferred until then (it needs a
+    triggerer, and occupies no slot of a pool), unless it has a ``retry_policy``. With ``resume``,
+    a retry reads only the users who failed.
     """
 
     template_fields: Sequence[str] = input_names()
@@ -207,7 +216,7 @@ class AlmMergeOperator(_DocumentOperator):
 
     *files* and *output_file* may be paths of object storage. XCom is the joined document. Raises
     AirflowFailException unless the files are all the shards of one run, or if learners failed in
-    them and were not read later.
+    them and were not read later; AirflowException if the joined file cannot be stored.
     """
 
     template_fields: Sequence[str] = ("output_file", "files")
@@ -219,11 +228,13 @@ class AlmMergeOperator(_DocumentOperator):
         self.files = files
 
     def execute(self, context: Context) -> Document:
-        """Join, and return the document. Raises AirflowFailException."""
+        """Join, and return the document. Raises AirflowFailException, AirflowException."""
         document, error = self._run(self._join)
         if error is None:
             return self._succeed(document)
         self._push_failed(document, context)
+        if document["error"]["code"] == TemporaryError.exit_code:
+            raise AirflowException(error)
         raise AirflowFailException(error)
 
     def _join(self, files: _Files) -> tuple[Document, ConnectorError | None]:
@@ -244,8 +255,9 @@ class AlmMergeOperator(_DocumentOperator):
 class _Files:
     """The local files of a task that stand for files of object storage."""
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
+    def __init__(self) -> None:
+        #: Leaving it uploads them.
+        self.stack = contextlib.ExitStack()
         self._given_paths: dict[str, str] = {}
 
     def local_output(self, path: Any, *, resume: bool = False) -> Any:  # noqa: ANN401 - the inputs schema validates it
@@ -264,7 +276,7 @@ class _Files:
     ) -> Any:  # noqa: ANN401 - the same
         if not is_remote(path):
             return path
-        local = self._stack.enter_context(manager(path, **options))
+        local = self.stack.enter_context(manager(path, **options))
         self._given_paths[local] = path
         return local
 

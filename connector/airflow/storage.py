@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from connector.errors import OutputError, Problem, UsageError
+from connector.errors import OutputError, Problem, TemporaryError, UsageError
 from connector.output.journal import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import stat_result
+
+_log = logging.getLogger(__name__)
 
 
 def is_remote(path: object) -> bool:
@@ -49,45 +53,102 @@ def local_output(path: str, *, resume: bool = False) -> Iterator[str]:
 
     To *resume*, an earlier run's files are downloaded first. Records are uploaded before the
     journal that lists them: if a run is killed in between, a later one that resumes refuses the
-    file, and loses no user. Raises OutputError at once if *path* cannot be written.
+    file, and loses no user. Raises OutputError at once if *path* cannot be written, and
+    TemporaryError if the files cannot be uploaded: then they stay where they are. If the run
+    itself has failed, its error is raised, and that of the upload is logged.
     """
     _check_writable(path)
-    with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
-        local = Path(folder, ObjectStoragePath(path).name)
-        part, journal = Path(folder, f"{local.name}.part"), journal_of(local)
-        objects = {
-            file: ObjectStoragePath(path + file.name.removeprefix(local.name))
-            for file in (local, part, journal)
-        }
-        downloaded: dict[Path, stat_result] = {}
-        for file, remote in objects.items() if resume else ():
-            with contextlib.suppress(FileNotFoundError):
-                _download(remote, file)
-                downloaded[file] = file.stat()
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="alm-enrollments-"))
+        stack.callback(shutil.rmtree, folder)
+        upload = _Upload(path, folder)
+        if resume:
+            upload.download_earlier_files()
         try:
-            yield str(local)
-        finally:
-            for file, remote in objects.items():
-                if file.is_file() and file.stat() != downloaded.get(file):
+            yield str(upload.local)
+        except BaseException:
+            if error := upload.run():
+                stack.pop_all()
+                _log.warning("%s", error)
+            raise
+        if error := upload.run():
+            stack.pop_all()
+            raise error
+
+
+class _Upload:
+    """The local files in *folder* that become the object at *path*, its part and its journal."""
+
+    def __init__(self, path: str, folder: Path) -> None:
+        self._path = path
+        self._folder = folder
+        self.local = folder / ObjectStoragePath(path).name
+        self._part, self._journal = Path(f"{self.local}.part"), journal_of(self.local)
+        self._objects = {
+            file: ObjectStoragePath(path + file.name.removeprefix(self.local.name))
+            for file in (self.local, self._part, self._journal)
+        }
+        self._downloaded: dict[Path, stat_result] = {}
+
+    def download_earlier_files(self) -> None:
+        """Download what an earlier run has left there, as far as it may be read."""
+        for file, remote in self._objects.items():
+            try:
+                _download(remote, file)
+                self._downloaded[file] = file.stat()
+            except FileNotFoundError:
+                continue
+            except PermissionError:
+                _log.warning("%s may not be read: nothing of it is resumed.", remote)
+
+    def run(self) -> TemporaryError | None:
+        """Upload the files that have changed; return the error if one cannot be stored."""
+        try:
+            for file, remote in self._objects.items():
+                if file.is_file() and file.stat() != self._downloaded.get(file):
                     remote.fs.put_file(str(file), remote.path)
-            if journal.is_file() and not part.is_file():
-                # The file has the records that an earlier run left unfinished, or starts anew.
-                objects[part].unlink(missing_ok=True)
+        except Exception as error:  # noqa: BLE001 - every storage has errors of its own
+            failure = TemporaryError(
+                f"The output file {self._path} cannot be stored: {_reason(error)}.",
+                hint=f"The records are kept in {self._folder} on this worker; run again.",
+            )
+            failure.__cause__ = error
+            return failure
+        if self._journal.is_file() and not self._part.is_file():
+            # The file has the records that an earlier run left unfinished, or starts anew. If the
+            # old part may not be deleted, a run that resumes notices that it is out of date.
+            with contextlib.suppress(OSError):
+                part = self._objects[self._part]
+                part.fs.rm_file(part.path)
+        return None
 
 
 def _check_writable(path: str) -> None:
     try:
-        if ObjectStoragePath(path).is_dir():
+        if _is_folder(ObjectStoragePath(path)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         probe = ObjectStoragePath(f"{path}.check")
         probe.fs.pipe_file(probe.path, b"")
-        probe.unlink()
+        # A bucket may let us write objects, and nothing else.
+        with contextlib.suppress(OSError):
+            probe.fs.rm_file(probe.path)
     except (ImportError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"The output file {path} cannot be written: {reason}.",
+            f"The output file {path} cannot be written: {_reason(error)}.",
             hint="Nothing was sent; mend it and run again.",
         ) from error
+
+
+def _is_folder(path: ObjectStoragePath) -> bool:
+    try:
+        return bool(path.is_dir())
+    except OSError:
+        # It may not be looked at: writing to it decides.
+        return False
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 def _download(remote: ObjectStoragePath, local: Path) -> None:

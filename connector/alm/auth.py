@@ -48,7 +48,8 @@ class TokenSource:
         self._token = credentials.access_token
         #: What a refresh sends; empty if only an access token was given.
         self._form = {name: secret for name, secret in form.items() if secret is not None}
-        self._refusal: AuthenticationError | None = None
+        # The last refusal of a refresh, and the run that sent it.
+        self._refusal: tuple[SendRefresh, AuthenticationError] | None = None
 
     @property
     def can_refresh(self) -> bool:
@@ -73,24 +74,25 @@ class TokenSource:
             fresh = self._refresh(send)
             # ALM returns the same token while it is valid: to refresh it again would loop.
             if fresh == refused:
-                self._refusal = AuthenticationError(
+                error = AuthenticationError(
                     "ALM refuses the access token, and gives the same one back when asked to"
                     " refresh it: it is valid, but not here.",
                     hint="Check that base_url is the account's region, and that the application"
                     " has the scope admin:read or learner:read.",
                     http_status=HTTPStatus.UNAUTHORIZED,
                 )
-                raise self._refusal.replaced()
+                self._refusal = send, error
+                raise error.replaced()
             self._token = fresh
 
     def _refresh(self, send: SendRefresh) -> SecretStr:
-        # A refused refresh stays refused: the threads that wait for it must not repeat it.
-        if self._refusal:
-            raise self._refusal.replaced()
+        # The run's other threads, which wait for the lock, must not repeat a refused refresh.
+        if self._refusal and self._refusal[0] == send:
+            raise self._refusal[1].replaced()
         try:
             fresh = send(self._form)
         except AuthenticationError as error:
-            self._refusal = error
+            self._refusal = send, error.replaced()
             raise
         self.redactor.add(fresh.get_secret_value())
         return fresh

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from pydantic import SecretStr
 
@@ -90,7 +90,9 @@ class Client:
             try:
                 return self._fetch_with_token(request)
             except ConnectorError as error:
-                self._wait_to_retry(Attempt(number, error, self._jitter()))
+                # If another thread has reached the host meanwhile, the next attempt waits for it.
+                if not (_is_unreachable(error) and self._outage.has_answered):
+                    self._wait_to_retry(Attempt(number, error, self._jitter()))
             number += 1
 
     def _wait_to_retry(self, attempt: Attempt) -> None:
@@ -250,14 +252,14 @@ class Client:
             started_at = self._clock.monotonic()
             try:
                 response = self._transport.send(method, url, subject, token=token, form=form)
-            except UnreachableError as error:
-                is_outage = self._outage.add_failure(self._clock.monotonic(), self._jitter())
-                if not is_outage or isinstance(error, UntrustedHostError):
+            except BaseException as error:
+                if not _is_unreachable(error):
+                    self._outage.release()
+                    raise
+                now, left = self._clock.monotonic(), self._deadline.left()
+                if not self._outage.add_failure(now, self._jitter(), left):
                     raise
                 _log.warning("waiting for the host to come back: %s", error.message)
-            except BaseException:
-                self._outage.release()
-                raise
             else:
                 self._outage.end()
                 break
@@ -270,3 +272,8 @@ class Client:
             read_request_id(response.headers),
         )
         return response
+
+
+def _is_unreachable(error: BaseException) -> TypeGuard[UnreachableError]:
+    """Return whether the host cannot be reached, which may pass."""
+    return isinstance(error, UnreachableError) and not isinstance(error, UntrustedHostError)

@@ -168,11 +168,10 @@ def read_date(headers: Mapping[str, str]) -> datetime | None:
     """Return the server's time (RFC 9110, 6.6.1); ``None`` if the headers do not have it."""
     try:
         moment = parsedate_to_datetime(headers.get("date", ""))
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    if not _MIN_YEAR <= moment.year <= _MAX_YEAR:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if _MIN_YEAR <= moment.year <= _MAX_YEAR else None
 
 
 def has_too_many_values(body: bytes) -> bool:

@@ -52,15 +52,18 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     """Decide whether to retry; *seconds_left* are those until the run's deadline.
 
     A used-up quota is waited for as long as the deadline allows; any other failure that may pass
-    is tried ``MAX_ATTEMPTS`` times.
+    is tried ``MAX_ATTEMPTS`` times. The run itself is out of time once the deadline has passed, or
+    if the server names a later moment.
     """
     error = attempt.error
     may_pass = isinstance(error, TemporaryError | UnreachableError)
     if not may_pass or isinstance(error, UntrustedHostError | DeadlineError):
         return GiveUp(error)
-    seconds = _seconds_to_wait(attempt, now)
+    named = parse_retry_after(error.retry_after or "", now=now)
+    seconds = _seconds_to_wait(attempt, named)
     retry_at = _round_up(now + timedelta(seconds=seconds))
     happened = error.message.removesuffix(".")
+    is_over_quota = error.http_status == HTTPStatus.TOO_MANY_REQUESTS
     if seconds >= seconds_left:
         late = error.replaced(
             message=f"{happened}; the deadline leaves no time for another attempt,"
@@ -69,9 +72,12 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
             retry_at=retry_at,
             retry_after=None,
         )
+        concerns_run = seconds_left <= 0 or named is not None or is_over_quota
         # A host that never answered is unreachable, whatever the time.
-        return GiveUp(late if isinstance(error, UnreachableError) else deadline_error(late))
-    if attempt.number >= MAX_ATTEMPTS and error.http_status != HTTPStatus.TOO_MANY_REQUESTS:
+        if concerns_run and not isinstance(error, UnreachableError):
+            late = deadline_error(late)
+        return GiveUp(late)
+    if attempt.number >= MAX_ATTEMPTS and not is_over_quota:
         return GiveUp(
             error.replaced(
                 message=f"{happened}, {attempt.number} times.", retry_at=retry_at, retry_after=None
@@ -88,7 +94,8 @@ class Outage:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._has_answered = False
+        #: Whether the host has answered in this run.
+        self.has_answered = False
         self._failures = 0
         self._next_try_at = 0.0
         self._trying_thread: int | None = None
@@ -112,27 +119,31 @@ class Outage:
     def end(self) -> None:
         """Note that the host has answered."""
         with self._lock:
-            self._has_answered = True
+            self.has_answered = True
             self._failures = 0
             self._trying_thread = None
 
-    def add_failure(self, now: float, jitter: float) -> bool:
-        """Note that the host cannot be reached; return ``False`` if it has never answered."""
+    def add_failure(self, now: float, jitter: float, seconds_left: float) -> bool:
+        """Note that the host cannot be reached; return ``False`` if it has never answered.
+
+        *seconds_left* are those until the run's deadline: it is tried shortly before that, too.
+        """
         with self._lock:
             is_trial = self._trying_thread == threading.get_ident()
             # Requests under way when the first one failed failed for the same reason.
-            if self._has_answered and (is_trial or not self._failures):
+            if self.has_answered and (is_trial or not self._failures):
                 self._failures += 1
-                self._next_try_at = now + _backoff(self._failures, 0.5 + jitter / 2)
+                seconds = _backoff(self._failures, 0.5 + jitter / 2)
+                longest = max(seconds_left / 2, MIN_OUTAGE_POLL_SECONDS)
+                self._next_try_at = now + min(seconds, longest)
                 self._trying_thread = None
-            return self._has_answered
+            return self.has_answered
 
 
-def _seconds_to_wait(attempt: Attempt, now: datetime) -> float:
-    seconds = parse_retry_after(attempt.error.retry_after or "", now=now)
-    if seconds is not None:
+def _seconds_to_wait(attempt: Attempt, named: float | None) -> float:
+    if named is not None:
         # Requests that were refused together must not come back together.
-        return seconds + attempt.jitter * min(1.0, 0.05 + seconds / 10)
+        return named + attempt.jitter * min(1.0, 0.05 + named / 10)
     return _backoff(attempt.number, attempt.jitter)
 
 

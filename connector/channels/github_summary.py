@@ -61,6 +61,8 @@ def _headline(outputs: RunOutputs) -> str:
         learners += f" ({users['read']:,} of them read)"
     pages = _counted(completeness["pages"], "page")
     requests = _counted(completeness["requests"], "request")
+    if completeness["requests"] < completeness["pages"]:
+        requests += " in the last run"
     text = (
         f"**{result}** · **{_counted(document['enrollment_count'], 'enrollment')}** of {learners}"
         f" · {_escaped(completeness['status'])} from {pages}, {requests}."

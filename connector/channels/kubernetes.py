@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, write_atomically
-from connector.text import to_json
+from connector.channels.limits import fit_into_xcom
+from connector.text import one_line, to_json
 
 # Bytes; Kubernetes cuts off the rest of a longer message.
 _MAX_TERMINATION_MESSAGE = 4_096
@@ -20,8 +21,15 @@ class AirflowXCom(Channel):
         return (context.root / "airflow/xcom").is_dir()
 
     def write(self, outputs: RunOutputs) -> None:
-        """Write the document."""
-        write_atomically(self.context.root / "airflow/xcom/return.json", to_json(outputs.document))
+        """Write the document, without what exceeds XCom's limit."""
+        document, left_out = fit_into_xcom(outputs.document)
+        if left_out:
+            # Of an output file, that document has the failed users.
+            location = "the document on standard output"
+            if outputs.document["output_file"]:
+                location = f"{outputs.document['output_file']}, and in {location}"
+            self.warn(one_line(f"Left out of {self.name}: {left_out}. Look in {location}."))
+        write_atomically(self.context.root / "airflow/xcom/return.json", to_json(document))
 
 
 class TerminationLog(Channel):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+#: Larger documents stay out of XCom, and so of Airflow's database.
+MAX_XCOM_BYTES = 256 * 1024
 
 
 def encoded(text: str) -> bytes:
@@ -89,3 +94,33 @@ def environment_limit(system: str) -> Limit | None:
         "an environment variable on Linux holds at most 131,071 bytes, its name included",
         size_of_assignment,
     )
+
+
+def fit_into_xcom(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return *document* within XCom's limit, and a description of what it lacks, "" if nothing.
+
+    The id arrays become null first, then ``users.failed``; then the enrollments are left out, and
+    at last the reasons.
+    """
+    fitted = {**document, "users": {**document["users"]}}
+    left_out: list[str] = []
+
+    def is_too_large() -> bool:
+        return len(to_json(fitted)) > MAX_XCOM_BYTES
+
+    if is_too_large():
+        left_out += ["enrollment_ids", "resource_grade_ids"]
+        fitted |= dict.fromkeys(left_out)
+    if is_too_large():
+        left_out.append("users.failed")
+        fitted["users"]["failed"] = None
+    if is_too_large() and "enrollments" in fitted:
+        left_out.append("enrollments")
+        del fitted["enrollments"]
+    if is_too_large():
+        left_out.append("completeness.reasons")
+        reasons = [f"{len(document['completeness']['reasons'])} reasons are left out here"]
+        fitted["completeness"] = {**document["completeness"], "reasons": reasons}
+    if not left_out:
+        return fitted, ""
+    return fitted, f"{', '.join(left_out)}, for XCom takes at most {MAX_XCOM_BYTES:,} bytes"

@@ -104,7 +104,9 @@ def fetch(console: Console, /, **flags: str | None) -> int:
     except BrokenPipeError:
         # The reader closed the pipe, as `| head` does.
         return 0
-    console.tally = _tally(outcome.totals, console.redactor)
+    if outcome.document["enrollment_count"]:
+        # A run that failed delivers no records, and its summary counts none.
+        console.tally = _tally(outcome.totals, console.redactor)
     return console.finish(outcome.document, outcome.error)
 
 

@@ -24,6 +24,7 @@ from connector.output.journal import (
     open_to_append,
     read_entries,
     read_state,
+    sync,
     write_all,
 )
 from connector.output.results import MAX_LISTED_IDS
@@ -115,6 +116,11 @@ class OutputFile:
         """Return a buffer for one user's records."""
         return RecordBuffer(self._format, self._redactor, self.path.parent, has_tally=has_tally)
 
+    def open(self) -> None:
+        """Get ready for the first record, which may take long. Raises OutputError."""
+        with self._translated():
+            self._open()
+
     def append(self, result: UserResult[RecordBuffer]) -> None:
         """Append all records of a user. Raises OutputError."""
         delivered, completeness = result.records.delivered, result.completeness
@@ -172,7 +178,7 @@ class OutputFile:
 
     def finish(self, totals: RunTotals) -> str:
         """Give the file its name and return it. Raises OutputError."""
-        if self._is_unchanged():
+        if self._is_unchanged(totals):
             self.abandon()
             return str(self.path)
         with self._translated():
@@ -184,20 +190,27 @@ class OutputFile:
             if not self._end:
                 # Without a record, a compressed file is not empty.
                 self._write_bytes(self._compress(b""))
-            os.fsync(self._handle)
+            sync(self._handle)
             for failed in self._failed:
                 self._journal.write(failed)
             with self._scratch_file():
                 finished = self._format.finish(self.part, self._scratch, str(self.path))
-                _sync(finished)
-            size = finished.stat().st_size
-            entry = {"end": end, "size": size, "requested": totals.requested}
-            self._journal.write({**entry, "missing": totals.missing, "requests": totals.requests})
+                _sync_path(finished)
+            self._journal.write(
+                {
+                    "end": end,
+                    "size": finished.stat().st_size,
+                    "crc32": checksum_of(finished),
+                    "requested": totals.requested,
+                    "missing": totals.missing,
+                    "requests": totals.requests,
+                }
+            )
             self._journal.sync()
             # Windows does not rename an open file.
             self._close_part()
             finished.replace(self.path)
-            _sync(self.path.absolute().parent)
+            _sync_path(self.path.absolute().parent)
             self.part.unlink(missing_ok=True)
             self._scratch.unlink(missing_ok=True)
             self.abandon()
@@ -208,11 +221,15 @@ class OutputFile:
         self._close_part()
         self._journal.close()
 
-    def _is_unchanged(self) -> bool:
-        """Return whether the finished file of an earlier run has received nothing new."""
-        had_ended = self._state is not None and self._state.size is not None
-        is_unopened = self._handle < 0 and not self.part.is_file()
-        return had_ended and is_unopened and not self._failed
+    def _is_unchanged(self, totals: RunTotals) -> bool:
+        """Return whether all that an earlier run has left is still true."""
+        return (
+            self._state is not None
+            and self._state.last.get("missing") == totals.missing
+            and self._handle < 0
+            and not self.part.is_file()
+            and not self._failed
+        )
 
     def _close_part(self) -> None:
         if self._handle >= 0:
@@ -228,8 +245,9 @@ class OutputFile:
             self._journal.cut()
             self._handle = open_to_append(self.part)
             os.ftruncate(self._handle, 0)
+            self._checksum = 0
             self._write(self._format.begin)
-            self._journal.begin({**self._inputs, "end": self._end})
+            self._journal.begin({**self._inputs, "end": self._end, "crc32": self._checksum})
             return
         if not self.part.is_file():
             self._state = self._reopen(self._state)
@@ -246,15 +264,17 @@ class OutputFile:
                 shutil.copyfile(self.path, self._scratch)
                 self._scratch.replace(self.part)
                 return state
-            end, entries = 0, []
-            users = (entry for entry, _ in read_entries(state.path) if "enrollments" in entry)
+            entries = [entry for entry, _ in read_entries(state.path) if "user_id" in entry]
+            users = [entry for entry in entries if "enrollments" in entry]
+            rows = self._format.read_users(self.path, 0, users)
+            end = 0
             with self._scratch.open("wb") as file:
-                for entry, pieces in self._format.read_users(self.path, 0, users):
-                    checksum = 0
+                for entry, (_, pieces) in zip(users, rows, strict=True):
+                    entry["crc32"] = 0
                     for piece in pieces:
-                        checksum = zlib.crc32(piece, checksum)
+                        entry["crc32"] = zlib.crc32(piece, entry["crc32"])
                         end += file.write(piece)
-                    entries.append({**entry, "end": end, "crc32": checksum})
+                    entry["end"] = end
             # The finished file counts until the growing one has its name.
             self._journal.rewrite(state, entries, end)
             self._scratch.replace(self.part)
@@ -273,8 +293,8 @@ class OutputFile:
             if self.part.is_file():
                 # After a loss of power the journal may know users whose rows were not kept.
                 length = intact_length(self.part, state)
-                return state if length == state.length else read_state(state.path, length)
-            if state.size is None or not self.path.is_file():
+                return read_state(state.path, length) if length else None
+            if not state.last or not self.path.is_file():
                 return None
             if not is_intact(self.path, state):
                 problem = Problem(
@@ -340,7 +360,7 @@ class OutputFile:
         now = self._clock.monotonic()
         if now - self._synced_at >= _SYNC_SECONDS:
             self._synced_at = now
-            os.fsync(self._handle)
+            sync(self._handle)
             self._journal.sync()
 
     @contextlib.contextmanager
@@ -367,19 +387,16 @@ class OutputFile:
 def intact_length(path: Path, state: JournalState) -> int:
     """Return up to which place in its journal the rows in *path* are those that were written.
 
-    Raises OSError.
+    Zero if not even the beginning of the file is. Raises OSError.
     """
-    length = state.begin
-    entries = ((e, place) for e, place in read_entries(state.path) if place <= state.length)
-    start = state.inputs["end"]
+    length = start = 0
     with path.open("rb") as file:
-        file.seek(start)
-        for entry, place in entries:
-            if "crc32" in entry:
-                checksum = 0
-                for piece in read_pieces(file, entry["end"] - start):
-                    checksum = zlib.crc32(piece, checksum)
-                if checksum != entry["crc32"]:
+        for entry, place in read_entries(state.path):
+            if place > state.length:
+                break
+            # Neither a user who failed nor the end of a run has rows.
+            if "alm_enrollments" in entry or "enrollments" in entry:
+                if checksum_of_pieces(read_pieces(file, entry["end"] - start)) != entry["crc32"]:
                     break
                 start = entry["end"]
             length = place
@@ -388,22 +405,34 @@ def intact_length(path: Path, state: JournalState) -> int:
 
 def is_intact(path: Path, state: JournalState) -> bool:
     """Return whether the finished file *path* is as its run left it. Raises OSError."""
-    if path.stat().st_size != state.size:
-        return False
-    if not make_format(state.inputs["format"]).is_streamed:
-        return True
-    return intact_length(path, state) == state.length
+    return path.stat().st_size == state.last.get("size") and (
+        checksum_of(path) == state.last["crc32"]
+    )
 
 
-def _sync(path: Path) -> None:
+def checksum_of(path: Path) -> int:
+    """Return the checksum of the file *path*. Raises OSError."""
+    with path.open("rb") as file:
+        return checksum_of_pieces(read_pieces(file, path.stat().st_size))
+
+
+def checksum_of_pieces(pieces: Iterable[bytes]) -> int:
+    """Return the checksum of *pieces* in a row."""
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _sync_path(path: Path) -> None:
     """Have the disk keep the file, or the folder's names, through a loss of power."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        # Windows syncs only what is open for writing, and opens no folder.
+        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     except PermissionError:
-        # Windows opens no folder.
         return
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
 

@@ -34,8 +34,8 @@ class JournalState:
     """What a journal says of its output file.
 
     Up to *end*, the growing file has complete users only; up to *length*, the journal itself has
-    complete lines, the first of which ends at *begin*. *size* is the output file's when the run
-    had ended, ``None`` before; *missing* users were not reached then.
+    complete lines, the first of which ends at *begin*. When the run has ended, *last* is the entry
+    that says so, with the output file's size; before, it is empty.
     """
 
     path: Path
@@ -45,10 +45,7 @@ class JournalState:
     end: int = 0
     records: int = 0
     length: int = 0
-    size: int | None = None
-    requested: int = 0
-    missing: int = 0
-    requests: int = 0
+    last: Entry = field(default_factory=dict)
 
 
 class Journal:
@@ -87,20 +84,22 @@ class Journal:
         All else stays as in *state*; *end* is where the last rows end. Raises OSError.
         """
         new = Journal(self.path.with_name(f"{self.path.name}.new"), self._redactor)
-        new.cut()
-        new.write({**state.inputs, "end": 0})
-        for entry in entries:
-            new.write(entry)
-        counts = {"requested": state.requested, "missing": state.missing}
-        new.write({"end": end, "size": state.size, **counts, "requests": state.requests})
-        new.sync()
-        new.path.replace(self.path)
-        self.close()
-        self._handle = new._handle
+        try:
+            new.cut()
+            new.write({**state.inputs, "end": 0})
+            for entry in entries:
+                new.write(entry)
+            new.write({**state.last, "end": end})
+            new.sync()
+            new.path.replace(self.path)
+            self._handle, new._handle = new._handle, self._handle
+        finally:
+            new.path.unlink(missing_ok=True)
+            new.close()
 
     def sync(self) -> None:
-        """Have the disk keep what was written through a loss of power. Raises OSError."""
-        os.fsync(self._handle)
+        """Have the disk keep what was written. Raises OSError."""
+        sync(self._handle)
 
     def close(self) -> None:
         """Close the file and give up the lock."""
@@ -144,9 +143,7 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
             break
         if "end" in entry:
             state.end = entry["end"]
-            state.size = entry.get("size")
-            state.requested, state.requests = entry.get("requested", 0), entry.get("requests", 0)
-            state.missing = entry.get("missing", 0)
+            state.last = {} if "user_id" in entry else entry
         if "enrollments" in entry:
             state.finished.add(entry["user_id"])
             state.records += entry["enrollments"]
@@ -208,6 +205,16 @@ def _open_locked(path: Path) -> int:
         except OSError:
             pass
     return handle
+
+
+def sync(handle: int) -> None:
+    """Have the disk keep what was written to *handle* through a loss of power. Raises OSError."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network drives do not offer it.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def write_all(handle: int, data: bytes) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector.clock import SystemClock
-from connector.compact_set import UserIds
+from connector.compact_set import UserIds, canonical_id
 from connector.errors import OutputError, Problem, UsageError
 from connector.output.document import Delivery, build_document, failures_of, partial_error
 from connector.output.file import OutputFile, compression_of, is_intact
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 # Entries of a journal's first line that may differ between the shards of one run.
-_DIFFERING = ("alm_enrollments", "end", "shard")
+_DIFFERING = ("alm_enrollments", "end", "crc32", "shard")
 _MAX_LISTED = 3
 _MIN_FILES = 2
 
@@ -35,11 +35,11 @@ class _Part:
         self.state = state
         self.shard: str | None = state.inputs["shard"]
         self.inputs = {n: value for n, value in state.inputs.items() if n not in _DIFFERING}
-        #: The users who failed and were not read later, with their errors.
+        #: The journal's last entry of each user who failed and was not read later.
         self.failed: dict[str, dict[str, Any]] = {}
         for entry, _ in read_entries(journal_of(path)):
             if "error" in entry and entry["user_id"] not in state.finished:
-                self.failed[entry["user_id"]] = entry["error"]
+                self.failed[canonical_id(entry["user_id"])] = entry
 
     def users(self) -> Iterator[dict[str, Any]]:
         """Yield the journal's entry of each complete user."""
@@ -62,7 +62,12 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
         _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
-        return _join(target, parts, redactor)
+        inputs = {**parts[0].inputs, "shard": None}
+        file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
+        try:
+            return _join(file, parts, redactor)
+        finally:
+            file.abandon()
     except OSError as error:
         raise OutputError(
             f"{error.filename or target} cannot be read: {error.strerror}.",
@@ -93,9 +98,9 @@ def _read_part(path: Path, target: Path) -> _Part:
             f'given "{path}", which no run has finished as it is',
             "files of finished runs; resume finishes one",
         )
-    if state.missing:
+    if missing := state.last.get("missing"):
         raise _refused(
-            f'given "{path}", which lacks {state.missing} of its {state.requested} users',
+            f'given "{path}", which lacks {missing} of its {state.last["requested"]} users',
             "files of runs that reached their end; resume finishes one",
         )
     return _Part(path, state)
@@ -145,13 +150,11 @@ def _check_users(parts: Sequence[_Part]) -> None:
 
 
 def _join(
-    target: Path, parts: Sequence[_Part], redactor: Redactor
+    file: OutputFile, parts: Sequence[_Part], redactor: Redactor
 ) -> tuple[Document, ConnectorError | None]:
-    inputs = {**parts[0].inputs, "shard": None}
-    file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
-    totals = RunTotals(inputs["base_url"], is_of_many=True)
+    totals = RunTotals(parts[0].inputs["base_url"], is_of_many=True)
     for part in parts:
         file.join(part.path, part.state, part.users())
         for entry in part.users():
@@ -160,13 +163,16 @@ def _join(
     failed: dict[str, dict[str, Any]] = {}
     for part in parts:
         failed |= part.failed
-    for place, (user_id, failure) in enumerate(failed.items()):
+    for place, entry in enumerate(failed.values()):
+        user_id, failure = entry["user_id"], entry["error"]
         # A user who failed in one file may have been read later, into another one.
         if not any(user_id in part.state.finished for part in parts):
             file.add_failure(user_id, failure)
             totals.add_failure(place, user_id, failure)
             totals.add_reason(place, f"user {user_id}: {failure['message']}")
-    totals.end(requested=totals.finished, requests=sum(part.state.requests for part in parts))
+    totals.end(
+        requested=totals.finished, requests=sum(part.state.last["requests"] for part in parts)
+    )
     error = None
     if totals.failed:
         listed = failures_of(totals.failed)

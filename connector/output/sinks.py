@@ -39,6 +39,9 @@ class Sink(Protocol[Collected]):
     def has(self, user_id: str) -> bool:
         """Return whether it has *user_id* from an earlier run."""
 
+    def open(self) -> None:
+        """Get ready for the first user who was read; unlike ``take``, this may take long."""
+
     def new_records(self) -> Collected:
         """Return what one reading of a user collects its records in."""
 
@@ -112,6 +115,9 @@ class _DocumentSink:
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - a document begins empty
         return False
 
+    def open(self) -> None:
+        pass
+
     def new_records(self) -> _RecordList:
         return _RecordList()
 
@@ -175,6 +181,9 @@ class _FileSink:
 
     def has(self, user_id: str) -> bool:
         return self._file.has(user_id)
+
+    def open(self) -> None:
+        self._file.open()
 
     def new_records(self) -> RecordBuffer:
         return self._file.new_buffer(has_tally=self._has_tally)
@@ -246,6 +255,9 @@ class _StreamSink:
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - nothing written can be seen again
         return False
 
+    def open(self) -> None:
+        pass
+
     def new_records(self) -> RecordBuffer:
         return RecordBuffer(self._format, self._redactor, None, has_tally=self._has_tally)
 
@@ -270,7 +282,9 @@ class _StreamSink:
         *,
         is_forgiven: bool,
     ) -> Delivery:
-        if error is None or is_forgiven or totals.delivered:
+        is_wanted = is_delivered(error) or is_forgiven
+        # A streamed format's users are on standard output already, whatever the error.
+        if is_wanted or (totals.delivered and self._format.is_streamed):
             with _translated():
                 self._begin()
                 self._write(self._format.end.encode())
@@ -278,7 +292,7 @@ class _StreamSink:
                     self._growing.close()
                     self._copy_finished(Path(self._folder.name))
         self.abandon()
-        return _listed(totals if is_delivered(error) or is_forgiven else None)
+        return _listed(totals if is_wanted else None)
 
     def abandon(self) -> None:
         if self._folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,9 +55,9 @@ _LOGGERS = (
 )
 Result = TypeVar("Result")
 _MAX_LISTED_USERS = 3
-#: Users whom the token may not read before the run ends, if it may read no other.
+#: The run ends if the token may read none of the first so many users.
 MAX_DENIED_USERS = 20
-#: Users of whom ALM refuses the request with the same text before the run ends.
+#: The run ends if ALM refuses the request with the same text for the first so many users.
 MAX_REFUSED_USERS = 2
 #: How long after the deadline threads may take to come back with what they have read: this part
 #: of it, and at most so many seconds.
@@ -154,6 +155,8 @@ def execute(
                 is_last=failures.add,
                 idle=watch,
             ):
+                if result.error is None:
+                    sink.open()
                 with signals.deferred() if sink.is_durable else contextlib.nullcontext():
                     totals.add_result(place, result, sink.take(place, result))
                 watch()
@@ -243,12 +246,12 @@ class PendingUsers:
 class Failures:
     """The failures of single users; when they end the run, and which error they add up to.
 
-    Threads share it.
+    Threads share it. What a run comes to depends on the users' places in the list, not on the
+    order in which they finish.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._results = 0
         self._count = 0
         self._denied = 0
         self._refused_texts: list[str] = []
@@ -259,27 +262,38 @@ class Failures:
 
     def add(self, place: int, result: UserResult[Any]) -> bool:
         """Add the result of the user at *place*, and return whether it ends the run."""
+        error = result.error
+        if error is None:
+            return False
         with self._lock:
-            self._results += 1
-            error = result.error
-            if error is None:
-                return False
-            if self._ending is None and self._ends_the_run(result.user_id, error):
-                self._ending = error
             if not isinstance(error, DeadlineError):
                 self._add_failure(place, result.user_id, error)
+            if self._ending is None:
+                self._ending = self._error_that_ends(place, result.user_id, error)
             return self._ending is not None
 
-    def _ends_the_run(self, user_id: str, error: ConnectorError) -> bool:
+    def _error_that_ends(
+        self, place: int, user_id: str, error: ConnectorError
+    ) -> ConnectorError | None:
+        """Return the error with which the run ends now; ``None`` if it goes on."""
+        _, first = self._by_code.get(error.code, (place, error))
         if isinstance(error, PermissionDeniedError):
-            self._denied += 1
-            return self._denied == self._results == MAX_DENIED_USERS
+            self._denied += place < MAX_DENIED_USERS
+            if self._denied < MAX_DENIED_USERS:
+                return None
+            return first.replaced(
+                message=f"{first.message.removesuffix('.')}, nor any other of the first"
+                f" {MAX_DENIED_USERS} users."
+            )
         if isinstance(error, UsageError):
             # ALM refuses the request itself if it says the same of the first two users.
-            self._refused_texts.append(error.message.replace(user_id, ""))
-            is_of_all = self._results == len(self._refused_texts) == MAX_REFUSED_USERS
-            return is_of_all and len(set(self._refused_texts)) == 1
-        return isinstance(error, DeadlineError | UnreachableError | AuthenticationError)
+            if place < MAX_REFUSED_USERS:
+                text = re.sub(rf"(?<!\d){user_id}(?!\d)", "", error.message)
+                self._refused_texts.append(text)
+            is_of_all = len(self._refused_texts) == MAX_REFUSED_USERS
+            return first if is_of_all and len(set(self._refused_texts)) == 1 else None
+        ends = isinstance(error, DeadlineError | UnreachableError | AuthenticationError)
+        return error if ends else None
 
     def _add_failure(self, place: int, user_id: str, error: ConnectorError) -> None:
         self._count += 1

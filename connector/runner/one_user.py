@@ -61,6 +61,7 @@ def _read_once(
     selection = Selection(inputs)
     undecoded, missing = _UndecodedIds(), _MissingResources()
     records = sink.new_records()
+    doubts: list[str] = []
     stopped, failed, answered_at = None, None, None
     try:
         for page, following in read_pages(client, request_for(user_id, inputs)):
@@ -74,13 +75,19 @@ def _read_once(
                 pairs = zip(served, are_new, strict=True)
                 served = [enrollment for enrollment, is_new in pairs if is_new]
             records.add(selection.take(served))
+            if following and selection.has_all:
+                doubts.append(
+                    f"stopped at the first enrollment older than since, on page {tracker.pages}"
+                )
+                break
             stopped = selection.reason_to_stop(has_next=following is not None)
             if stopped or tracker.is_inconsistent:
                 break
     except ConnectorError as error:
         failed = client.redacted(error)
         stopped = failed.message
-    completeness = tracker.result(stopped, doubts=missing.reasons, remarks=undecoded.remarks)
+    doubts += missing.reasons
+    completeness = tracker.result(stopped, doubts=doubts, remarks=undecoded.remarks)
     # They quote ids.
     reasons = tuple(map(client.cleaned, completeness.reasons))
     completeness = replace(completeness, reasons=reasons)
@@ -93,7 +100,8 @@ class Selection:
     def __init__(self, inputs: Inputs) -> None:
         self._since = inputs.since
         self._max = inputs.max_enrollments
-        self._is_descending = inputs.sort == "-dateEnrolled"
+        # ALM may serve one type after the other, each in this order.
+        self._is_descending = inputs.sort == "-dateEnrolled" and len(inputs.lo_types) == 1
         self._last: datetime | None = None
         self._has_passed_since = False
         self._is_cut = False
@@ -112,13 +120,16 @@ class Selection:
         self._count += len(wanted)
         return wanted
 
+    @property
+    def has_all(self) -> bool:
+        """Whether no wanted enrollment can follow, and none was left out."""
+        # Only if the dates really descend are all that follow an older one older, too.
+        return self._has_passed_since and self._is_descending and not self._is_cut
+
     def reason_to_stop(self, *, has_next: bool) -> str | None:
-        """Return why no further page is needed, or why records were left out; else ``None``."""
+        """Return why records are left out, or will be, for ``max_enrollments``; else ``None``."""
         if self._max is not None and self._count >= self._max and (has_next or self._is_cut):
             return f"stopped after {self._max} enrollments, as max_enrollments asks"
-        # Only if the dates really descend are all that follow an older one older, too.
-        if self._has_passed_since and self._is_descending and has_next:
-            return "stopped at the first enrollment older than since"
         return None
 
     def _is_wanted(self, enrollment: Enrollment, since: datetime) -> bool:

@@ -53,7 +53,7 @@ class _Workers(Generic[Item, Result]):
     def run(self) -> None:
         """Work until no item is left, or no more results are wanted."""
         try:
-            while not self.stopped.is_set() and (item := self._next_item()):
+            while item := self._next_item():
                 place, result = item[0], self._work(item[1])
                 is_last = self._is_last(place, result)
                 if is_last:
@@ -67,7 +67,9 @@ class _Workers(Generic[Item, Result]):
 
     def _next_item(self) -> tuple[int, Item] | None:
         with self._lock:
-            return next(self._items, None)
+            item = None if self.stopped.is_set() else next(self._items, None)
+        # It may have come only after a long wait.
+        return None if self.stopped.is_set() else item
 
     def _put(self, result: _Finished[Result] | _Ended) -> None:
         while not self.abandoned.is_set():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from connector.compact_set import canonical_id
 from connector.errors import Problem, UsageError
 from connector.redact import Redactor
 from connector.schemas import explain, load_schema
@@ -31,7 +32,10 @@ _HINT = "The server was not started; alm-enrollments serve --help tells every se
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The server's own settings; *user_ids* is ``None`` if it serves every user."""
+    """The server's own settings.
+
+    *user_ids* have no leading zeros; ``None`` if it serves every user.
+    """
 
     key: SecretStr
     deadline: float
@@ -74,7 +78,7 @@ def load_settings(secrets_dir: Path | None) -> ServerSettings:
     settings = ServerSettings(
         key=SecretStr(texts["serve_key"]),
         deadline=values.get("serve_deadline", rules["serve_deadline"]["default"]),
-        user_ids=user_ids and frozenset(user_ids),
+        user_ids=user_ids and frozenset(map(canonical_id, user_ids)),
         secrets_dir=secrets_dir,
     )
     problems += _own_problems(settings, redactor)

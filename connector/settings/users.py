@@ -54,7 +54,7 @@ def read_user_ids(inputs: Inputs, stdin: TextIO | None) -> Users:
         stream = getattr(stdin, "buffer", stdin)
         is_pipe = stream is None or not stream.seekable()
     else:
-        is_pipe = _is_fifo(path)
+        is_pipe = _is_stream(path)
     if is_pipe:
         return Users(_select(_read_pipe(path, stdin), shard), None)
     start = stream.tell() if stream else 0
@@ -77,12 +77,14 @@ def _select(ids: Iterable[str], shard: tuple[int, int] | None) -> Iterator[str]:
             yield user_id
 
 
-def _is_fifo(path: str) -> bool:
+def _is_stream(path: str) -> bool:
+    """Return whether *path* can be read only once, and perhaps never ends."""
     try:
-        return stat.S_ISFIFO(Path(path).stat().st_mode)
+        mode = Path(path).stat().st_mode
     except (OSError, ValueError):
         # Opening the path raises the same error, which is reported there.
         return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def _read_pipe(path: str, stdin: TextIO | None) -> Iterator[str]:

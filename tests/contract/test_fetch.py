@@ -171,7 +171,7 @@ def test_fetch__since_newest_first_stops_early(command: Command, sandbox: Sandbo
 
     assert document["enrollment_ids"] == since("2024-06-01")[::-1]
     assert document["completeness"]["status"] == INCOMPLETE
-    reasons = ["stopped at the first enrollment older than since"]
+    reasons = ["stopped at the first enrollment older than since, on page 1"]
     assert document["completeness"]["reasons"] == reasons
     assert len(sandbox.requests) == len(since("2024-06-01")) // 5 + 1
 
@@ -362,6 +362,6 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         ' sort is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
         " page_limit is 50 (allowed: a whole number from 1 to 10);"
-        ' since is "yesterday" (allowed: an ISO 8601 date or date-time).'
+        ' since is "yesterday" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset).'
         " Nothing was sent; alm-enrollments --help tells every input.\n"
     )

@@ -1,3 +1,8 @@
 """The values of ``completeness.status``, in one place."""
 
-VERIFIED, CONSISTENT, INCOMPLETE, INCONSISTENT = "verified", "consistent", "incomplete", "inconsistent"
+VERIFIED, CONSISTENT, INCOMPLETE, INCONSISTENT = (
+    "verified",
+    "consistent",
+    "incomplete",
+    "inconsistent",
+)

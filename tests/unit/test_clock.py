@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import Clock, Deadline, SystemClock, parse_moment
+from tests.support.clock import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,16 +42,16 @@ def alarm() -> Iterator[None]:
     ("text", "moment"),
     [
         ("2023-06-29", datetime(2023, 6, 29, tzinfo=UTC)),
-        ("20230629", datetime(2023, 6, 29, tzinfo=UTC)),
         ("2023-06-29T12:34:33.000Z", AT_NOON),
         ("2023-06-29T12:34:33.123456789Z", AT_NOON.replace(microsecond=123456)),
         ("2023-06-29T12:34", AT_NOON.replace(second=0)),
-        ("2023-06-29 12:34:33", AT_NOON),
+        ("2023-06-29T12:34:33", AT_NOON),
+        ("2023-06-29T12:34Z", AT_NOON.replace(second=0)),
+        ("2023-06-29T12:34:33.5-00:00", AT_NOON.replace(microsecond=500_000)),
         ("2023-06-29T12:34:33+02:00", AT_NOON.replace(tzinfo=PLUS_TWO)),
-        ("2023-06-29T12:34:33+0200", AT_NOON.replace(tzinfo=PLUS_TWO)),
     ],
 )
-def test_parse_moment__iso_8601(text: str, moment: datetime) -> None:
+def test_parse_moment__documented_forms(text: str, moment: datetime) -> None:
     """A date is its midnight; without an offset a moment is UTC; an offset is kept."""
     parsed = parse_moment(text)
 
@@ -64,11 +65,15 @@ def test_parse_moment__iso_8601(text: str, moment: datetime) -> None:
     [
         *("", " ", "yesterday", "1687998873", "29.06.2023", "2023-02-30", "2023-13-01"),
         *("2023-06-29T25:00", "2023-06-29T12:34+99:00"),
-        *("2023-06-29\n12:34", "2023-06-29\ud80012:34", "2023-06-29x12:34"),
+        *("2023-06-29\n12:34", "2023-06-29\ud80012:34", "2023-06-29x12:34", "2023-06-29 12:34"),
+        *("2023-06-29Z", "2023-06-29+14:00", "2023-06-29T12Z", "2023-06-29T12:34:33+0200"),
+        *("20230629", "2023-W26-4", "1688038473000", "16880384730000", "2023-06-29T12:34:33.Z"),
+        *("2023-06-29T12:34:33,5Z", "2023-06-29T12:34:33.1234567890Z", "2023-06-29T12:34z"),
+        *("\uff12023-06-29", "2023-06-29T12:34:33\n"),
     ],
 )
 def test_parse_moment__anything_else(text: str) -> None:
-    """Text that is no date or date-time is not guessed at."""
+    """Other text is not guessed at, other forms of ISO 8601 and epoch milliseconds included."""
     assert parse_moment(text) is None
 
 
@@ -91,6 +96,18 @@ def test_deadline__counts_down_from_its_start(clock: Clock) -> None:
         left.append(deadline.left())
 
     assert (left, deadline.seconds) == ([600.0, 0.5, -0.5], 600)
+
+
+def test_deadline__moment() -> None:
+    """The moment of the deadline stays the same, before it and after it."""
+    clock = VirtualClock(AT_NOON)
+    deadline = Deadline(clock, 600)
+
+    moments = {deadline.moment()}
+    clock.sleep(1000)
+    moments.add(deadline.moment())
+
+    assert moments == {AT_NOON + timedelta(minutes=10)}
 
 
 def test_system_clock__now_is_utc() -> None:

@@ -15,6 +15,7 @@ from connector import errors
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     InternalError,
     InterruptedRun,
     OutputError,
@@ -39,6 +40,7 @@ CLASSES: list[tuple[type[ConnectorError], type[ConnectorError], int]] = [
     (InternalError, ConnectorError, 70),
     (OutputError, ConnectorError, 73),
     (TemporaryError, ConnectorError, 75),
+    (DeadlineError, TemporaryError, 75),
     (ProtocolError, ConnectorError, 76),
     (AuthenticationError, ConnectorError, 77),
     (PermissionDeniedError, AuthenticationError, 77),

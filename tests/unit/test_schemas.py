@@ -47,13 +47,14 @@ DEFAULTS = {
     "resume": False,
 }
 OUTPUTS = (
+    "source",
     "enrollment_ids",
     "resource_grade_ids",
     "enrollment_count",
     "enrollments",
     "complete",
     "completeness",
-    "latest_date_enrolled",
+    "next_since",
     "users",
     "output_file",
     "error",

@@ -117,19 +117,48 @@ def test_refresh__same_token(given: SecretStr | None) -> None:
 
 
 def test_refresh__fails() -> None:
-    """The error of a failed refresh is raised as it is, and the next call refreshes again."""
-    errors = [TemporaryError("no", hint="none"), AuthenticationError("no", hint="none")]
-    send, source = FakeSend(errors[0], FRESH, errors[1], STALE), tokens(None)
+    """The error of a refresh that may pass is raised as it is, and the next call refreshes."""
+    error = TemporaryError("no", hint="none")
+    send, source = FakeSend(error, FRESH), tokens(None)
 
-    with pytest.raises(TemporaryError) as first:
+    with pytest.raises(TemporaryError) as caught:
         source.token(send)
-    got = source.token(send)
-    with pytest.raises(AuthenticationError) as second:
-        source.refresh(FRESH, send)
-    source.refresh(FRESH, send)
 
-    assert [first.value, second.value] == errors
-    assert (got, source.token(send)) == (FRESH, STALE)
+    assert caught.value is error
+    assert (source.token(send), len(send.forms)) == (FRESH, 2)
+
+
+@pytest.mark.parametrize("given", [STALE, None], ids=["refused", "first"])
+@pytest.mark.parametrize("result", [AuthenticationError("no", hint="none"), STALE])
+def test_refresh__refused_once(
+    given: SecretStr | None, result: SecretStr | AuthenticationError
+) -> None:
+    """Eight threads of a run send a refresh that ALM refuses, or that changes nothing, once."""
+    first = [STALE] if given is None and result == STALE else []
+    send, together, source = FakeSend(*first, result), Barrier(8), tokens(given)
+    if first:
+        source.token(send)
+
+    def need_token(_thread: int) -> str:
+        together.wait(timeout=10)
+        with pytest.raises(AuthenticationError) as caught:
+            source.refresh(STALE, send) if given or first else source.token(send)
+        return str(caught.value)
+
+    with ThreadPoolExecutor(8) as threads:
+        texts = set(threads.map(need_token, range(8)))
+
+    assert texts == {SAME_TOKEN if result == STALE else "no none"}
+    assert len(send.forms) == len(first) + 1
+
+
+def test_refresh__refused_in_another_run() -> None:
+    """A run sends the refresh that ALM refused an earlier run on the same credential."""
+    earlier, source = FakeSend(AuthenticationError("no", hint="none")), tokens(None)
+    with pytest.raises(AuthenticationError):
+        source.token(earlier)
+
+    assert source.token(FakeSend(FRESH)) == FRESH
 
 
 def test_token_source__redacts_new_tokens() -> None:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
+from requests import exceptions
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from connector.alm.pagination import next_request
 from connector.alm.protocol import Page, Query, first_request
 from connector.alm.rate_limit import Quota
-from connector.errors import AuthenticationError, ConnectorError, ProtocolError, TemporaryError
+from connector.alm.retry import Outage
+from connector.errors import (
+    AuthenticationError,
+    ConnectorError,
+    DeadlineError,
+    ProtocolError,
+    TemporaryError,
+    UnreachableError,
+    UntrustedHostError,
+)
 from connector.settings import Credentials
 from tests.support.errors import facts
+from tests.support.pages import ANSWERED_AT, DATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +46,8 @@ if TYPE_CHECKING:
     Sent = list[requests.PreparedRequest]
 
 FIRST = first_request("https://alm.example", "5", Query(("course",), "dateEnrolled", None, (), 10))
-EMPTY: Step = (200, {"x-request-id": "trace"}, b'{"data":[]}')
-PAGE = Page("5", None, [], [], None, "trace")
+EMPTY: Step = (200, {"x-request-id": "trace", "date": DATE}, b'{"data":[]}')
+PAGE = Page("5", None, [], [], None, "trace", ANSWERED_AT)
 TRIO = Credentials(
     None, SecretStr("an-id"), SecretStr("a client/secret"), SecretStr("a+refresh&token")
 )
@@ -110,7 +126,7 @@ def test_fetch__quota_wait_past_deadline(
         "The deadline of 10 s leaves no time for the next request, due in 40.0 s."
         " Run again after 2023-06-29 12:00:40 UTC, or give it a longer deadline."
     )
-    assert facts(error) == (TemporaryError, text, 429, "2023-06-29T12:00:40Z")
+    assert facts(error) == (DeadlineError, text, 429, "2023-06-29T12:00:40Z")
     assert (sent, clock.slept) == ([], [])
 
 
@@ -319,8 +335,101 @@ def test_fetch__quota_until_deadline(open_client: OpenClient, clock: VirtualCloc
         " leaves no time for another attempt, due in 10.8 s. Run again after 2023-06-29 12:00:22"
         " UTC, or give it a longer deadline."
     )
-    assert facts(error) == (TemporaryError, text, 429, "2023-06-29T12:00:22Z")
+    assert facts(error) == (DeadlineError, text, 429, "2023-06-29T12:00:22Z")
     assert clock.slept == pytest.approx([10.752])
+
+
+REFUSED = NewConnectionError(HTTPConnection("alm.example"), "refused")
+GONE: Any = exceptions.ConnectionError(
+    MaxRetryError(HTTPConnectionPool("alm.example"), "/", REFUSED)
+)
+UNTRUSTED: Any = exceptions.SSLError(SSLCertVerificationError(1, "verify failed"))
+WAITING = "waiting for the host to come back: alm.example cannot be reached, asked for user 5."
+
+
+def test_fetch__host_that_never_answered(open_client: OpenClient, clock: VirtualClock) -> None:
+    """A host that has not answered yet is tried five times: it is unreachable."""
+    error = failed(open_client(*[GONE] * 5))
+
+    assert type(error) is UnreachableError
+    assert error.message == "alm.example cannot be reached, asked for user 5, 5 times."
+    assert clock.slept == [0.5, 1, 2, 4]
+
+
+def test_fetch__waits_for_a_host_that_answered(
+    open_client: OpenClient, clock: VirtualClock, sent: Sent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A host that has answered is waited for as long as it takes, and each wait is logged."""
+    client = open_client(EMPTY, *[GONE] * 9, EMPTY)
+
+    pages = [client.fetch(FIRST), client.fetch(FIRST)]
+
+    assert pages == [PAGE, PAGE]
+    assert clock.slept == [0.75, 1.5, 3, 6, 12, 22.5, 22.5, 22.5, 22.5]
+    # A request that has not reached the host is still the same one.
+    assert (len(sent), client.requests) == (11, 2)
+    assert [record.getMessage() for record in caplog.records] == [WAITING] * 9
+
+
+def test_fetch__waits_for_the_host_until_the_deadline(
+    open_client: OpenClient, clock: VirtualClock
+) -> None:
+    """If the host stays away until the deadline, the run is out of time, not the host unknown."""
+    client = open_client(EMPTY, *[GONE] * 20, deadline=60)
+    client.fetch(FIRST)
+
+    error = failed(client)
+
+    text = (
+        "ALM's host has answered in this run and cannot be reached any more, and the deadline of"
+        " 60 s leaves no time to wait for it. Run again after 2023-06-29 12:01:00 UTC, or give it a"
+        " longer deadline."
+    )
+    assert facts(error) == (DeadlineError, text, None, "2023-06-29T12:01:00Z")
+    assert 59 < sum(clock.slept) < 60
+
+
+class AnsweringOutage(Outage):
+    """The host answers another thread just after the fifth failure of this one."""
+
+    def add_failure(self, now: float, jitter: float, seconds_left: float) -> bool:
+        """Note the failure, and after the fifth one that the host has answered."""
+        has_answered = super().add_failure(now, jitter, seconds_left)
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 5:
+            self.end()
+        return has_answered
+
+
+def test_fetch__host_answers_another_thread_first(open_client: OpenClient) -> None:
+    """A thread that used up its attempts before another one reached the host goes on."""
+    client = open_client(*[GONE] * 5, EMPTY)
+    client._outage = AnsweringOutage()
+
+    assert client.fetch(FIRST) == PAGE
+
+
+@pytest.mark.parametrize("step", [BUSY, UNTRUSTED])
+def test_fetch__trial_with_another_result(open_client: OpenClient, step: Any) -> None:
+    """A trial that fails in another way leaves the next one to any thread, without a wait."""
+    client = open_client(EMPTY, GONE, step, EMPTY, EMPTY)
+    client.fetch(FIRST)
+
+    with contextlib.suppress(UntrustedHostError):
+        client.fetch(FIRST)
+
+    assert client.fetch(FIRST) == PAGE
+
+
+def test_fetch__untrusted_host_is_not_waited_for(
+    open_client: OpenClient, clock: VirtualClock
+) -> None:
+    """A certificate that is not trusted does not pass: nothing is repeated."""
+    client = open_client(EMPTY, UNTRUSTED)
+    client.fetch(FIRST)
+
+    assert type(failed(client)) is UntrustedHostError
+    assert clock.slept == []
 
 
 class Meanwhile:

@@ -249,6 +249,17 @@ def test_result__remarks() -> None:
     assert result == Completeness(Status.VERIFIED, ("a remark",), 1)
 
 
+def test_result__doubts() -> None:
+    """A doubt makes a reading consistent: complete, but not verified."""
+    tracker = CompletenessTracker()
+    tracker.add_page(courses(1), None)
+
+    result = tracker.result(doubts=["a doubt"], remarks=["a remark"])
+
+    assert result == Completeness(Status.CONSISTENT, ("a doubt", "a remark"), 1)
+    assert result.is_complete
+
+
 def test_result__hostile_id() -> None:
     """An id of another shape is quoted in a reason."""
     hostile = ("x\n::error::", None)

@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.alm.protocol import Page
-from connector.alm.records import IncludedResourceGrade, ResourceGrade, read_enrollments
+from connector.alm.records import (
+    IncludedResourceGrade,
+    ResourceGrade,
+    find_missing,
+    read_enrollments,
+)
 from connector.errors import ProtocolError
 from tests.support.errors import facts
+from tests.support.pages import ANSWERED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +62,7 @@ OF_USER_3 = {
 def page_of(*enrollments: Resource, included: Sequence[Resource] = (), user_id: str = "3") -> Page:
     """Return a page of *enrollments*."""
     typed = [{"type": "learningObjectInstanceEnrollment", **resource} for resource in enrollments]
-    return Page(user_id, None, typed, list(included), None, "trace")
+    return Page(user_id, None, typed, list(included), None, "trace", ANSWERED_AT)
 
 
 def read(
@@ -405,3 +411,28 @@ def test_read_enrollments__several_paths() -> None:
     enrollment = read(resource, ["learner", "loResourceGrades", "learnerBadge"], [user])
 
     assert enrollment.included == {"learner": user, "learnerBadge": None}
+
+
+@pytest.mark.parametrize(
+    ("include", "missing"),
+    [
+        (["learningObject"], []),
+        (["learningObject.skills"], [("learningObject.skills", "gone")]),
+        (["learningObject.skills.level"], [("learningObject.skills.level", "gone")]),
+        (
+            ["loResourceGrades", "learningObject.owner"],
+            [("loResourceGrades", GRADE["id"]), ("learningObject.owner", "3")],
+        ),
+        # What ALM links to nothing cannot be missing.
+        (["learningObject.authors", "learningObject.parent", "learnerBadge", "loInstance.x"], []),
+    ],
+)
+def test_find_missing__of_a_path(include: list[str], missing: list[tuple[str, str]]) -> None:
+    """A linked resource that include asked for and the page lacks is named with its path."""
+    first, second = with_grades(GRADE["id"]), with_grades()
+    for resource in (first, second):
+        resource["relationships"]["learningObject"] = to("learningObject", "course:1")
+
+    page = page_of(first, second, included=[COURSE, SKILL_1, SKILL_2, LEVEL])
+
+    assert list(find_missing(page, include)) == missing

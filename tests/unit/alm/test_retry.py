@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.retry import Attempt, GiveUp, Wait, decide, out_of_time, parse_retry_after
+from connector.alm.retry import (
+    MIN_OUTAGE_POLL_SECONDS,
+    Attempt,
+    GiveUp,
+    Outage,
+    Wait,
+    decide,
+    out_of_time,
+    parse_retry_after,
+)
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     InternalError,
     InterruptedRun,
     OutputError,
@@ -77,8 +88,9 @@ def subclasses(kind: type[ConnectorError]) -> set[type[ConnectorError]]:
 
 
 def test_decide__every_class_is_listed() -> None:
-    """A new class of error has to be added to one of the two lists here."""
-    assert subclasses(ConnectorError) == {*PERMANENT, *TEMPORARY, InterruptedRun}
+    """A new class of error has to be added to one of the lists here."""
+    of_the_run = {InterruptedRun, DeadlineError}
+    assert subclasses(ConnectorError) == {*PERMANENT, *TEMPORARY, *of_the_run}
 
 
 @pytest.mark.parametrize("kind", PERMANENT)
@@ -161,8 +173,36 @@ def test_decide__wait_past_deadline() -> None:
         " Run again after 2024-06-09 13:05:20 UTC, or give it a longer deadline."
         " (request id trace)"
     )
-    assert facts(final) == (TemporaryError, text, 429, "2024-06-09T13:05:20Z")
+    assert facts(final) == (DeadlineError, text, 429, "2024-06-09T13:05:20Z")
     assert (final.retry_after, final.__cause__) == (None, error.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds_left", "kind"),
+    [
+        # The credential, or the server for everybody, has to wait longer than the run lasts.
+        (failure(status=429), 0.1, DeadlineError),
+        (failure(status=503, retry_after="60"), 59, DeadlineError),
+        # The run is over.
+        (failure(status=503), 0.0, DeadlineError),
+        # Other users may still be read in the time that is left.
+        (failure(status=503), 0.1, TemporaryError),
+        (failure(UnreachableError), 0.1, UnreachableError),
+        (failure(UnreachableError), -1.0, UnreachableError),
+    ],
+)
+def test_decide__who_is_out_of_time(
+    error: ConnectorError, seconds_left: float, kind: type[ConnectorError]
+) -> None:
+    """A late retry ends the run if nothing can be sent before the deadline, else its user's part.
+
+    A host that never answered is unreachable, whatever the time.
+    """
+    final = final_error(decision(error, jitter=0.5, seconds_left=seconds_left))
+
+    assert type(final) is kind
+    assert "the deadline leaves no time for another attempt" in final.message
+    assert final.retry_at is not None
 
 
 @pytest.mark.parametrize(
@@ -214,7 +254,7 @@ def test_out_of_time__error(status: int | None) -> None:
         " Run again after 2024-06-09 13:05:22 UTC, or give it a longer deadline."
     )
     assert facts(out_of_time(90.5, 12.34, now=NOW, http_status=status)) == (
-        TemporaryError,
+        DeadlineError,
         text,
         status,
         "2024-06-09T13:05:22Z",
@@ -268,3 +308,87 @@ def test_parse_retry_after__dates(header: str, seconds: float | None) -> None:
 def test_parse_retry_after__any_text(header: str) -> None:
     """No header makes it fail, or wait longer than a day."""
     assert 0 <= (parse_retry_after(header, now=NOW) or 0) <= 86_400
+
+
+def answered_outage(failed_at: float = 100.0, seconds_left: float = 600.0) -> Outage:
+    """Return the outage of a host that has answered and cannot be reached any more."""
+    outage = Outage()
+    outage.end()
+    assert outage.add_failure(failed_at, jitter=1.0, seconds_left=seconds_left)
+    return outage
+
+
+def test_outage__of_a_host_that_never_answered() -> None:
+    """A host that has never answered is no outage: each request fails, and nobody waits."""
+    outage = Outage()
+
+    assert not outage.add_failure(100.0, jitter=1.0, seconds_left=600.0)
+    assert (outage.has_answered, outage.seconds_to_wait(100.0)) == (False, 0.0)
+
+
+def test_outage__waits_grow() -> None:
+    """Each failed trial doubles the wait, to at most 30 s."""
+    outage, now, waits = answered_outage(), 100.0, []
+
+    for _ in range(7):
+        waits.append(outage.seconds_to_wait(now))
+        now += waits[-1]
+        assert outage.seconds_to_wait(now) == 0
+        outage.add_failure(now, jitter=1.0, seconds_left=600.0)
+
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 0.5), (0.5, 0.75), (1.0, 1.0)])
+def test_outage__jitter(jitter: float, seconds: float) -> None:
+    """The jitter shortens a wait by at most half."""
+    outage = Outage()
+    outage.end()
+    outage.add_failure(100.0, jitter=jitter, seconds_left=600.0)
+
+    assert outage.seconds_to_wait(100.0) == seconds
+
+
+@pytest.mark.parametrize(("seconds_left", "seconds"), [(600, 1), (1.5, 0.75), (0.8, 0.5), (0, 0.5)])
+def test_outage__is_tried_before_the_deadline(seconds_left: float, seconds: float) -> None:
+    """A wait takes at most half of the time left: the host may be back before the deadline."""
+    assert answered_outage(seconds_left=seconds_left).seconds_to_wait(100.0) == seconds
+
+
+def test_outage__one_trial_at_a_time() -> None:
+    """While one thread tries the host, the others wait; after its failure so does everyone."""
+    outage = answered_outage()
+    with ThreadPoolExecutor(1) as other:
+        assert outage.seconds_to_wait(101.0) == 0
+        while_trying = other.submit(outage.seconds_to_wait, 200.0).result()
+        # A request that was under way already fails as well, which is no second failure.
+        other.submit(outage.add_failure, 200.0, 1.0, 600.0).result()
+        outage.add_failure(210.0, jitter=1.0, seconds_left=600.0)
+        after = other.submit(outage.seconds_to_wait, 210.0).result()
+
+    assert (while_trying, after) == (MIN_OUTAGE_POLL_SECONDS, 2.0)
+
+
+def test_outage__trial_without_a_result() -> None:
+    """If a trial comes to no result, another thread may try; only the trying one gives up."""
+    outage = answered_outage()
+    with ThreadPoolExecutor(1) as other:
+        assert outage.seconds_to_wait(101.0) == 0
+        other.submit(outage.release).result()
+        before = other.submit(outage.seconds_to_wait, 101.0).result()
+        outage.release()
+        after = other.submit(outage.seconds_to_wait, 101.0).result()
+
+    assert (before, after) == (MIN_OUTAGE_POLL_SECONDS, 0.0)
+
+
+def test_outage__ends() -> None:
+    """When the host has answered, nobody waits, and the next outage begins with a short wait."""
+    outage = answered_outage()
+    outage.seconds_to_wait(101.0)
+    outage.add_failure(101.0, jitter=1.0, seconds_left=600.0)
+    outage.end()
+
+    assert outage.seconds_to_wait(102.0) == 0
+    outage.add_failure(110.0, jitter=1.0, seconds_left=600.0)
+    assert outage.seconds_to_wait(110.0) == 1

@@ -26,6 +26,7 @@ from connector.alm.transport import MAX_BODY_BYTES, RunEndedError, Transport, tr
 from connector.clock import Deadline
 from connector.errors import (
     ConnectorError,
+    DeadlineError,
     ProtocolError,
     TemporaryError,
     UnreachableError,
@@ -266,7 +267,7 @@ def test_send__deadline_in_a_body(open_transport: OpenTransport, clock: VirtualC
         "The deadline of 600 s passed while ALM's answer for user 5 was coming in."
         " Run again, with a longer deadline. (request id trace)"
     )
-    assert facts(caught.value) == (TemporaryError, text, 200, None)
+    assert facts(caught.value) == (DeadlineError, text, 200, "2023-06-29T12:10:00Z")
     assert clock.slept == [300, 300]
 
 
@@ -284,7 +285,7 @@ def test_send__after_the_deadline(
         "The deadline of 600 s leaves no time for the next request, due in 0.0 s. Run again after"
         " 2023-06-29 12:10:00 UTC, or give it a longer deadline."
     )
-    assert facts(caught.value) == (TemporaryError, text, None, "2023-06-29T12:10:00Z")
+    assert facts(caught.value) == (DeadlineError, text, None, "2023-06-29T12:10:00Z")
     assert sent == []
 
 

@@ -29,7 +29,7 @@ INCLUDE = (
     "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
     " or dotted paths below them; at most 20 paths of at most 5 steps each"
 )
-MOMENT = "an ISO 8601 date or date-time"
+MOMENT = "YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset"
 SHARD = "a shard's number and how many there are, such as 2/8"
 URL = (
     "https://HOST, http://127.0.0.1:PORT or another loopback address, or sandbox;"

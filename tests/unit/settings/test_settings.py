@@ -239,7 +239,7 @@ def test_load__all_types(text: str) -> None:
             "2023-06-29T12:34:33+02:00",
             datetime(2023, 6, 29, 12, 34, 33, tzinfo=timezone(timedelta(hours=2))),
         ),
-        (" 2023-06-29 12:34\n", datetime(2023, 6, 29, 12, 34, tzinfo=UTC)),
+        (" 2023-06-29T12:34\n", datetime(2023, 6, 29, 12, 34, tzinfo=UTC)),
     ],
 )
 def test_load__since(text: str, moment: datetime) -> None:

@@ -82,7 +82,7 @@ def message(tmp_path: Path) -> Callable[[bytes], str]:
         (b"# it's \"quoted\n1\n", ("1",)),
         (b"1,\n2,,\n", ("1", "2")),
         (b'"1"\n"2"\n', ("1", "2")),
-        (b"00123\n123\n", ("00123", "123")),
+        (b"00123\n123\n0123\n", ("00123",)),
         (b"12345678901234567890\n", ("12345678901234567890",)),
     ],
 )
@@ -280,6 +280,20 @@ def test_pipe__read_once(
     assert (users.total, read, raised) == (None, ids, hint)
 
 
+def test_pipe__terminal() -> None:
+    """A terminal is read once, as a pipe is: it may never end."""
+    end_of_transmission = b"\x04"
+    controller, terminal = os.openpty()
+    try:
+        os.write(controller, b"31\n32\n" + end_of_transmission)
+        users = read_user_ids(inputs_of(user_ids_file=os.ttyname(terminal)), None)
+
+        assert (users.total, list(users.ids)) == (None, ["31", "32"])
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+
 def test_user_ids__named() -> None:
     """Named users are read in the order given, each once, without touching standard input."""
     stdin = io.StringIO("9\n")
@@ -310,7 +324,7 @@ def test_shards__are_a_partition(ids: list[str], count: int) -> None:
         ("1", 2, 2, 914),
         ("20941371", 2, 6, 558),
         ("20941372", 2, 4, 972),
-        ("00123", 2, 8, 344),
+        ("00123", 2, 6, 718),
         ("123", 2, 6, 718),
         ("99999999999999999999", 1, 5, 501),
     ],
