@@ -17,7 +17,7 @@ _RATE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*r/([smhd])\s*")
 # What a server says of its limits is believed within these bounds, in requests per second: one a
 # minute is the least, so that a limiter lets a request try again after a minute at the latest.
 MAX_WAIT_SECONDS = 60.0
-_MIN_RATE, _MAX_RATE = 1 / MAX_WAIT_SECONDS, 1_000.0
+_MIN_RATE, _MAX_RATE = 1 / MAX_WAIT_SECONDS, 10_000.0
 _MAX_BURST = 100_000.0
 
 

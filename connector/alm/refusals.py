@@ -13,6 +13,8 @@ _MEMBERS = (
     *("errors", "code", "title", "error", "error_description", "detail", "message"),
     *("source", "info", "meta"),
 )
+# Far above an error of ALM's; JSON takes many times its size in memory.
+_MAX_BYTES = 256 * 1024
 _MAX_MESSAGES = 5
 _MAX_DEPTH = 4
 _MAX_CHARACTERS = 1_000
@@ -57,6 +59,8 @@ class Meaning(Enum):
 
 def read_messages(body: bytes) -> list[str]:
     """Return the texts in an error's *body* that say what happened, in any of ALM's shapes."""
+    if len(body) > _MAX_BYTES:
+        return []
     try:
         return find_messages(json.loads(body))
     except (ValueError, RecursionError):

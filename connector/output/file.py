@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import shutil
@@ -25,6 +26,7 @@ from connector.formats.interface import read_pieces, zstd
 from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
+    check_own,
     journal_of,
     open_to_append,
     read_entries,
@@ -94,6 +96,8 @@ class OutputFile:
             tempfile.TemporaryFile(dir=self.path.parent).close()
             for file in files_of(self.path):
                 check_replaceable(file)
+            for path in (self.part, self._journal.path):
+                check_own(path)
             if self._journal.path.is_file():
                 self._journal.lock()
             if self.part.is_file():
@@ -351,8 +355,9 @@ class OutputFile:
 
     @contextlib.contextmanager
     def _scratch_file(self) -> Iterator[None]:
-        """Remove the scratch file if it could not be completed."""
+        """Create the scratch file, and remove it if it could not be completed."""
         try:
+            os.close(open_to_append(self._scratch))
             yield
         except BaseException:
             self._scratch.unlink(missing_ok=True)
@@ -401,7 +406,7 @@ class OutputFile:
         except OSError as error:
             self.abandon()
             hint = "Mend it and run again."
-            if self.part.is_file():
+            if error.errno != errno.EPERM and self.part.is_file():
                 hint = "What is whole is kept: mend it, and run again with resume."
             raise OutputError(
                 f"The output file {self._name} cannot be written: {error.strerror or error}.",

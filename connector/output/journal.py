@@ -11,6 +11,8 @@ import contextlib
 import errno
 import json
 import os
+import stat
+import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -155,10 +157,43 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
 
 
 def open_to_append(path: Path) -> int:
-    """Open *path* so that everything is written behind its end. Raises OSError."""
-    # Without O_BINARY, Windows writes two bytes for each line end.
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o666)
+    """Open *path*, a file of this user's own, so that everything is written behind its end.
+
+    Raises OSError, also for a link, a device, and a file of another user: its name is known
+    beforehand, and it may be in a folder in which others may write.
+    """
+    # Without O_BINARY, Windows writes two bytes for each line end. A pipe must not be waited for.
+    flags = os.O_RDWR | os.O_APPEND
+    for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    with contextlib.suppress(FileExistsError):
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    check_own(path)
+    handle = os.open(path, flags)
+    try:
+        _check_own(os.fstat(handle), path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def check_own(path: Path) -> None:
+    """Raise OSError if *path* exists and is not a regular file of this user's own."""
+    with contextlib.suppress(FileNotFoundError):
+        _check_own(path.lstat(), path)
+
+
+def _check_own(status: os.stat_result, path: Path) -> None:
+    # Network drives may give every file another owner: compare with a new one.
+    with tempfile.TemporaryFile(dir=path.parent) as new:
+        owner = os.fstat(new.fileno()).st_uid
+    # Another name could belong to any other file of this user.
+    is_own = stat.S_ISREG(status.st_mode) and status.st_uid == owner and status.st_nlink == 1
+    if not is_own:
+        raise OSError(
+            errno.EPERM, f"{path.name} must be a regular file of this user's own, without links"
+        )
 
 
 def _open_locked(path: Path) -> int:

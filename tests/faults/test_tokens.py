@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.server import Actions, Request, Step
 
 REFUSED = (answer(401, body_of({"status": "401", "title": "UNAUTHORIZED"})),)
-SAME = (answer(200, body_of({"access_token": TOKEN})),)
+SAME_TOKEN = {**BOTH, "access_token": FRESH_TOKEN}
 FRESH = (answer(200, body_of({"access_token": FRESH_TOKEN})),)
 USERS = [str(number) for number in range(31, 47)]
 
@@ -31,8 +31,8 @@ RUNS: dict[str, tuple[dict[str, str], list[Step], str, int]] = {
     "refreshed between retries": (BOTH, [healthy, (answer(503),), REFUSED], "ABBRB", OK),
     "reset after a refresh": (BOTH, [REFUSED, FRESH, (Hang.RESET,)], "ARAAB", OK),
     "refused after the refresh": (BOTH, [REFUSED, FRESH, REFUSED], "ARA", NOPERM),
-    "same token": (BOTH, [REFUSED, SAME], "AR", NOPERM),
-    "same token on page two": (BOTH, [healthy, REFUSED, SAME], "ABR", NOPERM),
+    "same token": (SAME_TOKEN, [REFUSED, FRESH], "AR", NOPERM),
+    "same token on page two": (SAME_TOKEN, [healthy, REFUSED, FRESH], "ABR", NOPERM),
     "403 is not refreshed": (BOTH, [(answer(403),)], "A", NOPERM),
     "no token to start with": (CREDENTIALS, [], "RAB", OK),
     "no token, same token": (CREDENTIALS, [FRESH, REFUSED], "RAR", NOPERM),

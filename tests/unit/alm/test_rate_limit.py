@@ -307,7 +307,7 @@ def test_release__around_a_refusal(booked_at: float, *, is_returned: bool) -> No
     ("rate", "burst", "quota"),
     [
         ("0.000000001r/m", "0", Quota(1 / 60, 0)),
-        ("999999999r/s", "999999999", Quota(1_000, 100_000)),
+        ("999999999r/s", "999999999", Quota(10_000, 100_000)),
     ],
 )
 def test_read_quota__implausible(rate: str, burst: str, quota: Quota) -> None:

@@ -27,7 +27,7 @@ USERS = f"allowed: {IDS}, or user_ids_file instead"
 LO_TYPES = "course, learningProgram, jobAid, certification, all"
 INCLUDE = (
     "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
-    " or dotted paths below them; at most 20, of at most 5 steps"
+    " or dotted paths below them; at most 20 paths of at most 5 steps each"
 )
 MOMENT = "YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset"
 SHARD = "a shard's number and how many there are, such as 2/8"
@@ -409,7 +409,7 @@ def test_credentials__of_another_length(length: int) -> None:
 
 @pytest.mark.parametrize(
     "include",
-    [["learner.a.b.c.d.e"], [f"learner.a{n}" for n in range(21)], ["learner." + "a" * 101]],
+    [["learner.a.b.c.d.e"], [f"learner.a{n}" for n in range(21)], ["learner." + "a" * 65]],
 )
 def test_include__of_too_many_paths_or_steps(include: list[str]) -> None:
     """More than 20 paths, or a path of more than 5 steps, are refused."""
