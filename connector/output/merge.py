@@ -62,7 +62,12 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
         _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
-        return _join(target, parts, redactor)
+        inputs = {**parts[0].inputs, "shard": None}
+        file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
+        try:
+            return _join(file, parts, redactor)
+        finally:
+            file.abandon()
     except OSError as error:
         raise OutputError(
             f"{error.filename or target} cannot be read: {error.strerror}.",
@@ -145,13 +150,11 @@ def _check_users(parts: Sequence[_Part]) -> None:
 
 
 def _join(
-    target: Path, parts: Sequence[_Part], redactor: Redactor
+    file: OutputFile, parts: Sequence[_Part], redactor: Redactor
 ) -> tuple[Document, ConnectorError | None]:
-    inputs = {**parts[0].inputs, "shard": None}
-    file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
-    totals = RunTotals(inputs["base_url"], is_of_many=True)
+    totals = RunTotals(parts[0].inputs["base_url"], is_of_many=True)
     for part in parts:
         file.join(part.path, part.state, part.users())
         for entry in part.users():

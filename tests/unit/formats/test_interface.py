@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from connector.formats import FORMATS, make_format
-from connector.formats.interface import COPY_BYTES, Format, RowRange
+from connector.formats.interface import COPY_BYTES, Format, read_pieces
 from connector.schemas import load_schema
 from tests.support.records import enrollment
 
@@ -67,20 +67,24 @@ def test_finish__is_the_growing_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reopen__is_a_copy(tmp_path: Path) -> None:
-    """A finished file is copied to grow again; its rows end where they did."""
-    (tmp_path / "x").write_bytes(b"begin rows end")
-
-    assert Plain().reopen(tmp_path / "x", tmp_path / "x.part", RowRange(6, 10, 1)) == 10
-    assert (tmp_path / "x.part").read_bytes() == b"begin rows end"
-
-
 @pytest.mark.parametrize("length", [0, 1, COPY_BYTES, 2 * COPY_BYTES + 3])
-def test_read_rows__without_begin_and_end(length: int, tmp_path: Path) -> None:
-    """The rows of a finished file are read in pieces of bounded size, without begin and end."""
-    (tmp_path / "x").write_bytes(b"begin" + b"r" * length + b"end")
+def test_read_users__without_begin_and_end(length: int, tmp_path: Path) -> None:
+    """Each user has the own rows of a finished file, in pieces of bounded size."""
+    (tmp_path / "x").write_bytes(b"begin" + b"a" * 2 + b"r" * length + b"end")
+    entries = [{"end": 7}, {"end": 7}, {"end": 7 + length}]
 
-    pieces = list(Plain().read_rows(tmp_path / "x", RowRange(5, 5 + length, 1)))
+    read = [
+        (entry, list(pieces)) for entry, pieces in Plain().read_users(tmp_path / "x", 5, entries)
+    ]
 
-    assert b"".join(pieces) == b"r" * length
-    assert [piece for piece in pieces if len(piece) > COPY_BYTES] == []
+    assert [entry for entry, _ in read] == entries
+    assert [b"".join(pieces) for _, pieces in read] == [b"aa", b"", b"r" * length]
+    assert [piece for _, pieces in read for piece in pieces if len(piece) > COPY_BYTES] == []
+
+
+def test_read_pieces__of_a_shorter_file(tmp_path: Path) -> None:
+    """A file that is shorter than it should be is read to its end, not for ever."""
+    (tmp_path / "x").write_bytes(b"short")
+
+    with (tmp_path / "x").open("rb") as file:
+        assert list(read_pieces(file, 99)) == [b"short"]

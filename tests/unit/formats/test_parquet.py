@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connector.formats.interface import SCALARS, RowRange
+from connector.formats.interface import SCALARS
 from connector.formats.parquet import SCHEMA, Parquet
 from tests.support.records import DATE, HOSTILE, enrollment, enrollments, included_grade
 
@@ -39,8 +39,16 @@ def round_trip(*served: Enrollment) -> list[dict[str, Any]]:
     """Return the records that are read back from the Parquet file of *served*."""
     with TemporaryDirectory() as folder:
         path = finish(Path(folder), served)
-        lines = Parquet().read_rows(path, RowRange(0, 0, len(served)))
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in lines_of(path, len(served))]
+
+
+def lines_of(path: Path, *counts: int) -> list[bytes]:
+    """Return the rows of the first users in *path*, who have so many records."""
+    entries = [{"enrollments": count} for count in counts]
+    lines: list[bytes] = []
+    for _, pieces in Parquet().read_users(path, 0, entries):
+        lines += pieces
+    return lines
 
 
 def test_finish__typed_columns(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ def test_schema__is_stable() -> None:
 @example(text="a\ud800b\udfff", number=0.0)
 @example(text="\U0001f600", number=None)
 @settings(max_examples=25)
-def test_read_rows__as_they_were_written(text: str, number: float | None) -> None:
+def test_read_users__as_they_were_written(text: str, number: float | None) -> None:
     """Records read back as they were; half a surrogate pair reads back as its JSON escape."""
     served = enrollment(
         url=text,
@@ -121,14 +129,14 @@ def test_read_rows__as_they_were_written(text: str, number: float | None) -> Non
 
 @given(moment=MOMENTS)
 @settings(max_examples=25)
-def test_read_rows__moments(moment: datetime) -> None:
+def test_read_users__moments(moment: datetime) -> None:
     """A date with any offset reads back as the same moment, to the microsecond."""
     (record,) = round_trip(enrollment(date_enrolled=moment.isoformat()))
 
     assert datetime.fromisoformat(record["date_enrolled"]) == moment
 
 
-def test_read_rows__dates_as_alm_writes_them() -> None:
+def test_read_users__dates_as_alm_writes_them() -> None:
     """Dates in ALM's notation read back letter by letter."""
     dates = [DATE, "2023-06-29T12:34:33.123Z", "2023-06-29T12:34:33.123456Z"]
 
@@ -159,7 +167,7 @@ def test_finish__without_records(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     path = finish(tmp_path, [])
 
     assert (pq.read_table(path).num_rows, pq.read_schema(path).names) == (0, SCHEMA.names)
-    assert list(Parquet().read_rows(path, RowRange(0, 0, 0))) == []
+    assert lines_of(path, 0) == []
     assert caplog.messages == []
 
 
@@ -172,16 +180,19 @@ def test_finish__in_order_beyond_one_batch(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("count", "complete"), [(3, 3), (3, 2), (3, 0), (5_003, 5_001)])
-def test_reopen__with_the_complete_rows(count: int, complete: int, tmp_path: Path) -> None:
-    """A finished file grows again as lines, without the rows behind those of complete users."""
+@pytest.mark.parametrize(
+    ("count", "users"), [(3, [1, 2]), (3, [2]), (3, [0]), (5_003, [4_999, 0, 2])]
+)
+def test_read_users__each_with_the_own_rows(count: int, users: list[int], tmp_path: Path) -> None:
+    """Each user has the rows that follow those of the users before, as lines; others are left."""
     path = finish(tmp_path, enrollments(count)).rename(tmp_path / "x.parquet")
+    entries = [{"enrollments": rows} for rows in users]
+
+    read = [(entry, list(pieces)) for entry, pieces in Parquet().read_users(path, 0, entries)]
+
+    assert [entry for entry, _ in read] == entries
+    assert [len(lines) for _, lines in read] == users
     growing = tmp_path / "growing"
-
-    end = Parquet().reopen(path, growing, RowRange(0, 0, complete))
-
-    lines = growing.read_bytes().splitlines(keepends=True)
-    assert (len(lines), end) == (complete, growing.stat().st_size)
-    assert list(Parquet().read_rows(path, RowRange(0, 0, complete))) == lines
+    growing.write_bytes(b"".join([line for _, lines in read for line in lines]))
     again = Parquet().finish(growing, tmp_path / "again", "x.parquet")
-    assert pq.read_table(again).equals(pq.read_table(path).slice(0, complete))
+    assert pq.read_table(again).equals(pq.read_table(path).slice(0, sum(users)))

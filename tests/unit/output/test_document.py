@@ -16,6 +16,7 @@ from connector.alm.records import ResourceGrade
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     InternalError,
     InterruptedRun,
     OutputError,
@@ -42,7 +43,8 @@ from connector.output.document import (
 from connector.output.results import RunTotals
 from connector.schemas import load_schema
 from connector.text import to_json
-from tests.support.records import DATE, enrollment
+from tests.support.pages import ANSWERED_AT
+from tests.support.records import enrollment
 
 MOMENT = datetime(2023, 6, 29, 14, 5, tzinfo=UTC)
 BUSY = TemporaryError(
@@ -61,10 +63,11 @@ FAILED = [("4041", 67), ("7", 75), ("8", 75), ("9", 76)]
 
 def totals_of(status: Status = Status.VERIFIED, *, users: int = 1) -> RunTotals:
     """Return the totals of a run of *users*, each read from one page."""
-    totals = RunTotals(is_of_many=users > 1)
+    totals = RunTotals("sandbox", is_of_many=users > 1)
     for number in range(users):
         entry = {"user_id": str(number), "status": status, "reasons": [], "pages": 1}
-        totals.add_from_journal({**entry, "enrollments": 0, "latest_date_enrolled": None})
+        answered = {"enrollments": 0, "counts": [], "answered_at": ANSWERED_AT.isoformat()}
+        totals.add_from_journal({**entry, **answered})
         totals.add_kept()
     totals.end(requested=users, requests=users)
     return totals
@@ -73,7 +76,7 @@ def totals_of(status: Status = Status.VERIFIED, *, users: int = 1) -> RunTotals:
 def delivery_of(*served: Any) -> Delivery:
     """Return the delivery of *served* in the document itself."""
     ids = [record.id for record in served]
-    return Delivery(ids, [], len(served), DATE, [record.as_dict() for record in served])
+    return Delivery(ids, [], len(served), [record.as_dict() for record in served])
 
 
 def document_of(
@@ -88,20 +91,21 @@ def document_of(
 def test_build_document__with_its_records() -> None:
     """The document has the fields of its schema, in the schema's order, and the records."""
     served = enrollment(resource_grades=(ResourceGrade("course:1_2_7_0_31", None, None),))
-    delivery = Delivery([served.id], ["course:1_2_7_0_31"], 1, DATE, [served.as_dict()])
+    delivery = Delivery([served.id], ["course:1_2_7_0_31"], 1, [served.as_dict()])
 
     document = document_of(totals_of(), delivery)
 
     record = {name: getattr(served, name) for name in served.__struct_fields__[:18]}
     grade = {"id": "course:1_2_7_0_31", "module_id": None, "module_version": None}
     expected = {
+        "source": "sandbox",
         "enrollment_ids": ["course:1_2_31"],
         "resource_grade_ids": ["course:1_2_7_0_31"],
         "enrollment_count": 1,
         "enrollments": [{**record, "resource_grades": [grade]}],
         "complete": True,
         "completeness": {"status": "verified", "reasons": [], "pages": 1, "requests": 1},
-        "latest_date_enrolled": DATE,
+        "next_since": "2023-06-29T11:54:58.000Z",
         "users": {"requested": 1, "read": 1, "failed": []},
         "output_file": None,
         "error": None,
@@ -112,15 +116,16 @@ def test_build_document__with_its_records() -> None:
 
 def test_build_document__with_an_output_file() -> None:
     """A document next to an output file has no records, and no ids if they are too many."""
-    delivery = Delivery(None, None, 12_345, DATE, output_file="x.csv")
+    delivery = Delivery(None, None, 12_345, output_file="x.csv")
 
     assert document_of(totals_of(users=2), delivery) == {
+        "source": "sandbox",
         "enrollment_ids": None,
         "resource_grade_ids": None,
         "enrollment_count": 12_345,
         "complete": True,
         "completeness": {"status": "verified", "reasons": [], "pages": 2, "requests": 2},
-        "latest_date_enrolled": DATE,
+        "next_since": "2023-06-29T11:54:58.000Z",
         "users": {"requested": 2, "read": 2, "failed": []},
         "output_file": "x.csv",
         "error": None,
@@ -139,6 +144,7 @@ def test_build_document__some_users_failed() -> None:
     document = document_of(totals, delivery_of(served), BUSY)
 
     assert document == {
+        "source": None,
         "enrollment_ids": [served.id],
         "resource_grade_ids": [],
         "enrollment_count": 1,
@@ -150,7 +156,7 @@ def test_build_document__some_users_failed() -> None:
             "pages": 0,
             "requests": 5,
         },
-        "latest_date_enrolled": DATE,
+        "next_since": None,
         "users": {"requested": 2, "read": 1, "failed": [{"user_id": "2", "error": BUSY_AS_DICT}]},
         "output_file": None,
         "error": BUSY_AS_DICT,
@@ -180,6 +186,17 @@ def test_build_document__complete(
     assert (failed["complete"], failed["completeness"]["status"]) == (False, status_if_failed)
 
 
+@pytest.mark.parametrize(
+    ("error", "is_there"),
+    [(None, True), (PartialError("m", hint="h"), True), (BUSY, False), (InterruptedRun(2), False)],
+)
+def test_build_document__next_since(*, error: ConnectorError | None, is_there: bool) -> None:
+    """A run that did not deliver the records of its users gives no moment to go on from."""
+    document = document_of(totals_of(), error=error)
+
+    assert document["next_since"] == ("2023-06-29T11:54:58.000Z" if is_there else None)
+
+
 def test_build_document__without_users() -> None:
     """If there are no users to read, as in an empty shard, nothing is missing."""
     document = document_of(totals_of(users=0))
@@ -198,6 +215,7 @@ def test_build_document__without_users() -> None:
         (InternalError("m", hint="h"), 70),
         (OutputError("m", hint="h"), 73),
         (TemporaryError("m", hint="h"), 75),
+        (DeadlineError("m", hint="h"), 75),
         (ProtocolError("m", hint="h"), 76),
         (AuthenticationError("m", hint="h"), 77),
         (PermissionDeniedError("m", hint="h"), 77),
@@ -212,13 +230,14 @@ def test_failed_document__of_every_error(error: ConnectorError, code: int) -> No
     jsonschema.validate(document, load_schema("outputs"))
     nothing = {"http_status": None, "request_id": None, "retry_at": None}
     assert document == {
+        "source": None,
         "enrollment_ids": [],
         "resource_grade_ids": [],
         "enrollment_count": 0,
         "enrollments": [],
         "complete": False,
         "completeness": {"status": "incomplete", "reasons": [], "pages": 0, "requests": 0},
-        "latest_date_enrolled": None,
+        "next_since": None,
         "users": {"requested": 0, "read": 0, "failed": []},
         "output_file": None,
         "error": {"code": code, "message": "m", "hint": "h", **nothing},

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,12 @@ from connector.errors import OutputError, UsageError
 from connector.formats import make_format
 from connector.output.file import OutputFile
 from connector.output.journal import journal_of
+from connector.output.results import RunTotals, UserResult
 from connector.redact import Redactor
-from tests.support.records import DATE, VERIFIED, enrollment, enrollments
+from tests.support.clock import VirtualClock
+from tests.support.files import text_of
+from tests.support.pages import ANSWERED_AT
+from tests.support.records import VERIFIED, enrollment, enrollments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +50,8 @@ ERROR = {
 def open_file(path: Path, redactor: Redactor | None = None, **inputs: Any) -> OutputFile:
     """Return an output file of the format that the first suffix of its name stands for."""
     written_as = path.name.split(".")[1]
-    return OutputFile(path, written_as, {"lo_types": ["course"], **inputs}, redactor or Redactor())
+    inputs = {"lo_types": ["course"], **inputs}
+    return OutputFile(path, written_as, inputs, redactor or Redactor(), VirtualClock())
 
 
 def buffer_of(file: OutputFile, user_id: str, count: int) -> RecordBuffer:
@@ -58,7 +64,28 @@ def buffer_of(file: OutputFile, user_id: str, count: int) -> RecordBuffer:
 def append(file: OutputFile, *users: str) -> None:
     """Append *users*, each with its records."""
     for user_id in users:
-        file.append(user_id, buffer_of(file, user_id, COUNTS.get(user_id, 1)), VERIFIED)
+        file.append(result_of(user_id, buffer_of(file, user_id, COUNTS.get(user_id, 1))))
+
+
+def result_of(
+    user_id: str, buffer: RecordBuffer, completeness: Completeness = VERIFIED
+) -> UserResult[RecordBuffer]:
+    """Return the result of a user whose records are in *buffer*."""
+    return UserResult(user_id, buffer, completeness, answered_at=ANSWERED_AT)
+
+
+def totals_of(requested: int, *, read: int | None = None) -> RunTotals:
+    """Return the totals of a run of *requested* users, all of them read unless *read* says so."""
+    totals = RunTotals()
+    for _ in range(requested if read is None else read):
+        totals.add_kept()
+    totals.end(requested=requested, requests=3)
+    return totals
+
+
+def checksum_of(data: bytes) -> int:
+    """Return the checksum of *data*."""
+    return zlib.crc32(data)
 
 
 def write(path: Path, users: Sequence[str], *, resume: bool = False) -> list[str]:
@@ -66,7 +93,7 @@ def write(path: Path, users: Sequence[str], *, resume: bool = False) -> list[str
     file = open_file(path)
     kept = [entry["user_id"] for entry in file.prepare(resume=resume)]
     append(file, *[user_id for user_id in users if not file.has(user_id)])
-    assert file.finish(len(users), 3) == str(path)
+    assert file.finish(totals_of(len(users))) == str(path)
     return kept
 
 
@@ -88,7 +115,7 @@ def history_of(name: str) -> list[tuple[bytes, bytes]]:
         for user_id in USERS:
             append(file, user_id)
             states.append((content(file.part), content(journal_of(path))))
-        file.finish(len(USERS), 3)
+        file.finish(totals_of(len(USERS)))
         grown = states[-1][0] if path.suffix == ".parquet" else content(path)
         return [*states, (grown, content(journal_of(path)))]
 
@@ -222,30 +249,56 @@ def test_resume__refuses_other_inputs(inputs: dict[str, Any], change: str, tmp_p
     assert write(path, USERS, resume=True) == list(USERS)
 
 
-@pytest.mark.parametrize(
-    ("is_finished", "changed"), [(True, b""), (True, b"longer" * 999), (False, b"shorter")]
-)
-def test_resume__refuses_a_changed_file(
-    *, is_finished: bool, changed: bytes, tmp_path: Path
-) -> None:
-    """A file that was changed since is not resumed: its journal may list users it no longer has."""
-    path = tmp_path / "x.ndjson"
-    file = open_file(path)
-    append(file, *USERS)
-    if is_finished:
-        file.finish(len(USERS), 3)
-    file.abandon()
-    file.location.write_bytes(changed)
+@pytest.mark.parametrize("name", ALL_FILES)
+@pytest.mark.parametrize("change", ["shorter", "longer", "zeros"])
+def test_resume__refuses_a_changed_file(change: str, name: str, tmp_path: Path) -> None:
+    """A finished file that was changed since, or lost to a power failure, is not resumed."""
+    path = tmp_path / name
+    write(path, USERS)
+    before = content(path)
+    changed = {"shorter": before[:-1], "longer": before * 2, "zeros": bytes(len(before))}[change]
+    path.write_bytes(changed)
 
     with pytest.raises(UsageError) as caught:
         list(open_file(path).prepare(resume=True))
 
     assert str(caught.value) == (
-        f'1 input is not valid: output_file is "{file.location}", which was changed since its'
+        f'1 input is not valid: output_file is "{path}", which was changed since its'
         " journal was written (allowed: the file as the earlier run left it)."
         " Nothing was sent. Without resume it is written anew."
     )
-    assert content(file.location) == changed
+    assert content(path) == changed
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+@pytest.mark.parametrize("intact", range(len(USERS)))
+def test_resume__after_a_loss_of_power(intact: int, name: str, tmp_path: Path) -> None:
+    """Of a part file whose end was lost to zeros, exactly the users before it are kept."""
+    path = tmp_path / name
+    file = open_file(path)
+    append(file, *USERS)
+    file.abandon()
+    ends = [entry["end"] for entry in entries_of(path)]
+    part = content(file.part)
+    with_rows = [place for place, user in enumerate(USERS) if COUNTS[user] and place >= intact]
+    start = ends[with_rows[0]]
+    file.part.write_bytes(part[:start] + bytes(len(part) - start))
+
+    assert write(path, USERS, resume=True) == list(USERS[: with_rows[0]])
+    assert content(path) == undisturbed(name)[0]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.json", "x.csv.gz"])
+def test_resume__after_the_beginning_was_lost(name: str, tmp_path: Path) -> None:
+    """A part file without its beginning is written anew, even if no user had records."""
+    path = tmp_path / name
+    file = open_file(path)
+    append(file, "31")
+    file.abandon()
+    file.part.write_bytes(bytes(file.part.stat().st_size))
+
+    assert write(path, USERS, resume=True) == []
+    assert content(path) == undisturbed(name)[0]
 
 
 @pytest.mark.parametrize("name", TEXT_FILES[:4])
@@ -278,6 +331,51 @@ def test_finish__without_new_users_changes_nothing(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+def test_finish__of_other_missing_users(name: str, tmp_path: Path) -> None:
+    """A run that read nothing new, and did not reach all users either, says so in the journal."""
+    path = tmp_path / name
+    write(path, USERS)
+    file = open_file(path)
+    list(file.prepare(resume=True))
+
+    file.finish(totals_of(9, read=4))
+
+    assert content(path) == undisturbed(name)[0]
+    assert (entries_of(path)[-1]["requested"], entries_of(path)[-1]["missing"]) == (9, 5)
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+def test_finish__keeps_failures_of_earlier_runs(name: str, tmp_path: Path) -> None:
+    """A user who failed in an earlier run, and is not asked for now, still counts as failed."""
+    path = tmp_path / name
+    file = open_file(path)
+    append(file, *USERS[:2])
+    file.add_failure("40", ERROR)
+    file.finish(totals_of(3))
+
+    write(path, USERS, resume=True)
+
+    assert [entry for entry in entries_of(path) if "error" in entry] == [
+        {"user_id": "40", "error": ERROR}
+    ]
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_finish__without_a_record(name: str, tmp_path: Path) -> None:
+    """A file without a record can be read: compressed, it is not empty."""
+    path = tmp_path / name
+
+    write(path, ["31"])
+
+    written_as = make_format(name.split(".")[1])
+    if written_as.is_streamed:
+        assert text_of(path) == written_as.begin + written_as.end
+    assert bool(path.stat().st_size) == (name != "x.ndjson")
+    assert write(path, ["31", "7", "32", "33"], resume=True) == ["31"]
+    assert content(path) == undisturbed(name, ("31", "7", "32", "33"))[0]
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
 def test_finish__removes_what_a_kill_left(name: str, tmp_path: Path) -> None:
     """The parts of files that a killed run has left are gone when the next run has ended."""
     for suffix in ("part", "part.new"):
@@ -297,7 +395,7 @@ def test_finish__removes_what_it_could_not_complete(tmp_path: Path) -> None:
     os.truncate(file.part, 1)
 
     with pytest.raises(ValueError, match="Expecting"):
-        file.finish(1, 1)
+        file.finish(totals_of(1))
     file.abandon()
 
     assert sorted(files_in(tmp_path)) == ["x.parquet.part", "x.parquet.users"]
@@ -326,7 +424,7 @@ def test_append__keeps_the_earlier_file_until_the_end(tmp_path: Path) -> None:
     append(file, "7")
 
     assert (content(path), file.location) == (undisturbed("x.ndjson")[0], file.part)
-    file.finish(1, 1)
+    file.finish(totals_of(1))
     assert (content(path), file.location) == (undisturbed("x.ndjson", ("7",))[0], path)
 
 
@@ -344,7 +442,7 @@ def test_lock__one_run_at_a_time(*, is_prepared: bool, resume: bool, tmp_path: P
         append(second, "32") if is_prepared else list(second.prepare(resume=resume))
     second.abandon()
     append(first, *USERS[1:])
-    first.finish(len(USERS), 3)
+    first.finish(totals_of(len(USERS)))
 
     assert str(caught.value) == (
         f"The output file {path} is being written by another run."
@@ -365,7 +463,7 @@ def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> N
     """A path that cannot be written is refused before anything is read."""
     (tmp_path / "folder").mkdir()
     path = tmp_path / name
-    file = OutputFile(path, "ndjson", {}, Redactor())
+    file = OutputFile(path, "ndjson", {}, Redactor(), VirtualClock())
 
     with pytest.raises(OutputError) as caught:
         list(file.prepare(resume=False))
@@ -384,7 +482,7 @@ def test_append__cannot_be_written(tmp_path: Path) -> None:
     buffer._refusal = OSError(28, "No space left on device")
 
     with pytest.raises(OutputError) as caught:
-        file.append("31", buffer, VERIFIED)
+        file.append(result_of("31", buffer))
 
     assert str(caught.value) == (
         f"The output file {path} cannot be written: No space left on device."
@@ -409,7 +507,7 @@ def test_append__records_first_and_the_name_last(tmp_path: Path) -> None:
 
     file = open_file(path, Observer())
     append(file, "32")
-    file.finish(1, 1)
+    file.finish(totals_of(1))
 
     size, names = path.stat().st_size, ["x.ndjson.part", "x.ndjson.users"]
     assert seen == [
@@ -419,29 +517,65 @@ def test_append__records_first_and_the_name_last(tmp_path: Path) -> None:
     ]
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of what has been synced to the disk, in this order."""
+    names: list[str] = []
+
+    def fsync(handle: int) -> None:
+        names.append(Path(f"/proc/self/fd/{handle}").resolve().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return names
+
+
+def test_append__survives_a_loss_of_power(tmp_path: Path, synced: list[str]) -> None:
+    """Records are synced before the journal that lists them, at most once a second."""
+    clock = VirtualClock()
+    file = OutputFile(tmp_path / "x.ndjson", "ndjson", {}, Redactor(), clock)
+
+    for seconds in (0.9, 0.2, 0.0, 0.5, 5.0):
+        clock.sleep(seconds)
+        append(file, "7")
+    file.abandon()
+
+    assert synced == ["x.ndjson.part", "x.ndjson.users"] * 2
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+def test_finish__survives_a_loss_of_power(name: str, tmp_path: Path, synced: list[str]) -> None:
+    """The file is synced before the journal that says its size, the folder after the new name."""
+    write(tmp_path / name, USERS)
+
+    finished = f"{name}.part.new" if name == "x.parquet" else f"{name}.part"
+    assert synced == [f"{name}.part", finished, f"{name}.users", tmp_path.name]
+
+
 def test_journal__the_complete_text(tmp_path: Path) -> None:
     """The journal holds the inputs, complete users, failed users, and the end of the run."""
     path = tmp_path / "x.ndjson"
     file = open_file(path)
     append(file, "7", "31")
-    file.fail("40", ERROR, None)
-    file.finish(3, 5)
+    file.add_failure("40", ERROR)
+    file.finish(totals_of(4, read=3))
 
-    size = path.stat().st_size
+    rows = content(path)
+    size, checksum = len(rows), checksum_of(rows)
+    common = {"answered_at": ANSWERED_AT.isoformat()}
     verdict = {"status": "verified", "reasons": [], "pages": 1}
     ids = {
         "enrollment_ids": ["course:0_2_7", "course:1_2_7"],
         "resource_grade_ids": ["course:0_2_7_0_7", "course:1_2_7_0_7"],
     }
-    empty: dict[str, Any] = {"enrollment_ids": [], "resource_grade_ids": []}
-    first = {"user_id": "7", "enrollments": 2, "end": size, "latest_date_enrolled": DATE}
-    second = {"user_id": "31", "enrollments": 0, "end": size, "latest_date_enrolled": None}
+    first = {"user_id": "7", "enrollments": 2, "end": size, "crc32": checksum, **common, **verdict}
+    second = {"user_id": "31", "enrollments": 0, "end": size, "crc32": 0, **common, **verdict}
+    numbers = {"requested": 4, "missing": 1, "requests": 3}
     assert entries_of(path) == [
-        {"alm_enrollments": 1, "format": "ndjson", "lo_types": ["course"], "end": 0},
-        {**first, **verdict, **ids},
-        {**second, **verdict, **empty},
+        {"alm_enrollments": 2, "format": "ndjson", "lo_types": ["course"], "end": 0, "crc32": 0},
+        {**first, "counts": [["course", "COMPLETED", 2]], **ids},
+        {**second, "counts": [], "enrollment_ids": [], "resource_grade_ids": []},
         {"user_id": "40", "error": ERROR},
-        {"end": size, "size": size, "requested": 3, "requests": 5},
+        {"end": size, "size": size, "crc32": checksum, **numbers},
     ]
 
 
@@ -452,8 +586,8 @@ def test_journal__ids_as_long_as_a_document_lists_them(tmp_path: Path) -> None:
     for user_id, count, values in (("1", 1_500, {"resource_grades": ()}), ("2", 500, {})):
         buffer = file.new_buffer(has_tally=False)
         buffer.add([enrollment(user_id, number, **values) for number in range(count)])
-        file.append(user_id, buffer, VERIFIED)
-    file.finish(2, 2)
+        file.append(result_of(user_id, buffer))
+    file.finish(totals_of(2))
 
     write(path, ["3"], resume=True)
     write(path, ["4"], resume=True)
@@ -475,9 +609,9 @@ def test_append__removes_secrets(tmp_path: Path) -> None:
     buffer = file.new_buffer(has_tally=False)
     buffer.add([enrollment(id="course:a-secret-0042_2_31", state="a-secret-0042")])
 
-    file.append("31", buffer, Completeness(Status.CONSISTENT, ("a-secret-0042",), 1))
-    file.fail("32", {**ERROR, "message": "a-secret-0042"}, None)
-    file.finish(1, 1)
+    file.append(result_of("31", buffer, Completeness(Status.CONSISTENT, ("a-secret-0042",), 1)))
+    file.add_failure("32", {**ERROR, "message": "a-secret-0042"})
+    file.finish(totals_of(1))
 
     assert b"a-secret" not in content(path) + content(journal_of(path))
     entry = entries_of(path)[1]
@@ -489,9 +623,10 @@ def test_fail__partial_records_come_last(name: str, tmp_path: Path) -> None:
     """Records of a failed user follow all complete users, and a resumed run replaces them."""
     path = tmp_path / name
     file = open_file(path)
-    file.fail("33", ERROR, buffer_of(file, "33", 1))
+    file.add_failure("33", ERROR)
+    file.add_partial(buffer_of(file, "33", 1))
     append(file, *USERS[:3])
-    file.finish(len(USERS), 3)
+    file.finish(totals_of(len(USERS)))
     with_partial = content(path)
 
     kept = write(path, USERS, resume=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import threading
@@ -19,15 +21,16 @@ from connector.output.journal import (
     open_to_append,
     read_entries,
     read_state,
+    sync,
     write_all,
 )
 from connector.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 USER = {"user_id": "31", "enrollments": 3, "end": 30}
-FIRST = {"alm_enrollments": 1, "format": "json", "end": 1}
+FIRST = {"alm_enrollments": 2, "format": "json", "end": 1}
 
 
 def write(path: Path, *entries: Mapping[str, object]) -> bytes:
@@ -60,30 +63,46 @@ def test_read_state__under_way(tmp_path: Path) -> None:
     assert state is not None
     assert [user_id in state.finished for user_id in ("31", "32", "33")] == [True, False, True]
     assert (state.inputs, state.records, state.end, state.length) == (FIRST, 5, 50, len(content))
-    assert (state.size, state.requested, state.requests) == (None, 0, 0)
+    assert (state.begin, state.last) == (len(content.splitlines(keepends=True)[0]), {})
 
 
 def test_read_state__of_a_finished_run(tmp_path: Path) -> None:
-    """The last line of a run gives the size of the output file and the numbers of the run."""
-    end = {"end": 30, "size": 60, "requested": 3, "requests": 7}
+    """The last line of a run describes the output file and the run."""
+    end = {"end": 35, "size": 60, "crc32": 1, "requested": 3, "missing": 1, "requests": 7}
     write(tmp_path / "j", USER, end)
 
     state = read_state(tmp_path / "j")
 
     assert state is not None
-    assert (state.end, state.size, state.requested, state.requests) == (30, 60, 3, 7)
-    assert state.records == 3
+    assert (state.end, state.last, state.records) == (35, end, 3)
+
+
+def test_read_state__up_to_a_place(tmp_path: Path) -> None:
+    """What a journal says can be read up to any line: there, the rest was never written."""
+    other = {**USER, "user_id": "32", "end": 40}
+    write(tmp_path / "j", USER, other, {"end": 40, "size": 60})
+    places = [place for _, place in read_entries(tmp_path / "j")]
+
+    states = [read_state(tmp_path / "j", place) for place in places]
+
+    assert [state and (state.end, state.records, bool(state.last)) for state in states] == [
+        (1, 0, False),
+        (30, 3, False),
+        (40, 6, False),
+        (40, 6, True),
+    ]
+    assert [state and state.length for state in states] == places
 
 
 def test_read_state__of_a_resumed_run(tmp_path: Path) -> None:
-    """If users follow the end of a run, the file grows again: its former size no longer counts."""
+    """If users follow the end of a run, the file grows again: the run has not ended."""
     end = {"end": 30, "size": 60, "requested": 1, "requests": 1}
     write(tmp_path / "j", USER, end, {**USER, "user_id": "32", "end": 70})
 
     state = read_state(tmp_path / "j")
 
     assert state is not None
-    assert (state.end, state.size, state.requested) == (70, None, 0)
+    assert (state.end, state.last) == (70, {})
 
 
 @given(cut=st.integers(0, 300))
@@ -112,7 +131,7 @@ def test_read_entries__up_to_a_torn_line(cut: int) -> None:
         b"torn",
         b"[1]\n",
         b'{"version":1}\n',
-        b'{"alm_enrollments":2,"end":0}\n',
+        b'{"alm_enrollments":1,"end":0}\n',
         b"\xff\n",
         b"\0" * 99,
     ],
@@ -172,7 +191,68 @@ def test_write__removes_secrets(tmp_path: Path) -> None:
     journal.begin({"reasons": ("a-secret-0042",)})
     journal.close()
 
-    assert (tmp_path / "j").read_bytes() == b'{"alm_enrollments":1,"reasons":["***"]}\n'
+    assert (tmp_path / "j").read_bytes() == b'{"alm_enrollments":2,"reasons":["***"]}\n'
+
+
+def test_rewrite__at_once(tmp_path: Path) -> None:
+    """A journal that is rewritten has its inputs and its end, the new entries, and its lock."""
+    end = {"end": 30, "size": 60}
+    write(tmp_path / "j", USER, end)
+    state = read_state(tmp_path / "j")
+    assert state is not None
+    journal = Journal(tmp_path / "j", Redactor())
+    journal.lock()
+
+    journal.rewrite(state, [{**USER, "end": 20}], 20)
+
+    assert [entry for entry, _ in read_entries(tmp_path / "j")] == [
+        {**FIRST, "end": 0},
+        {**USER, "end": 20},
+        {"end": 20, "size": 60},
+    ]
+    with pytest.raises(BlockingIOError):
+        Journal(tmp_path / "j", Redactor()).lock()
+    journal.write(USER)
+    journal.close()
+    assert len(list(read_entries(tmp_path / "j"))) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+
+
+def test_rewrite__or_not_at_all(tmp_path: Path) -> None:
+    """If a journal cannot be rewritten, it stays as it was, and no other file is left."""
+    before = write(tmp_path / "j", USER, {"end": 30, "size": 60})
+    state = read_state(tmp_path / "j")
+    assert state is not None
+    journal = Journal(tmp_path / "j", Redactor())
+    journal.lock()
+
+    def entries() -> Iterator[Mapping[str, object]]:
+        yield USER
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        journal.rewrite(state, entries(), 20)
+    journal.close()
+
+    assert (tmp_path / "j").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_raised"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)]
+)
+def test_sync__where_it_is_not_offered(
+    *, number: int, is_raised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drive that cannot sync is written all the same; one that fails is an error."""
+
+    def fsync(_: int) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    with pytest.raises(OSError, match="refused") if is_raised else contextlib.nullcontext():
+        sync(1)
 
 
 def test_close__at_any_time(tmp_path: Path) -> None:

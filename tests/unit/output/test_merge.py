@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,17 @@ from connector.errors import OutputError, TemporaryError, UsageError, error_as_d
 from connector.output.file import OutputFile
 from connector.output.journal import journal_of, read_entries
 from connector.output.merge import merge
+from connector.output.results import RunTotals, UserResult
 from connector.redact import Redactor
+from tests.support.clock import VirtualClock
+from tests.support.pages import ANSWERED_AT
 from tests.support.records import VERIFIED, enrollments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ERROR = error_as_dict(TemporaryError("ALM failed.", hint="Run again."))
+INPUTS = {"lo_types": ["course"], "shard": None, "base_url": "sandbox"}
 FILES = ("out.json", "out.ndjson", "out.csv", "out.table", "out.json.gz", "out.csv.zst")
 
 
@@ -37,17 +42,24 @@ def write(
     **inputs: Any,
 ) -> None:
     """Write a finished file of *users* with two records each, and one of each *failed* user."""
-    inputs = {"lo_types": ["course"], "shard": None, **inputs}
-    file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor())
-    tuple(file.prepare(resume=resume))
-    for user_id in (*users, *failed.split()):
+    inputs = {**INPUTS, **inputs}
+    file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor(), VirtualClock())
+    totals = RunTotals()
+    for _ in file.prepare(resume=resume):
+        totals.add_kept()
+    for place, user_id in enumerate((*users, *failed.split())):
         buffer = file.new_buffer(has_tally=False)
         buffer.add(enrollments(1 if user_id in failed.split() else 2, user_id))
         if user_id in failed.split():
-            file.fail(user_id, ERROR, buffer)
+            file.add_failure(user_id, ERROR)
+            file.add_partial(buffer)
+            totals.add_failure(place, user_id, ERROR)
         else:
-            file.append(user_id, buffer, VERIFIED)
-    file.finish(requested or len(users) + len(failed.split()), 1)
+            answered_at = ANSWERED_AT - timedelta(seconds=int(user_id))
+            file.append(UserResult(user_id, buffer, VERIFIED, answered_at=answered_at))
+            totals.add_kept()
+    totals.end(requested=requested or totals.finished, requests=1)
+    file.finish(totals)
 
 
 def write_shards(suffix: str = "ndjson") -> tuple[str, str]:
@@ -74,6 +86,8 @@ def test_merge__is_the_file_of_one_run(name: str) -> None:
     assert merged[-1][0] == {**one[-1][0], "requests": 2}
     assert document["users"] == {"requested": 4, "read": 4, "failed": []}
     assert (document["enrollment_count"], document["complete"]) == (8, True)
+    # The earliest answer is that of user 34, and five minutes go before it.
+    assert (document["source"], document["next_since"]) == ("sandbox", "2023-06-29T11:54:24.000Z")
     assert document["completeness"] == {
         "status": "verified",
         "reasons": [],
@@ -99,10 +113,57 @@ def test_merge__of_users_who_failed(name: str) -> None:
     assert document["users"] == {"requested": 3, "read": 2, "failed": failed}
     assert document["completeness"]["reasons"] == ["user 4041: ALM failed."]
     assert (document["complete"], document["enrollment_count"]) == (False, 4)
+    assert document["next_since"] is None
     write(f"one.{suffix}", "31", "32")
     assert Path(name).read_bytes() == Path(f"one.{suffix}").read_bytes()
     entries = [entry for entry, _ in read_entries(journal_of(Path(name)))]
     assert entries[-2] == failed[0]
+
+
+def test_merge__of_a_user_who_failed_twice() -> None:
+    """A learner who failed in two files, once with leading zeros, is one user who failed."""
+    write("1.ndjson", "31", failed="7")
+    write("2.ndjson", "32", failed="007")
+
+    document, _ = merge(["out.ndjson", "1.ndjson", "2.ndjson"], Redactor())
+
+    assert document["users"] == {
+        "requested": 3,
+        "read": 2,
+        "failed": [{"user_id": "007", "error": ERROR}],
+    }
+
+
+class Killed(Exception):  # noqa: N818 - the end of a process, not an error
+    """Ends a merge where it is."""
+
+
+class KillingRedactor(Redactor):
+    """Ends the merge before the journal's entry of user 34 is written."""
+
+    def clean_value(self, value: Any) -> Any:
+        """Return *value*, or raise."""
+        if isinstance(value, dict) and value.get("user_id") == "34":
+            raise Killed
+        return value
+
+
+@pytest.mark.parametrize("name", [*FILES, "out.parquet"])
+def test_merge__that_was_killed_is_resumed(name: str) -> None:
+    """A run with resume continues a merge that was killed: users of the part file are kept."""
+    suffix = name.partition(".")[2]
+    shards = write_shards(suffix)
+    with pytest.raises(Killed):
+        merge([name, *shards], KillingRedactor())
+
+    file = OutputFile(Path(name), suffix.split(".")[0], INPUTS, Redactor(), VirtualClock())
+    kept = [entry["user_id"] for entry in file.prepare(resume=True)]
+    file.abandon()
+    write(name, "34", resume=True)
+
+    assert kept == ["31", "32", "33"]
+    write(f"one.{suffix}", "31", "32", "33", "34")
+    assert Path(name).read_bytes() == Path(f"one.{suffix}").read_bytes()
 
 
 def test_merge__removes_secrets() -> None:
@@ -221,7 +282,12 @@ def delete_file() -> None:
     Path("2.ndjson").unlink()
 
 
-@pytest.mark.parametrize("change", [cut_file, cut_journal, delete_file])
+def fill_with_zeros() -> None:
+    """Make the second shard what a loss of power may leave of it."""
+    Path("2.ndjson").write_bytes(bytes(Path("2.ndjson").stat().st_size))
+
+
+@pytest.mark.parametrize("change", [cut_file, cut_journal, delete_file, fill_with_zeros])
 def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) -> None:
     """A file that is not as a finished run left it is refused."""
     shards = write_shards()

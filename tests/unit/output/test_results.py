@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from connector.alm.completeness import Completeness, Status
-from connector.errors import ConnectorError, TemporaryError, error_as_dict
+from connector.errors import (
+    ConnectorError,
+    DeadlineError,
+    TemporaryError,
+    UserNotFoundError,
+    error_as_dict,
+)
 from connector.output.results import (
     MAX_LISTED_IDS,
     Delivered,
     RunTotals,
     UserResult,
-    latest_date,
 )
 from connector.text import MAX_SUMMARY_RECORDS
 from tests.support.records import VERIFIED
 
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
+UNKNOWN = UserNotFoundError("ALM knows no user 2.", hint="Check the id.")
+OUT_OF_TIME = DeadlineError("The deadline has passed.", hint="Run again.")
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+ENTRY: dict[str, Any] = {
+    "user_id": "7",
+    "enrollments": 2,
+    "answered_at": NOON.isoformat(),
+    "status": "consistent",
+    "reasons": ["opaque"],
+    "pages": 3,
+    "counts": [["course", "COMPLETED", 1], ["jobAid", None, 1]],
+    "enrollment_ids": ["a", "b"],
+}
 
 # From the most certain to the least.
 CERTAINTY = [Status.VERIFIED, Status.CONSISTENT, Status.INCOMPLETE, Status.INCONSISTENT]
@@ -70,7 +89,7 @@ def test_add_result__the_least_certain_status_counts(first: Status, second: Stat
 def test_add_result__counts_users_and_records() -> None:
     """Read users, failed users and all received records are counted."""
     totals = RunTotals(is_of_many=True)
-    totals.add_result(0, result("1", count=2), Delivered(2, None, ["a", "b"], []))
+    totals.add_result(0, result("1", count=2), Delivered(2, ["a", "b"], []))
     totals.add_result(1, result("2", error=BUSY, count=3), None)
 
     assert (totals.read, totals.finished, totals.records, totals.delivered) == (1, 2, 5, 2)
@@ -139,25 +158,19 @@ def test_end__users_not_reached(finished: int, requested: int, reasons: list[str
 
 def test_add_from_journal__counts_as_delivered() -> None:
     """What a file has from an earlier run is delivered again; ``add_kept`` counts the user."""
-    entry: dict[str, Any] = {
-        "user_id": "7",
-        "enrollments": 2,
-        "latest_date_enrolled": "2024-01-01",
-        "status": "consistent",
-        "reasons": ["opaque"],
-        "pages": 3,
-        "enrollment_ids": ["a", "b"],
-    }
     totals = RunTotals(is_of_many=True)
-    totals.add_result(0, result(), Delivered(1, None, ["c"], ["g"]))
+    totals.add_result(0, result(), Delivered(1, ["c"], ["g"]))
 
-    totals.add_from_journal(entry)
+    totals.add_from_journal(ENTRY)
     before = (totals.in_file, totals.read, totals.kept)
     totals.add_kept()
 
     assert (before, totals.read, totals.kept) == ((1, 1, 0), 2, 1)
     assert (totals.status, totals.pages, totals.reasons) == ("consistent", 4, ["user 7: opaque"])
-    assert (totals.delivered, totals.latest_date_enrolled) == (3, "2024-01-01")
+    assert (totals.delivered, totals.counts) == (
+        3,
+        {("course", "COMPLETED"): 1, ("jobAid", None): 1},
+    )
     assert (totals.enrollment_ids, totals.resource_grade_ids) == (["c", "a", "b"], None)
 
 
@@ -167,8 +180,8 @@ def test_add_delivered__ids_as_long_as_they_fit(*, count: int, fits: bool) -> No
     ids = ["course:1_2_3"] * count
     listed = [*ids, "course:1_2_3"] if fits else None
 
-    records = totals_of(Delivered(count, None, ids, ["g"]), Delivered(1, None, ids[:1], ["g"]))
-    grades = totals_of(Delivered(count, None, ["e"], ids), Delivered(1, None, ["e"], ids[:1]))
+    records = totals_of(Delivered(count, ids, ["g"]), Delivered(1, ids[:1], ["g"]))
+    grades = totals_of(Delivered(count, ["e"], ids), Delivered(1, ["e"], ids[:1]))
 
     assert (records.enrollment_ids, records.resource_grade_ids) == (listed, ["g", "g"])
     assert (grades.enrollment_ids, grades.resource_grade_ids) == (["e", "e"], listed)
@@ -177,8 +190,7 @@ def test_add_delivered__ids_as_long_as_they_fit(*, count: int, fits: bool) -> No
 def test_add_delivered__for_a_summary() -> None:
     """A summary gets the counts of all records, and the first fifty records."""
     parts = [
-        Delivered(30, None, [], [], {("course", "A"): 30}, [{"id": number}] * 30)
-        for number in range(3)
+        Delivered(30, [], [], {("course", "A"): 30}, [{"id": number}] * 30) for number in range(3)
     ]
 
     totals = totals_of(*parts)
@@ -187,23 +199,71 @@ def test_add_delivered__for_a_summary() -> None:
     assert totals.first == [{"id": 0}] * 30 + [{"id": 1}] * (MAX_SUMMARY_RECORDS - 30)
 
 
+def answered(minutes: int, completeness: Completeness = VERIFIED, **values: Any) -> UserResult[Any]:
+    """Return the result of a user who was answered so many *minutes* after noon."""
+    moment = NOON + timedelta(minutes=minutes)
+    return UserResult("1", Counted(0), completeness, answered_at=moment, **values)
+
+
+def ended(*results: UserResult[Any], requested: int | None = None, **values: Any) -> RunTotals:
+    """Return the totals of a run that came to its end with *results*."""
+    totals = RunTotals()
+    for place, part in enumerate(results):
+        totals.add_result(place, part, None)
+    totals.end(requested=len(results) if requested is None else requested, requests=1, **values)
+    return totals
+
+
+def test_next_since__five_minutes_before_the_first_answer() -> None:
+    """The next run starts five minutes before the first answer of this one, in UTC."""
+    behind = timezone(timedelta(hours=-5))
+    other = UserResult("2", Counted(0), VERIFIED, answered_at=NOON.astimezone(behind))
+
+    assert ended(answered(5), answered(3), answered(9)).next_since == "2024-01-01T11:58:00.000Z"
+    assert ended(answered(5), other).next_since == "2024-01-01T11:55:00.000Z"
+    assert ended(answered(5), result("2", error=UNKNOWN)).next_since == "2024-01-01T12:00:00.000Z"
+
+
 @pytest.mark.parametrize(
-    ("dates", "latest"),
+    "totals",
     [
-        ([], None),
-        ([None, "garbage", ""], None),
-        (["2023-06-29T12:34:33.000Z"], "2023-06-29T12:34:33.000Z"),
-        (["2023-06-30T00:00:00.000Z", "2023-06-29T23:59:59.999Z"], "2023-06-30T00:00:00.000Z"),
-        (["2023-06-30T01:00:00+02:00", "2023-06-29T23:30:00Z"], "2023-06-29T23:30:00Z"),
-        (["2023-06-30T01:00:00+02:00", "2023-06-29T22:30:00Z"], "2023-06-30T01:00:00+02:00"),
-        (["2023-06-29", "2023-06-28T23:59:59Z", None, "garbage"], "2023-06-29"),
-        (["2023-06-29T12:00", "2023-06-29T11:59:59.999+00:00"], "2023-06-29T12:00"),
-        (["9999-12-31T23:59:59-14:00", "2023-06-29"], "9999-12-31T23:59:59-14:00"),
+        ended(),
+        ended(result("1", error=UNKNOWN)),
+        ended(answered(5), result("2", error=BUSY)),
+        ended(answered(5), result("2", error=OUT_OF_TIME)),
+        ended(answered(5), requested=2),
+        ended(answered(5), is_list_complete=False),
+        ended(answered(5), answered(6, Completeness(Status.INCOMPLETE, ("stopped",), 1))),
+        ended(answered(5), answered(6, Completeness(Status.INCONSISTENT, ("twice",), 1))),
     ],
 )
-def test_latest_date__by_its_moment(dates: list[str | None], latest: str | None) -> None:
-    """The latest date is that of the latest moment, in ALM's notation, across users and runs."""
-    totals = totals_of(*[Delivered(1, date, [], []) for date in dates])
+def test_next_since__of_a_run_that_missed_something(totals: RunTotals) -> None:
+    """A run that read nobody, or not everything that was asked for, gives no moment."""
+    assert totals.next_since is None
 
-    assert latest_date(dates) == latest
-    assert totals.latest_date_enrolled == latest
+
+def test_next_since__of_an_earlier_run() -> None:
+    """What a file has from an earlier run was answered then: the earliest moment counts."""
+    totals = RunTotals()
+    totals.add_from_journal({**ENTRY, "answered_at": "2024-01-01T11:30:00+00:00"})
+    totals.add_kept()
+    totals.add_result(1, answered(5), None)
+    totals.end(requested=2, requests=1)
+
+    assert totals.next_since == "2024-01-01T11:25:00.000Z"
+
+
+def test_add_result__out_of_time() -> None:
+    """A user for whom the time was too short was not reached: neither read nor failed."""
+    totals = ended(answered(5), result("2", error=OUT_OF_TIME), requested=3)
+
+    assert (totals.read, totals.failed, totals.finished, totals.missing) == (1, [], 1, 2)
+    assert totals.reasons == ["2 of 3 users were not reached"]
+
+
+def test_end__list_that_was_not_read_to_its_end() -> None:
+    """If the list of users has no end yet, further users are missing that nobody has counted."""
+    totals = ended(answered(5), is_list_complete=False)
+
+    assert (totals.missing, totals.requested) == (1, 1)
+    assert totals.reasons == ["the list of users was not read to its end"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import tempfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import pytest
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     InterruptedRun,
     OutputError,
     PartialError,
@@ -24,8 +26,10 @@ from connector.output.document import Delivery
 from connector.output.results import RunTotals, UserResult
 from connector.output.sinks import Sink, open_sink
 from connector.redact import Redactor
+from tests.support.clock import VirtualClock
 from tests.support.inputs import inputs_of
-from tests.support.records import DATE, VERIFIED, enrollment, enrollments
+from tests.support.pages import ANSWERED_AT
+from tests.support.records import VERIFIED, enrollment, enrollments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +50,7 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def open_it(write: Callable[[bytes], None] | None = None, **inputs: Any) -> Sink[Any]:
     """Return the sink of a run with *inputs*."""
-    return open_sink(inputs_of(**inputs), Redactor(), write)
+    return open_sink(inputs_of(**inputs), Redactor(), VirtualClock(), write)
 
 
 def result(
@@ -55,7 +59,7 @@ def result(
     """Return the result of a user with *count* records, collected for *sink*."""
     records = sink.new_records()
     records.add(enrollments(count, user_id))
-    return UserResult(user_id, records, VERIFIED, error)
+    return UserResult(user_id, records, VERIFIED, error, ANSWERED_AT)
 
 
 def take(sink: Sink[Any], *results: UserResult[Any]) -> RunTotals:
@@ -65,6 +69,8 @@ def take(sink: Sink[Any], *results: UserResult[Any]) -> RunTotals:
         totals.add_from_journal(entry)
         totals.add_kept()
     for place, part in enumerate(results):
+        if part.error is None:
+            sink.open()
         totals.add_result(place, part, sink.take(place, part))
     totals.end(requested=3, requests=3)
     return totals
@@ -104,7 +110,6 @@ def test_document__users_in_the_order_of_the_request() -> None:
         [record.id for record in records],
         [record.resource_grades[0].id for record in records],
         6,
-        DATE,
         [record.as_dict() for record in records],
     )
 
@@ -160,7 +165,7 @@ def test_file__gets_its_name(
     delivery = sink.close(totals, error, is_forgiven=is_forgiven)
 
     ids = ["course:0_2_31"], ["course:0_2_7_0_31"]
-    assert delivery == Delivery(*ids, 1, DATE, output_file=str(path))
+    assert delivery == Delivery(*ids, 1, output_file=str(path))
     assert path.read_text("utf-8") == Ndjson().rows(enrollments(1, "31"))
     assert (names_in(tmp_path), sink.is_durable) == (["out", "out.users"], True)
 
@@ -179,7 +184,6 @@ def test_file__stays_as_it_was(error: ConnectorError, tmp_path: Path) -> None:
         [],
         [],
         0,
-        None,
         hint=f" 2 users that were read are kept in {path}.part: run again with resume.",
     )
     assert path.read_text("utf-8") == "earlier"
@@ -231,6 +235,39 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
 
 
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_file__user_who_was_out_of_time(*, allow_incomplete: bool, tmp_path: Path) -> None:
+    """A user whom the deadline cut short has not failed: the journal has no entry."""
+    path = tmp_path / "out"
+    sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
+    late = DeadlineError("The deadline has passed.", hint="Run again.")
+    totals = take(sink, result(sink, "31"), result(sink, "32", error=late, count=2))
+
+    sink.close(totals, late, is_forgiven=True)
+
+    entries = list(map(json.loads, (tmp_path / "out.users").read_bytes().splitlines()))
+    assert [entry.get("user_id") for entry in entries] == [None, "31", None]
+    assert (entries[-1]["requested"], entries[-1]["missing"]) == (3, 2)
+    assert len(path.read_bytes().splitlines()) == (3 if allow_incomplete else 1)
+
+
+@pytest.mark.parametrize("name", ["ndjson", "parquet"])
+def test_file__opens_before_it_takes(name: str, tmp_path: Path) -> None:
+    """A finished file is made to grow before a user is taken: that may take long."""
+    path = tmp_path / "out"
+    first = open_it(format=name, output_file=path)
+    first.close(take(first, result(first, "31")), None, is_forgiven=False)
+    sink = open_it(format=name, output_file=path, resume=True)
+    tuple(sink.prepare())
+
+    before = names_in(tmp_path)
+    sink.open()
+    after = names_in(tmp_path)
+    sink.abandon()
+
+    assert (before, after) == (["out", "out.users"], ["out", "out.part", "out.users"])
+
+
 def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
     """The journal holds every input that decides which records a file has."""
     path = tmp_path / "out"
@@ -250,7 +287,7 @@ def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
 
     first_line = (tmp_path / "out.users").read_bytes().splitlines()[0]
     assert json.loads(first_line) == {
-        "alm_enrollments": 1,
+        "alm_enrollments": 2,
         "format": "csv",
         "lo_types": ["jobAid"],
         "sort": "-dateEnrolled",
@@ -261,6 +298,7 @@ def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
         "base_url": "sandbox",
         "shard": "1/1",
         "end": len(Csv.begin),
+        "crc32": zlib.crc32(Csv.begin.encode()),
     }
 
 
@@ -343,6 +381,20 @@ def test_stream__parquet(
     (tmp_path / "x").write_bytes(b"".join(written))
     assert pq.read_table(tmp_path / "x").column("user_id").to_pylist() == ["31", "31", "32"]
     assert caplog.messages == ["1 dates are none, and are null in standard output"]
+
+
+@pytest.mark.parametrize("error", [REFUSED, InterruptedRun(15)], ids=["failure", "signal"])
+def test_stream__parquet_of_a_run_that_failed(
+    error: ConnectorError, temporary_folder: Path
+) -> None:
+    """A run that failed writes no Parquet file: converting it would delay the end."""
+    temporary_folder.mkdir()
+    written: list[bytes] = []
+    sink = open_it(written.append, format="parquet")
+    totals = take(sink, result(sink, "31"))
+
+    assert sink.close(totals, error, is_forgiven=False) == NOTHING
+    assert (written, names_in(temporary_folder)) == ([], [])
 
 
 def test_stream__abandoned(temporary_folder: Path) -> None:
