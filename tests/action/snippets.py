@@ -16,16 +16,23 @@ if TYPE_CHECKING:
 
 # A block for another system says in its first line which file it is.
 FOLDERS = {"# .gitlab-ci.yml": "shown/gitlab", "# azure-pipelines.yml": "shown/azure"}
+TEMPLATES = sorted((CHECKOUT / "examples/github").glob("*.yml"))
 _BLOCK = re.compile(r"^```ya?ml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _WORKFLOW = "name: shown\non: push\npermissions: {}\njobs:\n  shown:\n"
 
 
 def lay_out(pages: Iterable[Path], root: Path) -> None:
-    """Write every block of *pages* under *root*, next to the action; name it by page and line."""
+    """Write the templates and every block of *pages* under *root*, next to the action.
+
+    A block is named by page and line.
+    """
     # actionlint finds the action `./` by this folder, and checks inputs and outputs against it.
     (root / ".git").mkdir()
     for name in ("action.yml", ".github/zizmor.yml"):
         _write(root / name, (CHECKOUT / name).read_text(encoding="utf-8"))
+    for template in TEMPLATES:
+        own = template.read_text(encoding="utf-8").replace("OWNER/REPO@v1", "./")
+        _write(root / ".github/workflows" / f"template-{template.name}", own)
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for block in _BLOCK.finditer(text):

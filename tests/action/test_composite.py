@@ -50,14 +50,16 @@ def error_of(finished: Finished) -> dict[str, Any]:
 
 def test_action__matches_the_schemas() -> None:
     """Inputs, defaults, outputs and descriptions are those of the schemas (`make docs`)."""
-    names = [*INPUTS["properties"], *INPUTS["$defs"]["credentials"]["properties"]]
+    schemas = (INPUTS, INPUTS["$defs"]["credentials"])
+    names = ["command", "files", *(name for schema in schemas for name in schema["properties"])]
     inputs = {name: name.replace("_", "-") for name in names}
 
     assert updated_action(TEXT) == TEXT
     assert list(ACTION["inputs"]) == list(inputs.values())
     variables = {f"ALM_{name.upper()}": f"${{{{ inputs.{inputs[name]} }}}}" for name in names}
     assert STEP["env"] == variables
-    values = {name: f"${{{{ steps.run.outputs.{name} }}}}" for name in FIELDS}
+    fields = dict.fromkeys([*FIELDS, *load_schema("diff")["properties"]])
+    values = {name: f"${{{{ steps.run.outputs.{name} }}}}" for name in fields}
     assert {name: rule["value"] for name, rule in ACTION["outputs"].items()} == values
     # GitHub does not enforce `required`.
     keys = {key for rule in ACTION["inputs"].values() for key in rule}
@@ -125,6 +127,64 @@ def test_step__reports_every_invalid_input_at_once(job: Job) -> None:
         " (allowed: it, or ALM_CLIENT_ID, ALM_CLIENT_SECRET, ALM_REFRESH_TOKEN together)."
     )
     assert json.loads(finished.outputs["completeness"])["requests"] == 0
+
+
+def test_step__merges_and_compares(job: Job) -> None:
+    """The action runs every command; files come from its inputs, one path per line."""
+    files = {}
+    for day, name in (("1", "-old.ndjson"), ("2", "new file.ndjson")):
+        for shard in ("1/2", "2/2"):
+            files[shard] = f"{day}{shard[0]}.ndjson"
+            inputs = {"user-id": "1,2,3,4,5,6", "lo-types": "all", "format": "ndjson"}
+            output = {"shard": shard, "output-file": files[shard]}
+            job.run({**SANDBOX, **inputs, **output}, ALM_SANDBOX_DAY=day)
+        listed = {"files": "\n".join([*files.values(), "", ""]), "output-file": name}
+        assert job.run({"command": "merge", **listed}).exit_code == 0
+
+    listed = {"files": " -old.ndjson\n\n new file.ndjson \n", "output-file": "changes.csv"}
+    finished = job.run({"command": "diff", **listed})
+
+    ids = json.loads(finished.outputs["completed_ids"])
+    completed = [
+        "certification:7739920_55700011_4",
+        "course:2802581_70500032_6",
+        "jobAid:6098103_41100011_2",
+    ]
+    assert (finished.exit_code, sorted(ids)) == (0, completed)
+    assert finished.outputs["output_file"] == "changes.csv"
+    assert (job.workspace / "changes.csv").read_text().startswith("change,user_id,id,")
+    assert finished.summary.count("### What changed in Adobe Learning Manager\n") == 1
+
+
+def test_step__checks_the_token(job: Job) -> None:
+    """The command check reports what works, and has no outputs."""
+    finished = job.run({**SANDBOX, "command": "check"})
+
+    assert (finished.exit_code, finished.outputs) == (0, {})
+    assert "inputs     valid: 1 user; course" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problems"),
+    [
+        (
+            {"command": "dif"},
+            'command is "dif" (allowed: fetch, check, merge, diff; did you mean diff?)',
+        ),
+        (
+            {"files": "a.ndjson"},
+            "files is given to fetch (allowed: none; merge and diff take files)",
+        ),
+        ({"command": "merge", "files": "a"}, "output-file is missing (allowed: the file to write)"),
+    ],
+)
+def test_step__refuses_commands(inputs: dict[str, str], problems: str, job: Job) -> None:
+    """An unknown command, or files for a command that takes none, is refused."""
+    finished = job.run(inputs)
+
+    message = f"1 input is not valid: {problems}."
+    assert (finished.exit_code, error_of(finished)["message"]) == (64, message)
+    assert [command.name for command in finished.commands] == ["error"]
 
 
 HOSTILE = (
