@@ -19,7 +19,8 @@ def text_of(path: Path) -> str:
 
 
 def without_order(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what a document says regardless of users' order, requests and the file's name."""
+    """Return what a document says regardless of users' order, requests, time and file name."""
     ids = {name: sorted(document[name]) for name in ("enrollment_ids", "resource_grade_ids")}
     completeness = {**document["completeness"], "requests": None}
-    return {**document, **ids, "completeness": completeness, "output_file": None}
+    unlike = {"completeness": completeness, "output_file": None, "next_since": None}
+    return {**document, **ids, **unlike}
