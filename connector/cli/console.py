@@ -13,12 +13,14 @@ from connector.redact import Redactor
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from connector.channels import Channel, Tally
     from connector.cli.progress import ProgressBar
     from connector.clock import Clock
     from connector.errors import ConnectorError, Problem
+    from connector.files import NamedFiles
     from connector.output.document import Document
     from connector.runner import Progress
 
@@ -61,6 +63,23 @@ class Console:
         self.channels = find_channels(ChannelContext(self._environ, write_line, folder, report))
         for channel in self.channels:
             self.redactor.on_secret(channel.mask)
+
+    def files(self) -> tuple[NamedFiles, NamedFiles]:
+        """Return the files of the channels that flags name, and those that no flag names."""
+        outputs = {channel.flag: channel.files() for channel in self.channels if channel.flag}
+        others: dict[str, Iterable[Path | int]] = {
+            channel.name: channel.files() for channel in self.channels if not channel.flag
+        }
+        streams = {
+            "standard input": sys.stdin,
+            "standard output": sys.stdout,
+            "standard error": sys.stderr,
+        }
+        for name, stream in streams.items():
+            # A stream that is closed, or none of the system's.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                others[name] = [stream.fileno()]
+        return outputs, others
 
     def prepare_channels(self, named_users: tuple[str, ...]) -> None:
         """Check that the channels can take the outputs of *named_users*. Raises OutputError."""
@@ -132,6 +151,12 @@ class Console:
 
     def fail(self, error: ConnectorError) -> int:
         """Report *error*, which ended the command, and return its exit code."""
+        if isinstance(error, UsageError):
+            # A channel whose file is another one's, too, would destroy that.
+            refused = {problem.name for problem in error.problems}
+            self.channels = tuple(
+                channel for channel in self.channels if channel.flag not in refused
+            )
         error = self.redactor.clean_error(error)
         self.log(f"error: {error}")
         return self.end_failed(error)

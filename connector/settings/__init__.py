@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from connector.clock import parse_moment
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from connector.errors import Problem
+    from connector.files import NamedFiles
     from connector.redact import Redactor
     from connector.settings.sources import RawSettings
 
@@ -86,17 +88,21 @@ def load(
     redactor: Redactor,
     *,
     problems: Iterable[Problem] = (),
+    outputs: NamedFiles = MappingProxyType({}),
+    others: NamedFiles = MappingProxyType({}),
     secrets_dir: Path | None = SECRETS_DIR,
 ) -> tuple[Inputs, Credentials]:
     """Return the inputs and credentials of *flags*, environment, env-file and *secrets_dir*.
 
-    The first of them that has a value decides. The flag ``env_file`` names the env-file.
+    The first of them that has a value decides. The flag ``env_file`` names the env-file. Of the
+    caller's files, the output file may be neither one of its *outputs* nor one of the *others*.
     The *redactor* learns every credential first. Raises UsageError with all problems at once,
     after the *problems* that the caller has found.
     """
     from connector.settings.sources import read_sources  # noqa: PLC0415 - pydantic
 
-    return _validated(read_sources(flags, secrets_dir), redactor, problems)
+    raw = read_sources(flags, secrets_dir)
+    return _validated(raw, redactor, problems, outputs, others)
 
 
 def load_given(values: Mapping[str, Any], redactor: Redactor) -> tuple[Inputs, Credentials]:
@@ -106,17 +112,21 @@ def load_given(values: Mapping[str, Any], redactor: Redactor) -> tuple[Inputs, C
     """
     from connector.settings.sources import read_given  # noqa: PLC0415 - pydantic
 
-    return _validated(read_given(values), redactor, ())
+    return _validated(read_given(values), redactor, (), {}, {})
 
 
 def _validated(
-    raw: RawSettings, redactor: Redactor, problems: Iterable[Problem]
+    raw: RawSettings,
+    redactor: Redactor,
+    problems: Iterable[Problem],
+    outputs: NamedFiles,
+    others: NamedFiles,
 ) -> tuple[Inputs, Credentials]:
     from connector.settings.problems import find_problems  # noqa: PLC0415 - difflib, for errors
 
     for secret in raw.credentials.values():
         redactor.add(secret.get_secret_value())
-    found = [*problems, *raw.problems, *find_problems(raw, redactor)]
+    found = [*problems, *raw.problems, *find_problems(raw, redactor, outputs, others)]
     if found:
         raise UsageError.of(found, hint=_hint(found))
     properties = load_schema("inputs")["properties"]

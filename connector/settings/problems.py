@@ -7,13 +7,16 @@ import ipaddress
 import json
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from connector.clock import parse_moment
 from connector.errors import Problem
+from connector.files import files_of, find_shared
 from connector.schemas import allowed, explain, is_valid, load_schema
 from connector.settings import SANDBOX, SECRETS_DIR, credential_names, variable
+from connector.settings.users import STANDARD_INPUT
 from connector.settings.values import parse_shard
 
 if TYPE_CHECKING:
@@ -21,16 +24,28 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from connector.files import NamedFiles
     from connector.redact import Redactor
     from connector.settings.sources import RawSettings
 
 _MAX_QUOTED_ITEMS = 3
+_OWN_FILE = (
+    "a file that nothing else uses; FILE.part and FILE.users next to an output file belong to it"
+)
 _MAX_QUOTED_CHARACTERS = 60
 
 
-def find_problems(raw: RawSettings, redactor: Redactor) -> list[Problem]:
-    """Return every problem of *raw*; the *redactor* removes the credentials from quoted values."""
-    problems: list[Problem] = []
+def find_problems(
+    raw: RawSettings, redactor: Redactor, outputs: NamedFiles, others: NamedFiles
+) -> list[Problem]:
+    """Return every problem of *raw*; the *redactor* removes the credentials from quoted values.
+
+    *outputs* and *others* are files of the run that the settings do not name.
+    """
+    problems = shared_file_problems(
+        {**_files(raw, "output_file"), **outputs},
+        {**_files(raw, "user_ids_file", "env_file"), **others},
+    )
     if not is_valid("inputs", raw.inputs, _FORMATS):
         problems += _input_problems(raw, redactor)
     if raw.inputs.get("base_url") != SANDBOX:
@@ -103,6 +118,26 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
         if not re.fullmatch(r"(?!(['\"]).*\1$)[!-~]+", secret.get_secret_value()):
             rule = "the bare value: no space, no quotes' leftovers, ASCII alone"
             yield Problem(variable(name), "not to be sent as it is", rule)
+
+
+def shared_file_problems(outputs: NamedFiles, others: NamedFiles) -> list[Problem]:
+    """Return a problem for each of *outputs* that would replace another one, or one of *others*."""
+    return [
+        Problem(name, f"also the file of {other}", _OWN_FILE)
+        for name, other in find_shared(outputs, others)
+    ]
+
+
+def _files(raw: RawSettings, *names: str) -> dict[str, list[Path]]:
+    """Return the files that the inputs *names* have; of an output file those next to it, too."""
+    values = {**raw.inputs, "env_file": raw.env_file}
+    files = {}
+    for name in names:
+        path = values.get(name)
+        if isinstance(path, str) and path != STANDARD_INPUT and "\0" not in path:
+            named = files_of(Path(path)) if name == "output_file" else [Path(path)]
+            files[raw.names.get(name, name)] = named
+    return files
 
 
 def _nearest(text: str, choices: Iterable[str]) -> str:

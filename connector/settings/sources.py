@@ -145,6 +145,7 @@ class RawSettings:
     credentials: dict[str, SecretStr]
     names: Mapping[str, str]
     problems: tuple[Problem, ...]
+    env_file: object = None
 
 
 def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSettings:
@@ -167,7 +168,7 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
         if not environment.has(names[name]):
             names[name] += f' in "{path}"'
     unknown = dict.fromkeys(name for name in flags if name not in input_names())
-    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems))
+    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems), path)
 
 
 def read_given(values: Mapping[str, Any]) -> RawSettings:
