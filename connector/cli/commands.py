@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector import signals
-from connector.cli.console import PROGRAM, Console, write_line, write_records, write_text
+from connector.cli.console import PROGRAM, Console, write_line, write_text
 from connector.cli.group import CommandGroup
 from connector.cli.help import FETCH_EXAMPLES, check_tables, fetch_tables, merge_tables
 from connector.cli.options import ENV_FILE, FILE, HELP, OUTPUTS, VERSION, input_options
@@ -95,7 +95,7 @@ def fetch(console: Console, /, **flags: str | None) -> int:
 
     clock = SystemClock()
     console.has_records_on_stdout = inputs.format != "json" and inputs.output_file is None
-    write = write_records if console.has_records_on_stdout else None
+    write = console.write_records if console.has_records_on_stdout else None
     try:
         with console.progress(clock) as on_progress:
             hooks = RunHooks(write, on_progress, has_tally=bool(console.channels))

@@ -82,9 +82,14 @@ class Console:
         return outputs, others
 
     def prepare_channels(self, named_users: tuple[str, ...]) -> None:
-        """Check that the channels can take the outputs of *named_users*. Raises OutputError."""
+        """Check that the channels can take the outputs of *named_users*. Raises OutputError.
+
+        The document, or the records, need standard output.
+        """
         from connector.channels import prepare
 
+        if sys.stdout is None:
+            raise _closed_output()
         self.named_users = named_users
         for channel in self.channels:
             channel.check_user_ids(named_users)
@@ -148,6 +153,21 @@ class Console:
             yield self._bar
         finally:
             self._bar.close()
+
+    def write_records(self, piece: bytes) -> None:
+        """Write a *piece* of the records to standard output.
+
+        Raises OutputError, and BrokenPipeError if the reader closed the pipe, as `| head` does,
+        and no channel gets the results: nobody needs the rest then.
+        """
+        hint = "What is on it ends in the middle; mend it and run again."
+        try:
+            with _standard_output(hint) as stdout:
+                stdout.buffer.write(piece)
+                stdout.buffer.flush()
+        except BrokenPipeError:
+            if not any(channel.has_results for channel in self.channels):
+                raise
 
     def fail(self, error: ConnectorError) -> int:
         """Report *error*, which ended the command, and return its exit code."""
@@ -259,23 +279,10 @@ def write_text(*texts: str) -> None:
         raise interruption.replaced(hint=hint) from None
 
 
-def write_records(piece: bytes) -> None:
-    """Write a *piece* of the records to standard output.
-
-    Raises OutputError, and BrokenPipeError if the reader closed the pipe.
-    """
-    hint = "What is on it ends in the middle; mend it and run again."
-    with _standard_output(hint) as stdout:
-        stdout.buffer.write(piece)
-        stdout.buffer.flush()
-
-
 @contextlib.contextmanager
 def _standard_output(hint: str) -> Iterator[TextIO]:
     if sys.stdout is None:
-        raise OutputError(
-            "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
-        )
+        raise _closed_output()
     try:
         yield sys.stdout
     except BaseException as error:
@@ -286,6 +293,12 @@ def _standard_output(hint: str) -> Iterator[TextIO]:
                 f"Standard output cannot be written: {error.strerror}.", hint=hint
             ) from error
         raise
+
+
+def _closed_output() -> OutputError:
+    return OutputError(
+        "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
+    )
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

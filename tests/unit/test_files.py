@@ -92,7 +92,7 @@ def test_identity_of__names_of_one_file(tmp_path: Path) -> None:
     (tmp_path / "hard").hardlink_to(file)
     (tmp_path / "dangling").symlink_to("absent")
     with file.open() as opened:
-        names = [
+        names: list[Path | int] = [
             file,
             tmp_path / "link",
             tmp_path / "hard",
