@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
+
+    #: Files by what names them: paths, and descriptors of open files.
+    NamedFiles = Mapping[str, Iterable[Path | int]]
 
 #: What an output file's name is followed by: it grows in the first and is converted in the second;
 #: the third is its journal, the fourth a new journal.
@@ -33,7 +36,7 @@ def files_of(path: Path) -> list[Path]:
     """Return the output file *path* and the files that a run writes next to it."""
     target = target_of(path)
     suffixes = (PART, CONVERTED, JOURNAL, NEW_JOURNAL)
-    return [target, *(target.with_name(target.name + suffix) for suffix in suffixes)]
+    return [target, *(target.parent / f"{target.name}{suffix}" for suffix in suffixes)]
 
 
 def mode_of_replaced(path: Path) -> int | None:
@@ -50,7 +53,7 @@ def check_replaceable(path: Path) -> None:
     if path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, f"{path.name} is no regular file", str(path))
+        raise OSError(errno.EINVAL, f"{path.name or path} is no regular file", str(path))
     if _is_mount_point(path):
         reason = f"{path.name} is mounted as a single file, which cannot be replaced"
         raise OSError(errno.EBUSY, f"{reason}; mount its folder instead", str(path))
@@ -90,20 +93,16 @@ def identity_of(file: Path | int) -> Hashable:
     return status.st_dev, status.st_ino
 
 
-def find_shared(
-    outputs: Mapping[str, Iterable[Path | int]], others: Mapping[str, Iterable[Path | int]]
-) -> tuple[str, str] | None:
-    """Return the names of an output and of another file that are the same file, if two are.
+def find_shared(outputs: NamedFiles, others: NamedFiles) -> Iterator[tuple[str, str]]:
+    """Yield the name of each output that is also another file, with that file's name.
 
     *outputs* are compared with each other and with *others*.
     """
     names: dict[Hashable, str] = {}
     for name, files in others.items():
-        names |= dict.fromkeys(filter(None, map(identity_of, files)), name)
+        names |= dict.fromkeys(map(identity_of, files), name)
     for name, files in outputs.items():
-        identities = list(filter(None, map(identity_of, files)))
-        for identity in identities:
-            if identity in names:
-                return name, names[identity]
+        identities = {identity_of(file) for file in files} - {None}
+        for other in sorted({names[identity] for identity in identities if identity in names}):
+            yield name, other
         names |= dict.fromkeys(identities, name)
-    return None

@@ -34,6 +34,7 @@ class OutputFolder(Channel):
     """``--output-dir``: Tekton's results, Argo's output parameters, Concourse's outputs."""
 
     name = "the output folder"
+    flag = "--output-dir"
 
     @staticmethod
     def is_available(context: ChannelContext) -> bool:
@@ -76,6 +77,7 @@ class Dotenv(Channel):
     """``--dotenv``: GitLab's ``artifacts:reports:dotenv``, with names in upper case."""
 
     name = "the dotenv report"
+    flag = "--dotenv"
 
     @staticmethod
     def is_available(context: ChannelContext) -> bool:

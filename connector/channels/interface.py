@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from connector.channels.limits import encoded, select_within_limits
-from connector.files import check_folder_writable, mode_of_replaced, target_of
+from connector.files import (
+    check_folder_writable,
+    check_replaceable,
+    mode_of_replaced,
+    target_of,
+)
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
@@ -83,6 +88,8 @@ class Channel(ABC):
     name: ClassVar[str]
     #: Whether later steps rely on it, so that the run fails without it; else it informs people.
     has_results: ClassVar[bool] = True
+    #: By which flag the user names its files; empty if the platform does.
+    flag: ClassVar[str] = ""
 
     def __init__(self, context: ChannelContext) -> None:
         self.context = context
@@ -141,9 +148,11 @@ def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
     The file has *mode*; without it that of the file that it replaces, or else of any new file.
     """
     with _naming(path):
+        # A run that fails on its inputs was not prepared, and must not replace a device.
+        check_replaceable(path)
         target = target_of(path)
         mode = mode or mode_of_replaced(target)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+        temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}"
         try:
             with temporary.open("xb") as file:
                 file.write(encoded(text))

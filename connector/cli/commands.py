@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from connector import signals
-from connector.cli.console import PROGRAM, Console, write_line, write_records, write_text
+from connector.cli.console import PROGRAM, Console, write_line, write_text
 from connector.cli.group import CommandGroup
 from connector.cli.help import (
     FETCH_EXAMPLES,
@@ -101,7 +102,7 @@ def fetch(console: Console, /, **flags: str | None) -> int:
     clock = SystemClock()
     console.shows_names = inputs.names
     console.has_records_on_stdout = inputs.format != "json" and inputs.output_file is None
-    write = write_records if console.has_records_on_stdout else None
+    write = console.write_records if console.has_records_on_stdout else None
     try:
         with console.progress(clock) as on_progress:
             hooks = RunHooks(write, on_progress, has_tally=bool(console.channels))
@@ -122,7 +123,8 @@ def fetch(console: Console, /, **flags: str | None) -> int:
 
 def _load(console: Console, flags: Mapping[str, str | None]) -> tuple[Inputs, Credentials]:
     given = {name: value for name, value in flags.items() if value}
-    return load(given, console.redactor, problems=console.problems)
+    outputs, others = console.files()
+    return load(given, console.redactor, problems=console.problems, outputs=outputs, others=others)
 
 
 def _names_no_user(error: UsageError) -> bool:
@@ -160,8 +162,18 @@ def _tally(totals: RunTotals, redactor: Redactor) -> Tally | None:
 @click.pass_obj
 def merge(console: Console, files: tuple[str, ...]) -> int:
     """Join the output files of shards in FILE, without asking ALM."""
+    from connector.files import files_of
+    from connector.output.journal import journal_of
     from connector.output.merge import merge as merge_files
+    from connector.settings.problems import shared_file_problems
 
+    target, *given = map(Path, files or ("",))
+    outputs, others = console.files()
+    shards = {"a shard": [*given, *map(journal_of, given)]}
+    console.problems += shared_file_problems(
+        {"the merged file": files_of(target), **outputs}, others
+    )
+    console.problems += shared_file_problems(outputs, shards)
     console.raise_problems("Nothing was written.")
     console.prepare_channels(())
     document, error = merge_files(files, console.redactor)

@@ -13,12 +13,14 @@ from connector.redact import Redactor
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from connector.channels import Channel, Tally
     from connector.cli.progress import ProgressBar, ProgressLines
     from connector.clock import Clock
     from connector.errors import ConnectorError, Problem
+    from connector.files import NamedFiles
     from connector.output.document import Document
 
 PROGRAM = "alm-enrollments"
@@ -63,10 +65,32 @@ class Console:
         for channel in self.channels:
             self.redactor.on_secret(channel.mask)
 
+    def files(self) -> tuple[NamedFiles, NamedFiles]:
+        """Return the files of the channels that flags name, and those that no flag names."""
+        outputs = {channel.flag: channel.files() for channel in self.channels if channel.flag}
+        others: dict[str, Iterable[Path | int]] = {
+            channel.name: channel.files() for channel in self.channels if not channel.flag
+        }
+        streams = {
+            "standard input": sys.stdin,
+            "standard output": sys.stdout,
+            "standard error": sys.stderr,
+        }
+        for name, stream in streams.items():
+            # A stream that is closed, or none of the system's.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                others[name] = [stream.fileno()]
+        return outputs, others
+
     def prepare_channels(self, named_users: tuple[str, ...]) -> None:
-        """Check that the channels can take the outputs of *named_users*. Raises OutputError."""
+        """Check that the channels can take the outputs of *named_users*. Raises OutputError.
+
+        The document, or the records, need standard output.
+        """
         from connector.channels import prepare
 
+        if sys.stdout is None:
+            raise _closed_output()
         self.named_users = named_users
         for channel in self.channels:
             channel.check_user_ids(named_users)
@@ -131,8 +155,29 @@ class Console:
         finally:
             self._bar.close()
 
+    def write_records(self, piece: bytes) -> None:
+        """Write a *piece* of the records to standard output.
+
+        Raises OutputError, and BrokenPipeError if the reader closed the pipe, as `| head` does,
+        and no channel gets the results: nobody needs the rest then.
+        """
+        hint = "What is on it ends in the middle; mend it and run again."
+        try:
+            with _standard_output(hint) as stdout:
+                stdout.buffer.write(piece)
+                stdout.buffer.flush()
+        except BrokenPipeError:
+            if not any(channel.has_results for channel in self.channels):
+                raise
+
     def fail(self, error: ConnectorError) -> int:
         """Report *error*, which ended the command, and return its exit code."""
+        if isinstance(error, UsageError):
+            # A channel whose file is another one's, too, would destroy that.
+            refused = {problem.name for problem in error.problems}
+            self.channels = tuple(
+                channel for channel in self.channels if channel.flag not in refused
+            )
         error = self.redactor.clean_error(error)
         self.log(f"error: {error}")
         return self.end_failed(error)
@@ -238,23 +283,10 @@ def write_text(*texts: str) -> None:
         raise interruption.replaced(hint=hint) from None
 
 
-def write_records(piece: bytes) -> None:
-    """Write a *piece* of the records to standard output.
-
-    Raises OutputError, and BrokenPipeError if the reader closed the pipe.
-    """
-    hint = "What is on it ends in the middle; mend it and run again."
-    with _standard_output(hint) as stdout:
-        stdout.buffer.write(piece)
-        stdout.buffer.flush()
-
-
 @contextlib.contextmanager
 def _standard_output(hint: str) -> Iterator[TextIO]:
     if sys.stdout is None:
-        raise OutputError(
-            "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
-        )
+        raise _closed_output()
     try:
         yield sys.stdout
     except BaseException as error:
@@ -265,6 +297,12 @@ def _standard_output(hint: str) -> Iterator[TextIO]:
                 f"Standard output cannot be written: {error.strerror}.", hint=hint
             ) from error
         raise
+
+
+def _closed_output() -> OutputError:
+    return OutputError(
+        "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
+    )
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -69,8 +69,8 @@ class OutputFile:
     ) -> None:
         self._name = str(path)
         self.path = target_of(path)
-        self.part = self.path.with_name(self.path.name + PART)
-        self._scratch = self.path.with_name(self.path.name + CONVERTED)
+        self.part = self.path.parent / f"{self.path.name}{PART}"
+        self._scratch = self.path.parent / f"{self.path.name}{CONVERTED}"
         self._format = make_format(format_name, inputs.get("columns") or ())
         self._journal = Journal(journal_of(path), redactor)
         self._inputs = {"format": format_name, **inputs}

@@ -113,7 +113,7 @@ class Journal:
 def journal_of(path: Path) -> Path:
     """Return where the journal of the output file *path* is."""
     target = target_of(path)
-    return target.with_name(target.name + JOURNAL)
+    return target.parent / f"{target.name}{JOURNAL}"
 
 
 def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:

@@ -81,7 +81,7 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
 
 
 def _read_part(path: Path, target: Path) -> _Part:
-    if find_shared({"target": files_of(target)}, {"shard": [path, journal_of(path)]}):
+    if any(find_shared({"target": files_of(target)}, {"shard": [path, journal_of(path)]})):
         raise _refused(
             f'given "{path}" to be read and to be written',
             "a file to write that is none of the shards'",

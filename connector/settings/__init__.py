@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from connector.clock import parse_moment, parse_relative
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from connector.errors import Problem
+    from connector.files import NamedFiles
     from connector.redact import Redactor
     from connector.settings.sources import RawSettings
 
@@ -116,24 +118,27 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def load(
+def load(  # noqa: PLR0913 - what a command knows of its run, each with a default
     flags: Mapping[str, Any],
     redactor: Redactor,
     *,
     problems: Iterable[Problem] = (),
+    outputs: NamedFiles = MappingProxyType({}),
+    others: NamedFiles = MappingProxyType({}),
     secrets_dir: Path | None = SECRETS_DIR,
     now: datetime | None = None,
 ) -> tuple[Inputs, Credentials]:
     """Return the inputs and credentials of *flags*, environment, env-file and *secrets_dir*.
 
     The first of them that has a value decides. The flag ``env_file`` names the env-file. Relative
-    moments count from *now*, by default the present.
-    The *redactor* learns every credential first. Raises UsageError with all problems at once,
+    moments count from *now*, by default the present. Of the caller's files, the output file may be
+    neither one of its *outputs* nor one of the *others*. The *redactor* learns every credential first. Raises UsageError with all problems at once,
     after the *problems* that the caller has found.
     """
     from connector.settings.sources import read_sources  # noqa: PLC0415 - pydantic
 
-    return _validated(read_sources(flags, secrets_dir), redactor, problems, now)
+    raw = read_sources(flags, secrets_dir)
+    return _validated(raw, redactor, problems, outputs, others, now)
 
 
 def load_given(
@@ -145,17 +150,22 @@ def load_given(
     """
     from connector.settings.sources import read_given  # noqa: PLC0415 - pydantic
 
-    return _validated(read_given(values), redactor, (), now)
+    return _validated(read_given(values), redactor, (), {}, {}, now)
 
 
 def _validated(
-    raw: RawSettings, redactor: Redactor, problems: Iterable[Problem], now: datetime | None
+    raw: RawSettings,
+    redactor: Redactor,
+    problems: Iterable[Problem],
+    outputs: NamedFiles,
+    others: NamedFiles,
+    now: datetime | None,
 ) -> tuple[Inputs, Credentials]:
     from connector.settings.problems import find_problems  # noqa: PLC0415 - difflib, for errors
 
     for secret in raw.credentials.values():
         redactor.add(secret.get_secret_value())
-    found = [*problems, *raw.problems, *find_problems(raw, redactor)]
+    found = [*problems, *raw.problems, *find_problems(raw, redactor, outputs, others)]
     if found:
         raise UsageError.of(found, hint=_hint(found))
     properties = load_schema("inputs")["properties"]

@@ -8,11 +8,13 @@ import json
 import re
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from connector.clock import parse_moment, parse_relative
 from connector.errors import Problem
+from connector.files import files_of, find_shared
 from connector.redact import MAX_SECRET_CHARACTERS, MIN_SECRET_CHARACTERS
 from connector.schemas import allowed, explain, is_valid, load_schema
 from connector.settings import (
@@ -25,6 +27,7 @@ from connector.settings import (
     is_named,
     variable,
 )
+from connector.settings.users import STANDARD_INPUT
 from connector.settings.values import parse_parameter, parse_shard
 
 if TYPE_CHECKING:
@@ -32,18 +35,30 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from connector.files import NamedFiles
     from connector.redact import Redactor
     from connector.settings.sources import RawSettings
 
 _MAX_QUOTED_ITEMS = 3
+_OWN_FILE = (
+    "a file that nothing else uses; FILE.part and FILE.users next to an output file belong to it"
+)
 _MAX_QUOTED_CHARACTERS = 60
 # The formats that need an extra, each with the library that the extra installs.
 _LIBRARIES = {"parquet": "pyarrow", "xlsx": "xlsxwriter", "html": "jinja2"}
 
 
-def find_problems(raw: RawSettings, redactor: Redactor) -> list[Problem]:
-    """Return every problem of *raw*; the *redactor* removes the credentials from quoted values."""
-    problems: list[Problem] = []
+def find_problems(
+    raw: RawSettings, redactor: Redactor, outputs: NamedFiles, others: NamedFiles
+) -> list[Problem]:
+    """Return every problem of *raw*; the *redactor* removes the credentials from quoted values.
+
+    *outputs* and *others* are files of the run that the settings do not name.
+    """
+    problems = shared_file_problems(
+        {**_files(raw, "output_file"), **outputs},
+        {**_files(raw, "user_ids_file", "env_file"), **others},
+    )
     if not is_valid("inputs", raw.inputs, _FORMATS):
         problems += _input_problems(raw, redactor)
     if raw.inputs.get("base_url") != SANDBOX:
@@ -148,6 +163,26 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
         elif not MIN_SECRET_CHARACTERS <= len(text) <= MAX_SECRET_CHARACTERS:
             rule = f"{MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
             yield Problem(variable(name), f"{len(text):,} characters long", rule)
+
+
+def shared_file_problems(outputs: NamedFiles, others: NamedFiles) -> list[Problem]:
+    """Return a problem for each of *outputs* that would replace another one, or one of *others*."""
+    return [
+        Problem(name, f"also the file of {other}", _OWN_FILE)
+        for name, other in find_shared(outputs, others)
+    ]
+
+
+def _files(raw: RawSettings, *names: str) -> dict[str, list[Path]]:
+    """Return the files that the inputs *names* have; of an output file those next to it, too."""
+    values = {**raw.inputs, "env_file": raw.env_file}
+    files = {}
+    for name in names:
+        path = values.get(name)
+        if isinstance(path, str) and path != STANDARD_INPUT and "\0" not in path:
+            named = files_of(Path(path)) if name == "output_file" else [Path(path)]
+            files[raw.names.get(name, name)] = named
+    return files
 
 
 def _nearest(text: str, choices: Iterable[str]) -> str:

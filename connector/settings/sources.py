@@ -166,6 +166,7 @@ class RawSettings:
     credentials: dict[str, SecretStr]
     names: Mapping[str, str]
     problems: tuple[Problem, ...]
+    env_file: object = None
     sandbox_day: int | None = None
 
 
@@ -193,7 +194,7 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
         if not environment.has(names[name]):
             names[name] += f' in "{path}"'
     unknown = dict.fromkeys(name for name in flags if name not in input_names())
-    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems), day)
+    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems), path, day)
 
 
 def read_given(values: Mapping[str, Any]) -> RawSettings:

@@ -96,11 +96,14 @@ def test_xcom__full_disk(pod: ChannelContext) -> None:
 
 
 def test_xcom__cannot_be_replaced(pod: ChannelContext) -> None:
-    """If the file cannot be replaced, no temporary file stays."""
+    """If the file cannot be replaced, both steps fail, and no temporary file stays."""
     (pod.root / "airflow/xcom/return.json").mkdir()
+    channel = AirflowXCom(pod)
 
-    with pytest.raises(IsADirectoryError):
-        AirflowXCom(pod).write(run_outputs())
+    with pytest.raises(OSError, match=r"return\.json is no regular file"):
+        channel.prepare()
+    with pytest.raises(OSError, match=r"return\.json is no regular file"):
+        channel.write(run_outputs())
 
     assert [path.name for path in (pod.root / "airflow/xcom").iterdir()] == ["return.json"]
 

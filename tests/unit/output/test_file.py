@@ -454,14 +454,20 @@ def test_lock__one_run_at_a_time(*, is_prepared: bool, resume: bool, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        (".", "It is no regular file"),
-        ("folder", "It is no regular file"),
+        (".", "{path.name} is no regular file"),
+        ("folder", "folder is no regular file"),
+        ("part", "part.part is no regular file"),
+        ("users", "users.users is no regular file"),
+        ("converted", "converted.part.new is no regular file"),
+        ("loop", "Too many levels of symbolic links"),
         ("missing/x.ndjson", "No such file or directory"),
     ],
 )
 def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> None:
     """A path that cannot be written is refused before anything is read."""
-    (tmp_path / "folder").mkdir()
+    for folder in ("folder", "part.part", "users.users", "converted.part.new"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     path = tmp_path / name
     file = OutputFile(path, "ndjson", {}, Redactor(), VirtualClock())
 
@@ -469,7 +475,8 @@ def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> N
         list(file.prepare(resume=False))
 
     assert str(caught.value) == (
-        f"The output file {path} cannot be written: {reason}. Mend it and run again."
+        f"The output file {path} cannot be written: {reason.format(path=path)}."
+        " Mend it and run again."
     )
 
 
