@@ -18,6 +18,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 MEASURE = """() => ({
+    wide: Array.from(document.querySelectorAll('body *')).filter(element =>
+        !element.closest('.scroll') && element.getBoundingClientRect().right > innerWidth
+    ).map(element => element.outerHTML.slice(0, 80)),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     scripts: document.scripts.length,
     links: document.querySelectorAll('a, img, iframe, object, embed, form[action]').length,

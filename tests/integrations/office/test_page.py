@@ -28,6 +28,7 @@ def check_views(seen: dict[str, Any], page: Path) -> None:
         # The page itself is the only request, and no message is on the console.
         assert view["events"] == [f"request {page.as_uri()}"]
         assert view["violations"] == []
+        assert view["wide"] == []
         assert (view["overflow"], view["scripts"], view["links"]) == (0, 1, 0)
         assert view["hacked"] is False
         assert (page.parent / f"{VIEWS[0]}.png").stat().st_size > 10_000
