@@ -51,6 +51,10 @@ _HEADINGS = {
     "completion_deadline": "deadline",
 }
 _FILTERED = ("lo_type", "state")
+_COLUMNS = (
+    *("lo_type", "state", "progress_percent", "has_passed", "score"),
+    *("date_enrolled", "date_completed", "completion_deadline"),
+)
 
 
 class Html(ConvertedLines):
@@ -64,7 +68,7 @@ class Html(ConvertedLines):
         related = tuple(related)
         learner = "user_name" if is_named("user_name", related) else "user_id"
         learning_object = "lo_name" if is_named("lo_name", related) else "lo_id"
-        return (learner, learning_object, *list(_HEADINGS)[4:6], "state", *list(_HEADINGS)[6:])
+        return (learner, learning_object, *_COLUMNS)
 
     def finish(self, growing: Path, scratch: Path, report: Report) -> Path:
         """Return *scratch*, the page about the records of *growing*."""

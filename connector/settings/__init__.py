@@ -132,8 +132,8 @@ def load(  # noqa: PLR0913 - what a command knows of its run, each with a defaul
 
     The first of them that has a value decides. The flag ``env_file`` names the env-file. Relative
     moments count from *now*, by default the present. Of the caller's files, the output file may be
-    neither one of its *outputs* nor one of the *others*. The *redactor* learns every credential first. Raises UsageError with all problems at once,
-    after the *problems* that the caller has found.
+    neither one of its *outputs* nor one of the *others*. The *redactor* learns every credential
+    first. Raises UsageError with all problems at once, after those that the caller has found.
     """
     from connector.settings.sources import read_sources  # noqa: PLC0415 - pydantic
 
