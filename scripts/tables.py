@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 README = Path(__file__).parents[1] / "README.md"
 EXPORT = README.parent / "docs" / "EXPORT.md"
+DIFF = README.parent / "docs" / "DIFF.md"
 ACTION = README.parent / "action.yml"
 _COLUMN_NOTES = {
     "resource_grade_ids": "The ids of its grades, with spaces between.",
@@ -234,4 +235,6 @@ if __name__ == "__main__":
     README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
     export = updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table})
     EXPORT.write_text(export, encoding="utf-8")
+    difference = updated(DIFF.read_text(encoding="utf-8"), {"diff": diff_table})
+    DIFF.write_text(difference, encoding="utf-8")
     ACTION.write_text(updated_action(ACTION.read_text(encoding="utf-8")), encoding="utf-8")

@@ -91,7 +91,7 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
     int,
     (0, MAX_SANDBOX_DAY),
     "Serve the learners of this day: from day to day enrollments appear, progress, complete and"
-    " disappear. Without it they never change.",
+    " disappear. Without it they never change. For --base-url sandbox set ALM_SANDBOX_DAY.",
 )
 @number_option("--token-lifetime", int, (1, 1e9), "Expire the access token after so many requests.")
 @click.option(

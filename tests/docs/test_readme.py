@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.tables import EXPORT, README, columns_table, updated
+from scripts.tables import DIFF, EXPORT, README, columns_table, diff_table, updated
 from tests.support.process import CHECKOUT, PATIENCE_SECONDS, command
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ def blocks(language: str, *pages: Path) -> list[str]:
 
 
 def test_tables__are_generated() -> None:
-    """The tables of the README and of EXPORT.md are those that `make docs` writes."""
+    """The tables of the README and of two pages are those that `make docs` writes."""
     export = EXPORT.read_text(encoding="utf-8")
+    difference = DIFF.read_text(encoding="utf-8")
 
     assert updated(TEXT) == TEXT
     assert updated(export, {"columns": columns_table}) == export
+    assert updated(difference, {"diff": diff_table}) == difference
     names = re.findall(r"<!-- (\w+) -->\n", TEXT)
     assert names == ["outputs", "inputs", "credentials", "exits"]
 

@@ -90,6 +90,7 @@ def argo(content: dict[str, Any], _folder: Path) -> str:
 
 VALIDATORS: dict[str, Validator] = {
     "gitlab/.gitlab-ci.yml": gitlab,
+    "gitlab/nightly.gitlab-ci.yml": gitlab,
     "azure-pipelines/azure-pipelines.yml": schema(
         "vendor.azure-pipelines", "--data-transform", "azure-pipelines"
     ),
@@ -100,6 +101,7 @@ VALIDATORS: dict[str, Validator] = {
     "kubernetes/cronjob.yaml": kubernetes,
     "kubernetes/indexed-job.yaml": kubernetes,
     "kubernetes/merge-job.yaml": kubernetes,
+    "kubernetes/nightly-cronjob.yaml": kubernetes,
 }
 
 

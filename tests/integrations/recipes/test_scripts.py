@@ -13,6 +13,7 @@ import pytest
 
 from connector import errors
 from connector.sandbox import ACCESS_TOKEN
+from connector.sandbox.days import enrollments_on
 from tests.action.runner import read_azure
 from tests.integrations.recipes.conftest import example, recipe
 from tests.support.process import CHECKOUT
@@ -36,7 +37,9 @@ JOBS = {
     "cronjob": recipe("kubernetes/cronjob.yaml")["spec"]["jobTemplate"]["spec"],
     "indexed-job": recipe("kubernetes/indexed-job.yaml")["spec"],
     "merge-job": recipe("kubernetes/merge-job.yaml")["spec"],
+    "nightly": recipe("kubernetes/nightly-cronjob.yaml")["spec"]["jobTemplate"]["spec"],
 }
+NIGHTLY = recipe("gitlab/nightly.gitlab-ci.yml")
 # Instead of installing or waiting, these write to `log`; Jenkins wants the package in a folder.
 TOOLS = f"""
 pip() {{
@@ -89,6 +92,9 @@ SCRIPTS = {
     "gitlab shards": ("bash", GITLAB["shards"]["script"][0]),
     "gitlab merged": ("bash", GITLAB["merged"]["script"][0]),
     "circleci on failure": ("bash", circleci("read", 2)),
+    "gitlab nightly": ("sh", "\n".join(NIGHTLY["nightly"]["script"])),
+    "gitlab tell": ("sh", NIGHTLY["tell"]["script"][0]),
+    "kubernetes nightly": ("sh", JOBS["nightly"]["template"]["spec"]["containers"][0]["args"][0]),
     "kubernetes shard": (
         "sh",
         JOBS["indexed-job"]["template"]["spec"]["initContainers"][0]["command"][2],
@@ -170,10 +176,11 @@ def test_recipes__repeat_what_another_attempt_can_read() -> None:
     """Platforms that know exit codes repeat 75, pass over 65, and end at once with the others."""
     kinds = [value for value in vars(errors).values() if isinstance(value, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.ConnectorError)}
-    rules = [JOBS[name]["podFailurePolicy"]["rules"][0] for name in ("cronjob", "indexed-job")]
+    names = ("cronjob", "nightly", "indexed-job")
+    rules = [JOBS[name]["podFailurePolicy"]["rules"][0] for name in names]
 
-    assert [rule["action"] for rule in rules] == ["FailJob", "FailIndex"]
-    assert [set(rule["onExitCodes"]["values"]) for rule in rules] == [codes - RETRIED] * 2
+    assert [rule["action"] for rule in rules] == ["FailJob", "FailJob", "FailIndex"]
+    assert [set(rule["onExitCodes"]["values"]) for rule in rules] == [codes - RETRIED] * 3
     assert GITLAB[".alm"]["retry"] == {"max": 2, "exit_codes": [75]}
     assert GITLAB[".alm"]["allow_failure"] == {"exit_codes": [65]}
     assert ARGO["read"]["retryStrategy"]["expression"] == "asInt(lastRetry.exitCode) == 75"
@@ -292,6 +299,71 @@ def test_indexed_job__shards_are_merged(command: Command, sandbox: SandboxServer
     assert (JOBS["indexed-job"]["completions"], codes) == (4, [0] * 5)
     assert users_of(command.folder / "all.ndjson.gz") == set(learners)
     assert "--quota-share=0.25" in container["args"]
+
+
+COMPARED = ("1", "2", "3", "5", "6")
+
+
+def nights(command: Command, start_sandbox: StartSandbox, name: str) -> list[Finished]:
+    """Run a nightly script for three days; user 4 fails on the second one."""
+    _, script = SCRIPTS[name]
+    for folder in ("/data/", "/learners/"):
+        script = script.replace(folder, "")
+    script = script.replace("/opt/alm-enrollments/bin/python3 -I", sys.executable)
+    list_learners(command, *COMPARED, "4")
+    finished = []
+    for day in (1, 2, 3):
+        server = start_sandbox(*["user=4:404x*"] * (day == 2), day=day)
+        variables = reaching(server, JOB_NAME=f"alm-{day}", CI_PIPELINE_SOURCE="schedule")
+        finished.append(command.shell(f"set -eu\n{script}", **variables))
+    return finished
+
+
+def completed(day: int) -> set[str]:
+    """Return the ids of what users who are compared have completed on a day of the sandbox."""
+    before, after = (
+        {
+            enrollment["id"]
+            for user in COMPARED
+            for enrollment in enrollments_on(number, user)
+            if "dateCompleted" in enrollment["attributes"]
+        }
+        for number in (day - 1, day)
+    )
+    return after - before
+
+
+def test_kubernetes__compares_each_night_with_the_last(
+    command: Command, start_sandbox: StartSandbox
+) -> None:
+    """From the second night on there are the changes since the last one."""
+    first, *later = nights(command, start_sandbox, "kubernetes nightly")
+
+    files = command.files()
+    assert (first.exit_code, first.stdout.count("\n")) == (0, 1)
+    assert (files["last"], "alm-1-changes.csv" in files) == ("alm-3.ndjson.gz\n", False)
+    for day, finished in enumerate(later, 2):
+        document = json.loads(finished.stdout.splitlines()[-1])
+        assert (finished.exit_code, document["not_comparable_users"]) == (0, ["4"])
+        assert set(document["completed_ids"]) == completed(day)
+        assert document["output_file"] == f"alm-{day}-changes.csv"
+
+
+def test_gitlab__compares_each_night_with_the_last(
+    command: Command, start_sandbox: StartSandbox
+) -> None:
+    """The cache has the last night's file, and the next job the outputs of the comparison."""
+    codes = [finished.exit_code for finished in nights(command, start_sandbox, "gitlab nightly")]
+
+    files = command.files()
+    report = dict(line.split("=", 1) for line in files["changes.env"].splitlines())
+    told = command.shell(SCRIPTS["gitlab tell"][1], **report)
+    nothing = command.shell(SCRIPTS["gitlab tell"][1])
+    ids = json.loads(files["changes.json"])["completed_ids"]
+    assert (codes, set(ids)) == ([0, 0, 0], completed(3))
+    assert told.stdout == f"{len(ids)} completed, {json.dumps(ids, separators=(',', ':'))}\n"
+    assert (nothing.stdout, NIGHTLY["nightly"]["cache"]["paths"]) == ("", ["last"])
+    assert NIGHTLY["nightly"]["artifacts"]["reports"]["dotenv"] == "changes.env"
 
 
 @pytest.mark.parametrize("name", JOBS)

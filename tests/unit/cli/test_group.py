@@ -23,7 +23,7 @@ CANARY = "canary-0042-secret"
 STRAY = Problem(
     "the command line",
     "not understood: a word in it is no flag's value",
-    "a command as its first word: fetch, merge, check, serve, sandbox",
+    "a command as its first word: fetch, merge, diff, check, serve, sandbox",
 )
 FLAGS = [name for option in cli.commands["fetch"].params for name in option.opts]
 
@@ -133,7 +133,7 @@ def test_command__never_fails_on_any_words(parse: Callable[..., Parsed], words: 
 @pytest.mark.parametrize(
     ("words", "begun", "completions"),
     [
-        ("", "", ["check", "fetch", "merge", "sandbox", "serve"]),
+        ("", "", ["check", "diff", "fetch", "merge", "sandbox", "serve"]),
         ("", "se", ["serve"]),
         ("", "--vers", ["--version"]),
         ("", "--user", ["--user-id", "--user-ids-file"]),
