@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_INPUT = io.StringIO()
-ONE_EACH_LINE = "one ALM user id, decimal digits, in each line"
+ONE_EACH_LINE = "one ALM user id, decimal digits, or e-mail address in each line"
 SENT = "Users before it were asked for; of an output_file, resume keeps those that were read."
 
 
@@ -158,7 +158,7 @@ def test_file__empty(content: bytes, message: Callable[[bytes], str]) -> None:
     """A file without ids is refused: a run without users would look like a success."""
     assert message(content) == (
         "1 input is not valid: user_ids_file is empty: no id in FILE"
-        " (allowed: at least one ALM user id). Nothing was sent."
+        " (allowed: at least one ALM user id or e-mail address). Nothing was sent."
     )
 
 
@@ -183,13 +183,13 @@ def test_file__not_utf_8(content: bytes, kind: str, message: Callable[[bytes], s
     )
 
 
-COLUMNS = "a column user_id or internalUserID, or one id in each line"
+COLUMNS = "a column user_id, internalUserID, user_email, userEmail or email, or one id in each line"
 
 
 @pytest.mark.parametrize(
     ("content", "columns"),
     [
-        (b"name,email\nx,y@z\n", '"name", "email"'),
+        (b"name,mail\nx,y@z\n", '"name", "mail"'),
         (b"Report\n\nname;e-mail\nx;y@z\n", '"name", "e-mail"'),
         (b'sep=|\n"full\nname"|id\n', '"full name", "id"'),
         (b"\t".join(b"c%d" % n for n in range(12)), ", ".join(f'"c{n}"' for n in range(10))),
@@ -262,7 +262,10 @@ def test_standard_input__utf_8_on_any_terminal() -> None:
 @pytest.mark.parametrize(
     ("stdin", "problem"),
     [
-        (io.StringIO(""), "empty: no id in standard input (allowed: at least one ALM user id)"),
+        (
+            io.StringIO(""),
+            "empty: no id in standard input (allowed: at least one ALM user id or e-mail address)",
+        ),
         (
             io.StringIO("1\nx\n"),
             f"without an id in line 2 of standard input (allowed: {ONE_EACH_LINE})",
