@@ -28,6 +28,17 @@ _ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_[0-9]+)_([0-9]+)")
 _RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_[0-9]+_([0-9]+)_([0-9]{1,18})_[0-9]+")
 _TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
 _GRADES = "loResourceGrades"
+_NUMBERS = (
+    "progressPercent",
+    "score",
+    "rating",
+    "purchasedPrice",
+    "highestScore",
+    "maxScore",
+    "duration",
+)
+# Doubles have every integer up to here (RFC 8259, 6).
+_MAX_EXACT = 2**53
 
 
 class ResourceGrade(Struct, frozen=True):
@@ -166,7 +177,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
     related = None
     if included.paths:
         related = {path: _follow(path, resource, included) for path in included.paths}
-    attributes = resource.get("attributes") or {}
+    attributes = _with_doubles(resource.get("attributes") or {}, page)
     return Enrollment(
         id=resource["id"],
         user_id=user_id,
@@ -186,7 +197,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         rating=attributes.get("rating"),
         purchased_price=attributes.get("purchasedPrice"),
         url=attributes.get("url"),
-        resource_grades=_read_grades(relationships, included),
+        resource_grades=_read_grades(relationships, included, page),
         included=related,
         is_decoded=match is not None,
     )
@@ -222,12 +233,27 @@ def _breach(message: str, page: Page) -> ProtocolError:
     )
 
 
+def _with_doubles(attributes: Resource, page: Page) -> Resource:
+    """Return *attributes* with numbers that are the same in every format: doubles."""
+    for name in _NUMBERS:
+        value = attributes.get(name)
+        if isinstance(value, int) and abs(value) > _MAX_EXACT:
+            try:
+                attributes = {**attributes, name: float(value)}
+            except OverflowError:
+                text = f"ALM's page has a number that is too large to be one: {quoted(str(value))}."
+                raise _breach(text, page) from None
+    return attributes
+
+
 def _read_grades(
-    relationships: Resource, included: _Included
+    relationships: Resource, included: _Included, page: Page
 ) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
     identifiers = (relationships.get(_GRADES) or {}).get("data") or ()
     if included.has_grades:
-        return tuple([_read_included_grade(identifier, included) for identifier in identifiers])
+        return tuple(
+            [_read_included_grade(identifier, included, page) for identifier in identifiers]
+        )
     return tuple([ResourceGrade(grade["id"], *_module_of(grade["id"])) for grade in identifiers])
 
 
@@ -236,9 +262,11 @@ def _module_of(grade_id: str) -> tuple[str | None, int | None]:
     return (match[1], int(match[2])) if match else (None, None)
 
 
-def _read_included_grade(identifier: Resource, included: _Included) -> IncludedResourceGrade:
+def _read_included_grade(
+    identifier: Resource, included: _Included, page: Page
+) -> IncludedResourceGrade:
     resource = included.resources.get((identifier["type"], identifier["id"]), {})
-    attributes = resource.get("attributes") or {}
+    attributes = _with_doubles(resource.get("attributes") or {}, page)
     module_id, module_version = _module_of(identifier["id"])
     return IncludedResourceGrade(
         id=identifier["id"],
