@@ -37,6 +37,17 @@ _GRADES = "loResourceGrades"
 MAX_LINKS = 5_000
 MAX_INCLUDED_BYTES = 4 * 1024 * 1024
 MAX_INCLUDED_BYTES_OF_PAGE = 32 * 1024 * 1024
+_NUMBERS = (
+    "progressPercent",
+    "score",
+    "rating",
+    "purchasedPrice",
+    "highestScore",
+    "maxScore",
+    "duration",
+)
+# Doubles have every integer up to here (RFC 8259, 6).
+_MAX_EXACT = 2**53
 
 
 class ResourceGrade(Struct, frozen=True):
@@ -135,7 +146,7 @@ class _Included:
         self.resources = {
             (resource["type"], resource["id"]): resource for resource in page.included
         }
-        self._page = page
+        self.page = page
         self._sizes: dict[tuple[str, str], int] = {}
         self._bytes_of_page = 0
 
@@ -197,7 +208,7 @@ class _Included:
         """Return the error of an *enrollment* that includes more than *limit*."""
         return _breach(
             f"ALM's enrollment {quoted(enrollment['id'])} includes more than {limit}.",
-            self._page,
+            self.page,
             hint="Nothing of it was used; include less.",
         )
 
@@ -281,7 +292,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
             page,
         )
     related = included.of(resource) if included.paths else None
-    attributes = resource.get("attributes") or {}
+    attributes = _with_doubles(resource.get("attributes") or {}, page)
     names: dict[str, str | None] = {}
     if "lo_name" in included.names:
         names["lo_name"] = included.name_of(resource, "learningObject")
@@ -347,6 +358,19 @@ def _breach(message: str, page: Page, hint: str = _REPORT) -> ProtocolError:
     )
 
 
+def _with_doubles(attributes: Resource, page: Page) -> Resource:
+    """Return *attributes* with numbers that are the same in every format: doubles."""
+    for name in _NUMBERS:
+        value = attributes.get(name)
+        if isinstance(value, int) and abs(value) > _MAX_EXACT:
+            try:
+                attributes = {**attributes, name: float(value)}
+            except OverflowError:
+                text = f"ALM's page has a number that is too large to be one: {quoted(str(value))}."
+                raise _breach(text, page) from None
+    return attributes
+
+
 def _read_grades(
     enrollment: Resource, included: _Included
 ) -> tuple[ResourceGrade | IncludedResourceGrade, ...]:
@@ -365,7 +389,7 @@ def _module_of(grade_id: str) -> tuple[str | None, int | None]:
 
 def _read_included_grade(identifier: Resource, included: _Included) -> IncludedResourceGrade:
     resource = included.resources.get((identifier["type"], identifier["id"]), {})
-    attributes = resource.get("attributes") or {}
+    attributes = _with_doubles(resource.get("attributes") or {}, included.page)
     module_id, module_version = _module_of(identifier["id"])
     module_name: str | UnsetType | None = UNSET
     if "module_name" in included.names:

@@ -141,6 +141,27 @@ def test_read_enrollments__every_attribute() -> None:
     assert enrollment.as_dict() == record(OF_USER_3, **values)
 
 
+@pytest.mark.parametrize(
+    ("served", "score"),
+    [(2**53, 2**53), (2**53 + 1, 2.0**53), (-(2**70), -(2.0**70)), (1e300, 1e300), (None, None)],
+)
+def test_read_enrollments__numbers_are_doubles(served: float | None, score: float | None) -> None:
+    """A number that no double equals becomes the nearest one; every other stays as it was."""
+    enrollment = read({"id": "course:1_2_3", "attributes": {"score": served}})
+
+    assert (enrollment.score, type(enrollment.score)) == (score, type(score))
+
+
+def test_read_enrollments__number_beyond_doubles() -> None:
+    """A number that is larger than any double is refused, and shown in part only."""
+    with pytest.raises(ProtocolError) as caught:
+        read({"id": "course:1_2_3", "attributes": {"rating": 10**400}})
+
+    shown = f"1{'0' * 199}…"
+    text = f'ALM\'s page has a number that is too large to be one: "{shown}". {REPORT}'
+    assert str(caught.value).replace("\\u2026", "…") == text
+
+
 def test_read_enrollments__order_and_repeats() -> None:
     """Records come in ALM's order; one that was served twice comes twice."""
     ids = ["course:9_9_3", "course:1_1_3", "course:9_9_3"]
