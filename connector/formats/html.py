@@ -34,6 +34,7 @@ MAX_REASONS = 20
 MAX_MONTHS = 12
 MAX_KINDS = 8
 MAX_CELL_CHARACTERS = 200
+MAX_LABEL_CHARACTERS = 40
 _FOLDER = Path(__file__).with_name("page")
 _OTHERS = "others"
 # States in which nobody can be late.
@@ -101,7 +102,7 @@ class _Page:
 
     def add(self, record: dict[str, Any]) -> None:
         """Count *record*."""
-        self._kinds[_shown(record.get("lo_type")), _shown(record.get("state"))] += 1
+        self._kinds[_label(record.get("lo_type")), _label(record.get("state"))] += 1
         if completed := parse_utc(record.get("date_completed") or ""):
             self._months[f"{completed:%Y-%m}"] += 1
         deadline = parse_utc(record.get("completion_deadline") or "")
@@ -142,11 +143,13 @@ class _Page:
             states=states,
             months=months[:MAX_MONTHS],
             earlier=sum(number for _, number in months[MAX_MONTHS:]),
+            most=max(dict(states).values(), default=1),
+            most_of_a_type=max(dict(types).values(), default=1),
             most_a_month=max(dict(months[:MAX_MONTHS]).values(), default=1),
             overdue=[record for _, _, record in overdue],
             overdue_count=self._overdue_count,
             columns=self._columns,
-            numbers=NUMBERS,
+            kind_of={**dict.fromkeys(NUMBERS, "number"), **dict.fromkeys(DATES, "date")},
             rows=self._rows,
             filters=[(name, self._choices(name)) for name in _FILTERED if name in self._columns],
         )
@@ -195,7 +198,12 @@ def _folded(
         kinds[row, column] += number
         types_folded[row] += number
         states_folded[column] += number
-    return kinds, types_folded.most_common(), states_folded.most_common()
+    return kinds, _ranked(types_folded), _ranked(states_folded)
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    # The others come last, however many they are.
+    return sorted(counts.items(), key=lambda item: (item[0] == _OTHERS, -item[1]))
 
 
 def _cell(column: str, value: Any) -> str:  # noqa: ANN401 - the column's own type
@@ -213,8 +221,12 @@ def _short_date(text: str) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else _shown(text)
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, max_characters: int = MAX_CELL_CHARACTERS) -> str:
     text = "" if value is None else one_line(str(value))
-    if len(text) > MAX_CELL_CHARACTERS:
-        text = f"{text[: MAX_CELL_CHARACTERS - 1]}…"
+    if len(text) > max_characters:
+        text = f"{text[: max_characters - 1]}…"
     return text
+
+
+def _label(value: object) -> str:
+    return _shown("unknown" if value is None else value, MAX_LABEL_CHARACTERS)

@@ -66,8 +66,7 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
         _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
-        moments = parts[0].state.inputs.get("moments", {})
-        inputs = {**parts[0].inputs, "shard": None, "moments": moments}
+        inputs = {**parts[0].inputs, "shard": None}
         file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
         try:
             return _join(file, parts, redactor)

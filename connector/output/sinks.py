@@ -168,7 +168,7 @@ class _FileSink:
     def __init__(
         self, inputs: Inputs, redactor: Redactor, clock: Clock, *, has_tally: bool
     ) -> None:
-        journal_inputs = {
+        journal_inputs: dict[str, Any] = {
             "lo_types": list(inputs.lo_types),
             "sort": inputs.sort,
             "state": inputs.state,
@@ -181,11 +181,13 @@ class _FileSink:
             "since": inputs.since and inputs.since.isoformat(),
             "completed_since": inputs.completed_since and inputs.completed_since.isoformat(),
             **inputs.relative,
-            # Another run that resumes this one, at another time, reads from the same moments.
-            "moments": {name: getattr(inputs, name).isoformat() for name in inputs.relative},
             "base_url": inputs.base_url,
             "shard": inputs.shard and "/".join(map(str, inputs.shard)),
         }
+        if inputs.relative:
+            # A run that resumes this one, at another time, reads from the same moments.
+            moments = {name: getattr(inputs, name).isoformat() for name in inputs.relative}
+            journal_inputs["moments"] = moments
         path = Path(inputs.output_file or "")
         self._file = OutputFile(path, inputs.format, journal_inputs, redactor, clock)
         self._has_tally = has_tally

@@ -181,5 +181,5 @@ def test_related_to__never_changes() -> None:
 
     assert len(resources) == 179
     assert fingerprint(resources) == (
-        "673e7f0b022edf1ea35b166ab129462851cccf4ab5731c28af6ecd8e34f901d8"
+        "45ca78990827cfdbab5ac18df2024b69c6ef702c578a2294817f977599734fee"
     )
