@@ -1,4 +1,4 @@
-"""Operators: read learners' enrollments, and join the files of several tasks."""
+"""Operators: read learners' enrollments, join the files of several tasks, and compare two files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from airflow.providers.common.compat.sdk import (
 
 from connector.airflow.failures import is_retryable, retry_at
 from connector.airflow.hook import AlmHook
-from connector.airflow.storage import is_remote, local_copy, local_output
+from connector.airflow.storage import has_journal, is_remote, local_copy, local_output
 from connector.channels.limits import MAX_XCOM_BYTES, fit_into_xcom
 from connector.errors import ConnectorError, Problem, TemporaryError, UsageError
+from connector.output.diff import IGNORED, diff, failed_difference
 from connector.output.document import failed_document
 from connector.output.merge import merge
 from connector.redact import Redactor
@@ -33,14 +34,25 @@ if TYPE_CHECKING:
 
     from connector.output.document import Document
 
+_CHANGES = ("added", "removed", "changed", "completed", "not_comparable")
+# What the events of a task's assets say of its document.
+_ASSET_FIELDS = (
+    *("output_file", "enrollment_count", "complete", "next_since"),
+    *(f"{kind}_count" for kind in _CHANGES),
+)
 # 128 and SIGTERM, as shells count it.
 _SIGTERM_EXIT_CODE = 143
 
 
 class _DocumentOperator(BaseOperator):
-    """Pushes a document as XCom, also if the task fails."""
+    """Pushes a document as XCom, also if the task fails.
+
+    The events of its ``outlets`` that are assets have the document's counts, file and
+    ``next_since`` as extra.
+    """
 
     _is_running = False
+    _failed_document = staticmethod(failed_document)
 
     def on_kill(self) -> None:
         """End the process, keeping complete users: on SIGTERM, Airflow 3 only calls this method."""
@@ -60,31 +72,45 @@ class _DocumentOperator(BaseOperator):
                 try:
                     document, error = action(files)
                 except ConnectorError as raised:
-                    document, error = raised.document or failed_document(raised), raised
+                    document, error = raised.document or self._failed_document(raised), raised
                 finally:
                     self._is_running = False
         except TemporaryError as failure:
             if error is None:
-                document, error = failed_document(failure), failure
+                document, error = self._failed_document(failure), failure
             else:
                 unstored = f" {failure}"
         line = None if error is None else f"{error}{unstored}"
         return files.with_given_paths(document), files.with_given_paths(line)
 
-    def _succeed(self, document: Document) -> Document:
+    def _succeed(self, document: Document, context: Context) -> Document:
+        self._describe_assets(document, context)
         fitted = self._fitted(document)
         if "enrollments" in document and "enrollments" not in fitted:
             raise AirflowFailException(
                 f"The document is larger than the {MAX_XCOM_BYTES:,} bytes that XCom takes."
                 " Name an output_file: the records go there."
             )
-        self.log.info(
-            "%d enrollments of %d users: %s",
-            document["enrollment_count"],
-            document["users"]["read"],
-            document["completeness"]["status"],
-        )
+        if "users" in document:
+            self.log.info(
+                "%d enrollments of %d users: %s",
+                document["enrollment_count"],
+                document["users"]["read"],
+                document["completeness"]["status"],
+            )
+        else:
+            self.log.info(
+                "%d added, %d removed, %d changed, %d completed; %d users not compared",
+                *(document[f"{kind}_count"] for kind in _CHANGES),
+            )
         return fitted
+
+    def _describe_assets(self, document: Document, context: Context) -> None:
+        extra = {name: document[name] for name in _ASSET_FIELDS if name in document}
+        for outlet in self.outlets:
+            # Others are aliases, or come from Airflow's own lineage.
+            if hasattr(outlet, "uri"):
+                context["outlet_events"][outlet].extra = extra
 
     def _push_failed(self, document: Document, context: Context) -> None:
         if self.do_xcom_push:
@@ -188,7 +214,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         """
         document, error = self._run(self._read)
         if error is None:
-            return self._succeed(document)
+            return self._succeed(document, context)
         self._push_failed(document, context)
         if not is_retryable(document):
             raise AirflowFailException(error)
@@ -245,7 +271,7 @@ class AlmMergeOperator(_DocumentOperator):
         """Join, and return the document. Raises AirflowFailException, AirflowException."""
         document, error = self._run(self._join)
         if error is None:
-            return self._succeed(document)
+            return self._succeed(document, context)
         self._push_failed(document, context)
         if document["error"]["code"] == TemporaryError.exit_code:
             raise AirflowException(error)
@@ -264,6 +290,60 @@ class AlmMergeOperator(_DocumentOperator):
         output = files.local_output(self.output_file)
         shards = [files.local_copy(path, has_journal=True) for path in self.files]
         return merge([output, *shards], Redactor())
+
+
+class AlmDiffOperator(_DocumentOperator):
+    """Compares two output files, as ``alm-enrollments diff``, and returns its document as XCom.
+
+    *old*, *new* and *output_file* may be paths of object storage; a file's journal is read from
+    next to it. *ignore* names fields that do not count as changes. Raises AirflowFailException if
+    the files cannot be compared, and AirflowException if the file of changes cannot be stored.
+    """
+
+    template_fields: Sequence[str] = ("old", "new", "output_file", "ignore")
+    ui_color = "#fbe3e0"
+    _failed_document = staticmethod(failed_difference)
+
+    def __init__(
+        self,
+        *,
+        old: str,
+        new: str,
+        output_file: str | None = None,
+        ignore: Sequence[str] | str = IGNORED,
+        assume_complete: bool = False,
+        **kwargs: Any,  # noqa: ANN401 - parameters of every task
+    ) -> None:
+        super().__init__(**kwargs)
+        self.old = old
+        self.new = new
+        self.output_file = output_file
+        self.ignore = ignore
+        self.assume_complete = assume_complete
+
+    def execute(self, context: Context) -> Document:
+        """Compare, and return the document. Raises AirflowFailException, AirflowException."""
+        document, error = self._run(self._compare)
+        if error is None:
+            return self._succeed(document, context)
+        self._push_failed(document, context)
+        if document["error"]["code"] == TemporaryError.exit_code:
+            raise AirflowException(error)
+        raise AirflowFailException(error)
+
+    def _compare(self, files: _Files) -> tuple[Document, None]:
+        old, new = (
+            files.local_copy(path, has_journal=is_remote(path) and has_journal(path))
+            for path in (self.old, self.new)
+        )
+        document = diff(
+            old,
+            new,
+            output_file=self.output_file and files.local_output(self.output_file),
+            ignore=self.ignore,
+            assume_complete=self.assume_complete,
+        )
+        return document, None
 
 
 class _Files:

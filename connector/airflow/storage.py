@@ -28,6 +28,11 @@ def is_remote(path: object) -> bool:
     return isinstance(path, str) and "://" in path
 
 
+def has_journal(path: str) -> bool:
+    """Return whether the object at *path* has its journal next to it."""
+    return bool(ObjectStoragePath(f"{path}.users").exists())
+
+
 @contextlib.contextmanager
 def local_copy(path: str, *, has_journal: bool = False) -> Iterator[str]:
     """Provide a local copy of the object at *path*. Raises UsageError if it does not exist."""

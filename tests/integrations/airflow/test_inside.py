@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyarrow import parquet
 
 from connector.runner import run_given
 from connector.sandbox import ACCESS_TOKEN
@@ -120,6 +121,38 @@ def test_example__native(
     assert (finished.exit_code != 0) == bool(unknown), output
     assert ("1 of 13 users could not be read: 4041 (exit code 67)." in output) == bool(unknown)
     assert len(server.requests) == document["completeness"]["requests"] + len(unknown)
+
+
+def test_example__nightly(airflow: Airflow, start_sandbox: StartSandbox, tmp_path: Path) -> None:
+    """The example loads each night into DuckDB, tells what was completed, and adds what is new."""
+    (tmp_path / "learners.csv").write_text("\n".join(["user_id", *map(str, range(1, 7))]))
+    database = tmp_path / "enrollments.duckdb"
+    files = {"LEARNERS": tmp_path / "learners.csv", "DATABASE": database}
+    constants = {"FOLDER": str(tmp_path), **{name: str(path) for name, path in files.items()}}
+    (airflow.dags / "example.py").write_text(example("alm_nightly", constants))
+    count = (
+        "import duckdb, sys; print(duckdb.connect(sys.argv[1]).execute('SELECT count(*),"
+        " count(DISTINCT (user_id, id)), count(date_completed) FROM enrollments').fetchone())"
+    )
+    rows = []
+
+    for day in (1, 2):
+        server = start_sandbox(day=day)
+        variables = {"AIRFLOW_CONN_ALM_DEFAULT": connection(server, password=ACCESS_TOKEN)}
+        dags = ["alm_nightly"] if day == 1 else ["alm_nightly", "alm_hourly", "alm_hourly"]
+        for hour, dag in enumerate(dags):
+            moment = f"2026-02-0{day}T0{hour}:00:00+00:00"
+            finished = airflow.run("airflow", "dags", "test", dag, moment, **variables)
+            assert finished.exit_code == 0, finished.stdout + finished.stderr
+            rows.append(airflow.run("python", "-c", count, str(database)).stdout)
+
+    # The second hour finds nothing new: it begins where the first one did.
+    hours = sorted(tmp_path.glob("manual__*.parquet"))
+    assert [parquet.read_metadata(hour).num_rows for hour in hours] == [208, 0]
+    assert rows == ["(206, 206, 66)\n", *["(208, 208, 69)\n"] * 3]
+    lines = (tmp_path / "2026-02-02-changes.ndjson").read_text().splitlines()
+    assert sum(json.loads(line)["completed"] for line in lines) == 3
+    assert not (tmp_path / "2026-02-01-changes.ndjson").exists()
 
 
 def test_secrets__are_never_written(airflow: Airflow, start_sandbox: StartSandbox) -> None:

@@ -82,6 +82,7 @@ def enrollment(
         "progress_percent": 0,
         "has_passed": False,
         "date_enrolled": "2023-06-29T11:34:50.000Z",
+        "date_completed": None,
         **fields,
     }
 
