@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from connector.errors import TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -14,6 +17,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 # How often the caller's *idle* is called; on Windows, a wait without an end is not interrupted.
 _MAX_WAIT_SECONDS = 0.1
+_LIMITS = (
+    "a limit on processes (ulimit -u, or pids.max of the container) or on memory (ulimit -v) is"
+    " reached"
+)
+_log = logging.getLogger(__name__)
 
 
 class _Finished(NamedTuple, Generic[Result]):
@@ -92,12 +100,11 @@ def as_finished(
     After a result that *is_last*, or when the caller stops, no further item is taken; results that
     are ready by then are still yielded. *is_last* is called in the threads. *idle* is called now
     and then while no result is ready. The threads are daemons: they do not keep the process from
-    ending.
+    ending. If the system starts fewer of them, those do the work; TemporaryError is raised without
+    any.
     """
     workers = _Workers(work, items, concurrency, is_last)
-    for _ in range(concurrency):
-        threading.Thread(target=workers.run, daemon=True).start()
-    running = concurrency
+    running = _start(workers.run, concurrency)
     try:
         has_last = False
         while running:
@@ -118,3 +125,24 @@ def as_finished(
     finally:
         workers.stopped.set()
         workers.abandoned.set()
+
+
+def _start(run: Callable[[], None], count: int) -> int:
+    """Start *count* threads, and return how many the system has started. Raises TemporaryError."""
+    for started in range(count):
+        try:
+            threading.Thread(target=run, daemon=True).start()
+        except RuntimeError as error:
+            if not started:
+                raise no_thread_error() from error
+            _log.warning("only %d of %d threads can be started: %s", started, count, _LIMITS)
+            return started
+    return count
+
+
+def no_thread_error() -> TemporaryError:
+    """Return the error of a process that cannot start a thread that it needs."""
+    return TemporaryError(
+        f"The system starts no further thread: {_LIMITS}.",
+        hint="Raise that limit, or run again when fewer processes run.",
+    )

@@ -17,6 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from connector import signals
 from connector.errors import Problem, UsageError
+from connector.runner.threads import no_thread_error
 from connector.server.app import ARRIVED_AT, finish, new_request_id
 from connector.server.request import MAX_BODY_BYTES
 from connector.server.response import refusal
@@ -209,13 +210,17 @@ def serve(
 ) -> None:
     """Serve *application* on *listening*, a bound socket, until SIGINT or SIGTERM.
 
-    Calls *on_ready* with the server's URL. Returns when running requests are finished.
+    Calls *on_ready* with the server's URL. Returns when running requests are finished. Raises
+    TemporaryError if the system does not start the *threads*.
     """
     log = logging.getLogger("connector")
     if log.level > logging.DEBUG:
         # The warnings of a run name learners; each request has a line of its own.
         log.setLevel(logging.ERROR)
-    server = Server(application, listening, threads=threads, grace=application.deadline)
+    try:
+        server = Server(application, listening, threads=threads, grace=application.deadline)
+    except RuntimeError as error:
+        raise no_thread_error() from error
     signals.call_on_first(server.stop)
     on_ready(server.url)
     server.run()
