@@ -68,7 +68,7 @@ def test_schema__is_stable() -> None:
         " progress_percent: double, has_passed: bool, score: double, highest_score: double,"
         " max_score: double, duration: double, date_started: timestamp[us, tz=UTC],"
         " date_completed: timestamp[us, tz=UTC], date_success: timestamp[us, tz=UTC],"
-        " module_name: string>>"
+        " completed: bool, module_name: string>>"
     )
 
     assert {field.name: str(field.type) for field in schema_of(COLUMNS)} == {

@@ -300,6 +300,7 @@ def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
         "sort": "-dateEnrolled",
         "state": "active",
         "include": ["learner"],
+        "query": [],
         "names": True,
         "locale": "de-DE",
         "columns": ["id", "lo_name"],

@@ -36,7 +36,7 @@ def test_enrollments_on__never_changes() -> None:
     """A learner's data on a day is the same on every machine and in every version of Python."""
     text = json.dumps([enrollments_on(day, "7") for day in (1, 2, 30, 3_650)])
 
-    digest = "6ba3c18374420912"
+    digest = "e64c2ae9f44d0adc"
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest
 
 
@@ -70,7 +70,7 @@ def test_enrollments_on__a_day_rarely_passes_without_events() -> None:
                 seen.update(["completed"] * ("dateCompleted" in new and old["state"] == "STARTED"))
         days.update(seen)
 
-    assert days == {"appeared": 31, "progressed": 31, "completed": 30, "disappeared": 24}
+    assert days == {"appeared": 31, "progressed": 31, "completed": 30, "disappeared": 19}
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -181,5 +181,5 @@ def test_related_to__never_changes() -> None:
 
     assert len(resources) == 179
     assert fingerprint(resources) == (
-        "45ca78990827cfdbab5ac18df2024b69c6ef702c578a2294817f977599734fee"
+        "89a13a973f379b428b125a53d5f6d8f25125edf49d48c52e2157e1b9673f0301"
     )
