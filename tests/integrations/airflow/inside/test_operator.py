@@ -69,6 +69,15 @@ def test_parameters__reach_the_run(run_dag: RunDag, server: TimedServer) -> None
     assert ran.xcom()["enrollment_count"] <= 7
 
 
+@pytest.mark.usefixtures("server")
+def test_user_id__rendered_without_native_objects(run_dag: RunDag) -> None:
+    """A list that a template renders as Python's own text is read, as one with tojson is."""
+    for text in ("{{ ['20941371', '31'] }}", "{{ ['20941371', '31'] | tojson }}"):
+        ran = run_dag(lambda text=text: AlmEnrollmentsOperator(task_id="read", user_id=text))
+
+        assert ran.xcom()["users"] == {"requested": 2, "read": 2, "failed": []}
+
+
 @pytest.mark.parametrize(
     "user_id", ["20941371", 20941371, ["20941371"], ["20941371", "31"], '["31", "20941371"]']
 )

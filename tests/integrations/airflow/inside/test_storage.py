@@ -348,11 +348,27 @@ def test_xcom__where_none_is_wanted(run_dag: RunDag, server: TimedServer, *, fai
     assert len(server.requests) == 1
 
 
+def test_remote__output_is_the_list(memory: str, run_dag: RunDag, server: TimedServer) -> None:
+    """An object is not replaced that the run reads its users from."""
+    path = f"{memory}/users.ndjson"
+    ObjectStoragePath(path).write_text("31\n")
+
+    ran = run_dag(
+        lambda: AlmEnrollmentsOperator(task_id="read", user_ids_file=path, output_file=path)
+    )
+
+    ((kind, text),) = ran.errors
+    assert (kind, found(memory)) == ("AirflowFailException", {"users.ndjson": b"31\n"})
+    assert "output_file is also the file of user_ids_file (allowed: a file of its own)" in text
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [
         (["{0}/1.ndjson", "{0}/2.ndjson"], 'given "{0}/1.ndjson" to be read and to be written'),
         ("{0}/1.ndjson", 'given "{0}/1.ndjson" as files'),
+        ("['{0}/1.ndjson', '{0}/2.ndjson']", 'given "{0}/1.ndjson" to be read and to be written'),
         (None, "given null as files"),
     ],
 )
