@@ -24,6 +24,7 @@ from connector.output.document import failed_document
 from connector.output.merge import merge
 from connector.redact import Redactor
 from connector.settings import input_names, read_boolean
+from connector.settings.values import parse_array
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -245,6 +246,9 @@ class AlmEnrollmentsOperator(_DocumentOperator):
 
     def _read(self, files: _Files) -> tuple[Document, None]:
         inputs = {name: getattr(self, name) for name in input_names()}
+        if is_remote(self.output_file) and self.output_file == self.user_ids_file:
+            problem = Problem("output_file", "also the file of user_ids_file", "a file of its own")
+            raise UsageError.of([problem], hint="Nothing was sent.")
         is_resuming = read_boolean(str(self.resume)) is True
         inputs["output_file"] = files.local_output(self.output_file, resume=is_resuming)
         inputs["user_ids_file"] = files.local_copy(self.user_ids_file)
@@ -279,16 +283,21 @@ class AlmMergeOperator(_DocumentOperator):
 
     def _join(self, files: _Files) -> tuple[Document, ConnectorError | None]:
         problem = None
-        if not self.files or isinstance(self.files, str):
+        paths = self.files
+        if isinstance(paths, str):
+            # A template without native objects renders a list as text.
+            paths = parse_array(paths)
+        if not paths:
             given = f"given {to_json(self.files)} as files"
-            problem = Problem("merge", given, "a list of the shards' output files")
-        elif self.output_file in self.files:
+            rule = "a list of the shards' output files; from a template, with | tojson"
+            problem = Problem("merge", given, rule)
+        elif self.output_file in paths:
             given = f'given "{self.output_file}" to be read and to be written'
             problem = Problem("merge", given, "a file to write that is none of the shards'")
         if problem:
             raise UsageError.of([problem], hint="Nothing was written.")
         output = files.local_output(self.output_file)
-        shards = [files.local_copy(path, has_journal=True) for path in self.files]
+        shards = [files.local_copy(path, has_journal=True) for path in paths]
         return merge([output, *shards], Redactor())
 
 

@@ -156,7 +156,7 @@ class _Source:
         self.name = self.quoted_name = "standard input"
         if stdin is not None:
             self._stdin = getattr(stdin, "buffer", None) or io.BytesIO(stdin.read().encode())
-            self.is_pipe = not self._stdin.seekable()
+            self.is_pipe = not stdin.seekable()
             self._start = 0 if self.is_pipe else self._stdin.tell()
 
     def lines(self) -> Iterator[tuple[int, str]]:

@@ -5,6 +5,7 @@ No reader refuses anything: a value that it cannot read stays as it is, for the 
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -48,16 +49,32 @@ def read_moment(value: object) -> object:
 
 
 def read_list(value: object) -> object:
-    """Return the items of a list, a JSON array or a text, each once; text by comma or space."""
+    """Return the items of a list, an array in text or a text, each once; text by comma or space."""
     if not isinstance(value, str):
         items = value if isinstance(value, (list, tuple)) else [value]
         return _unique([_json_value(item) for item in items])
-    if not value.lstrip().startswith("["):
+    if not value.lstrip().startswith(("[", "(")):
         return _unique([item for item in re.split(r"[,\s]+", value) if item])
+    array = parse_array(value)
+    return value if array is None else _unique(array)
+
+
+def parse_array(text: str) -> list[Any] | None:
+    """Return the items of a JSON array, or of a Python list or tuple; ``None`` for other text.
+
+    Templates write a list as Python shows it: ``['1', '2']``, unless it passes ``tojson``.
+    """
     try:
-        return _unique(json.loads(value))
+        array = json.loads(text)
     except (ValueError, RecursionError):
-        return value
+        # An escape that Python does not know would cause a warning.
+        if "\\" in text:
+            return None
+        try:
+            array = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+    return list(array) if isinstance(array, (list, tuple)) else None
 
 
 def read_number(value: object) -> object:

@@ -384,7 +384,7 @@ def test_execute__of_a_pipe(clock: Clock) -> None:
     )
 
     assert outcome.document["users"]["requested"] == 3
-    assert totals == [None] * 3
+    assert set(totals) == {None}
 
 
 def test_execute__removes_secrets(clock: Clock, tmp_path: Path) -> None:

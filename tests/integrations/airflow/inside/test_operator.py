@@ -57,6 +57,15 @@ def test_parameters__reach_the_run(run_dag: RunDag, server: TimedServer, run_dir
     assert result.xcom()["enrollment_count"] <= 7
 
 
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("text", ["{{ ['20941371', '31'] }}", "{{ ['20941371', '31'] | tojson }}"])
+def test_user_id__rendered_without_native_objects(text: str, run_dag: RunDag) -> None:
+    """A list that a template renders as Python's own text is read, as one with tojson is."""
+    result = run_dag(read(user_id=text))
+
+    assert result.xcom()["users"] == {"requested": 2, "read": 2, "failed": []}
+
+
 @pytest.mark.parametrize("user_id", [20941371, ["20941371"], '["31", "20941371"]'])
 def test_xcom__is_the_document(user_id: Any, run_dag: RunDag, run_directly: Any) -> None:
     """The operator pushes the document that ``connector.run`` returns."""

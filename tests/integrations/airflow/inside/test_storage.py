@@ -303,6 +303,21 @@ def test_remote__cannot_be_written(
     assert server.requests == []
 
 
+def test_remote__output_is_the_list(memory: str, run_dag: RunDag, server: TimedServer) -> None:
+    """The object that the run reads its users from is not replaced."""
+    path = f"{memory}/users.ndjson"
+    ObjectStoragePath(path).write_text("31\n")
+
+    result = run_dag(
+        lambda: AlmEnrollmentsOperator(task_id="read", user_ids_file=path, output_file=path)
+    )
+
+    ((kind, message),) = result.errors
+    assert (kind, objects_in(memory)) == ("AirflowFailException", {"users.ndjson": b"31\n"})
+    assert "output_file is also the file of user_ids_file" in message
+    assert server.requests == []
+
+
 def read_shards(folder: str, run_dag: RunDag, **inputs: Any) -> list[str]:
     """Read *USERS* in two shards to *folder*, and return the files."""
     results = [run_dag(read(folder, f"{n}.ndjson", shard=f"{n}/2", **inputs)) for n in (1, 2)]
