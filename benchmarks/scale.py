@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import RECORDS, Replay, cpu_of, inputs_of, pairs, recorded_pages
+from connector.clock import SystemClock
 from connector.output.sinks import open_sink
 from connector.redact import Redactor
 from connector.runner.one_user import read_user
@@ -58,6 +59,7 @@ def main() -> None:
     """Print the table."""
     print("| what | measured | against | ratio | aimed at |\n|---|---|---|---|---|", flush=True)
     memory_of_records()
+    memory_of_files()
     memory_of_ids()
     cpu_of_a_record()
     users_at_once()
@@ -75,6 +77,20 @@ def memory_of_records() -> None:
             f"{of_few:.1f} MB",
             of_many / of_few,
             "at most 1.05",
+        )
+
+
+def memory_of_files() -> None:
+    """Compare the peak memory of files that are made at the end, of many records and of few."""
+    for suffix, aim in (("xlsx", "at most 1.05"), ("html", "flat beyond 5,000 rows")):
+        few = peak_mb(range(1_000, 1_100), 56, "--names", suffix=suffix)
+        many = peak_mb(range(1_000, 1_750), 56, "--names", suffix=suffix)
+        row(
+            f"peak memory of {suffix}, 42,000 records with names against 5,600",
+            f"{many:.1f} MB",
+            f"{few:.1f} MB",
+            many / few,
+            aim,
         )
 
 
@@ -114,7 +130,7 @@ def write_lines(bodies: list[bytes]) -> None:
     redactor = Redactor()
     redactor.add(DOCUMENTED_TOKEN)
     inputs = inputs_of(format="ndjson")
-    sink = open_sink(inputs, redactor, lambda _: None, has_tally=False)
+    sink = open_sink(inputs, redactor, SystemClock(), lambda _: None, has_tally=False)
     read_user("77", inputs, Replay(bodies), sink)  # type: ignore[arg-type]
 
 
@@ -125,8 +141,8 @@ def users_at_once() -> None:
         latency_seconds=0.05,
     ) as server:
         users = range(1_000, 1_400)
-        at_once = seconds_of(ours(server.url, "--concurrency=16"), users)
-        in_turn = seconds_of(ours(server.url, "--concurrency=1"), users)
+        at_once = seconds_of(ours(server.url, "--format=ndjson", "--concurrency=16"), users)
+        in_turn = seconds_of(ours(server.url, "--format=ndjson", "--concurrency=1"), users)
     row(
         "400 learners of 3 pages, 50 ms an answer, 16 at once",
         f"{at_once:.1f} s",
@@ -143,7 +159,7 @@ def side_by_side() -> None:
         latency_seconds=0.05,
     ) as server:
         users = range(1_000, 1_040)
-        ourselves = seconds_of(ours(server.url), users)
+        ourselves = seconds_of(ours(server.url, "--format=ndjson"), users)
         loop = seconds_of([sys.executable, "-c", LOOP, server.url, ACCESS_TOKEN], users)
         row(
             "40 learners of 3 pages, 50 ms an answer: a requests loop",
@@ -163,14 +179,15 @@ def side_by_side() -> None:
 
 def ours(url: str, *flags: str) -> list[str]:
     """Return the command that reads the users of standard input."""
-    inputs = ["--user-ids-file=-", "--lo-types=all", "--deadline=3600", "--format=ndjson"]
+    inputs = ["--user-ids-file=-", "--lo-types=all", "--deadline=3600"]
     return [sys.executable, "-m", "connector", f"--base-url={url}", *inputs, *flags]
 
 
-def peak_mb(users: Iterable[int], enrollments: int, *flags: str) -> float:
+def peak_mb(users: Iterable[int], enrollments: int, *flags: str, suffix: str = "ndjson") -> float:
     """Return the peak memory of the command over *users* with so many *enrollments* each."""
     with sandbox_process(enrollments) as url, tempfile.TemporaryDirectory() as folder:
-        return usage_of([*ours(url, *flags), f"--output-file={folder}/out.ndjson"], users)[1]
+        output = [f"--format={suffix}", f"--output-file={folder}/out.{suffix}"]
+        return usage_of([*ours(url, *flags), *output], users)[1]
 
 
 @contextlib.contextmanager

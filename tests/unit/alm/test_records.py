@@ -22,7 +22,7 @@ from tests.support.errors import facts
 from tests.support.pages import ANSWERED_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from connector.alm.records import Enrollment
@@ -67,7 +67,7 @@ def page_of(*enrollments: Resource, included: Sequence[Resource] = (), user_id: 
 
 
 def read(
-    resource: Resource, include: Iterable[str] = (), included: Sequence[Resource] = ()
+    resource: Resource, include: Sequence[str] = (), included: Sequence[Resource] = ()
 ) -> Enrollment:
     """Return the record of one enrollment of user 3."""
     (enrollment,) = read_enrollments(page_of(resource, included=included), include)

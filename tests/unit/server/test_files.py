@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_file__has_the_records_of_the_document(
 ) -> None:
     """A file has the records that the same request gets as a document, newest first."""
     client = make_client()
-    inputs = {"user_id": DOCUMENTED_USER, "names": "true"}
+    inputs: dict[str, Any] = {"user_id": DOCUMENTED_USER, "names": "true"}
     document = get(client, **inputs).get_json()
 
     response = get_file(client, name, **inputs)

@@ -9,7 +9,8 @@ import pytest
 from airflow.providers.common.compat.sdk import task
 
 import connector
-from connector.airflow.operators import MAX_XCOM_BYTES, AlmEnrollmentsOperator
+from connector.airflow.operators import AlmEnrollmentsOperator
+from connector.channels.limits import MAX_XCOM_BYTES
 from connector.sandbox import ACCESS_TOKEN
 from connector.schemas import load_schema
 from connector.text import to_json
@@ -75,6 +76,41 @@ def test_xcom__is_the_document(user_id: Any, run_dag: RunDag, run_directly: Any)
 
     assert result.states == {"read": "success"}
     assert result.xcom() == run_directly(**inputs)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("name", ["since", "completed_since"])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ dag_run.logical_date or run_after }}", "{{ macros.datetime(2026, 1, 1).date() }}"],
+)
+def test_templates__moments(name: str, template: str, run_dag: RunDag) -> None:
+    """A native template may be a datetime or a date."""
+    ran = run_dag(
+        lambda: AlmEnrollmentsOperator(task_id="read", user_id="31", **{name: template}),
+        render_template_as_native_obj=True,
+    )
+
+    assert ran.states == {"read": "success"}
+    assert ran.xcom()["enrollments"] == []
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("is_native", [False, True])
+@pytest.mark.parametrize("template", ["{{ none }}", "{{ params.missing }}", "None", " ", ""])
+def test_templates__of_nothing(template: str, *, is_native: bool, run_dag: RunDag) -> None:
+    """A template that becomes nothing, or the text "None", gives no input."""
+    names = ("since", "completed_since", "lo_types", "max_enrollments", "output_file", "columns")
+
+    ran = run_dag(
+        lambda: AlmEnrollmentsOperator(
+            task_id="read", user_id="20941371", **dict.fromkeys(names, template)
+        ),
+        params={"missing": None},
+        render_template_as_native_obj=is_native,
+    )
+
+    assert ran.xcom()["enrollment_count"] == 3
 
 
 @pytest.mark.parametrize("is_native", [False, True])
