@@ -67,7 +67,7 @@ def test_diff__of_a_missing_file_is_not_retried(
 
     ran = run_dag(lambda: AlmDiffOperator(task_id="read", old=old, new=files["new"]), retries=2)
 
-    assert ran.states == {"read": "failed"}
+    assert (ran.states, ran.tries) == ({"read": "failed"}, {"read": 1})
     assert ran.errors[0][0] == "AirflowFailException"
     document = ran.xcom()
     assert (document["error"]["code"], document["completed_ids"]) == (64, [])
