@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     # Sends the form of a refresh and returns ALM's access token, or raises a ConnectorError.
     SendRefresh = Callable[[Mapping[str, SecretStr]], SecretStr]
 
+#: The way out if ALM refuses a token that it has just made.
+CHECK_REGION = (
+    "Check that base_url is the account's region, and that the application has the scope"
+    " admin:read."
+)
 _TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -69,8 +74,7 @@ class TokenSource:
                 error = AuthenticationError(
                     "ALM refuses the access token, and gives the same one back when asked to"
                     " refresh it: it is valid, but not here.",
-                    hint="Check that base_url is the account's region, and that the application"
-                    " has the scope admin:read or learner:read.",
+                    hint=CHECK_REGION,
                     http_status=HTTPStatus.UNAUTHORIZED,
                 )
                 self._refusal = send, error

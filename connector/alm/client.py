@@ -6,18 +6,20 @@ import logging
 import random
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from pydantic import SecretStr
 
-from connector.alm.auth import read_refresh
+from connector.alm.auth import CHECK_REGION, read_refresh
 from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
 from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
-from connector.alm.transport import Transport
+from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
+from connector.alm.users import UserLookup, read_user_id
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
     DeadlineError,
+    PermissionDeniedError,
     ProtocolError,
     UnreachableError,
     UntrustedHostError,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from connector.clock import Deadline
 
 _log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class Client:
@@ -81,10 +84,38 @@ class Client:
 
         Raises the ConnectorError that remains.
         """
+
+        def read(response: Response) -> Page:
+            return read_page(request, response, received_at=self._clock.now())
+
+        added = list(request.added)
+        if self._redactor.clean_value(added) != added:
+            raise ProtocolError(
+                "ALM's link to the next page holds one of this run's own secrets.",
+                hint="It was not followed: addresses are written to logs on the way."
+                " Look for a proxy between here and ALM.",
+            )
+        return self._fetch(request, read)
+
+    def find_user(self, email: str) -> str:
+        """Return the id of the user who has the address *email*, as ``fetch`` returns a page.
+
+        Raises UserNotFoundError if nobody or several users have it, and what ``fetch`` raises.
+        """
+        lookup = UserLookup(self._base_url, email)
+        try:
+            return self._fetch(lookup, lambda response: read_user_id(lookup, response))
+        except PermissionDeniedError as error:
+            hint = "Only a token with the scope admin:read looks up addresses; ids need no look-up."
+            raise error.replaced(hint=hint) from None
+
+    def _fetch(
+        self, request: PageRequest | UserLookup, read: Callable[[Response], Result]
+    ) -> Result:
         number = 1
         while True:
             try:
-                return self._fetch_with_token(request)
+                return self._fetch_with_token(request, read)
             except ConnectorError as error:
                 # If another thread has reached the host meanwhile, the next attempt waits for it.
                 if not (_is_unreachable(error) and self._outage.has_answered):
@@ -119,11 +150,13 @@ class Client:
         self._rate_limiter.block_until(now + seconds, now)
         return True
 
-    def _fetch_with_token(self, request: PageRequest) -> Page:
+    def _fetch_with_token(
+        self, request: PageRequest | UserLookup, read: Callable[[Response], Result]
+    ) -> Result:
         """Fetch once, and once more with a fresh token if ALM refuses the first."""
         token = self._tokens.token(self._send_refresh)
         try:
-            return self._fetch_within_quota(request, token)
+            return self._fetch_within_quota(request, read, token)
         except AuthenticationError as error:
             if error.http_status != HTTPStatus.UNAUTHORIZED or not self._tokens.can_refresh:
                 raise
@@ -131,25 +164,35 @@ class Client:
                 "the access token is refused, refreshing it (request id %s)", error.request_id
             )
         self._tokens.refresh(token, self._send_refresh)
-        return self._fetch_within_quota(request, self._tokens.token(self._send_refresh))
+        try:
+            return self._fetch_within_quota(request, read, self._tokens.token(self._send_refresh))
+        except AuthenticationError as error:
+            if error.http_status != HTTPStatus.UNAUTHORIZED:
+                raise
+            # The credentials are set, and work: ALM has just made a token of them.
+            raise error.replaced(hint=CHECK_REGION) from None
 
-    def _fetch_within_quota(self, request: PageRequest, token: SecretStr) -> Page:
-        """Send the request as soon as the rate limiter allows, and read the page."""
-        if self._redactor.clean_value(request.cursor) != request.cursor:
-            raise ProtocolError(
-                "ALM's link to the next page holds one of this run's own secrets.",
-                hint="It was not followed: addresses are written to logs on the way."
-                " Look for a proxy between here and ALM.",
-            )
+    def _fetch_within_quota(
+        self,
+        request: PageRequest | UserLookup,
+        read: Callable[[Response], Result],
+        token: SecretStr,
+    ) -> Result:
+        """Send the request as soon as the rate limiter allows, and read the response."""
         self._acquire()
         with self._lock:
             self.requests += 1
-        subject = f"user {request.user_id}"
-        response = self._send("GET", request.address, subject, token=token)
+        response = self._send(
+            "GET",
+            request.address,
+            request.subject,
+            token=token,
+            read_seconds=INCLUDE_READ_SECONDS if request.has_include else READ_SECONDS,
+        )
         self._rate_limiter.update(response.headers, self._clock.monotonic())
         if response.status != HTTPStatus.OK:
-            raise error_for(response, subject)
-        return read_page(request, response, received_at=self._clock.now())
+            raise error_for(response, request.subject)
+        return read(response)
 
     def _acquire(self) -> None:
         """Wait until the rate limiter allows a request; raise if that is after the deadline."""
@@ -217,13 +260,16 @@ class Client:
         *,
         token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,
+        read_seconds: float = READ_SECONDS,
     ) -> Response:
         """Send one request, after an outage if there is one, and log it."""
         while True:
             self._wait_out_outage()
             started_at = self._clock.monotonic()
             try:
-                response = self._transport.send(method, url, subject, token=token, form=form)
+                response = self._transport.send(
+                    method, url, subject, token=token, form=form, read_seconds=read_seconds
+                )
             except BaseException as error:
                 if not _is_unreachable(error):
                     self._outage.release()

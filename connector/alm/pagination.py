@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
 from connector.alm.protocol import PageRequest
+from connector.compact_set import canonical_id
 from connector.errors import ProtocolError
 from connector.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from urllib.parse import SplitResult
 
     from connector.alm.client import Client
     from connector.alm.protocol import Page
@@ -21,14 +21,14 @@ MAX_PAGES = 10_000
 # Proxies refuse longer request lines.
 MAX_LINK_CHARACTERS = 16_384
 _CURSOR = "page[cursor]"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
     """Return the request that *link* stands for; ``None`` without a link, on the last page.
 
-    The link is data: its origin and path must be those of *first*, and only its query is used, in
-    which the run's own parameters keep their values. Raises ProtocolError for any other link.
+    The link is data: only its query is used, on the origin and path of *first*, whatever host it
+    names, and the run's own parameters keep their values. Raises ProtocolError for a link that
+    names another user or endpoint, or has user info, and for one that is no URL.
     """
     if link is None:
         return None
@@ -37,27 +37,27 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
     # urlsplit drops control characters silently; half a surrogate pair cannot be sent.
     if not link.isprintable() and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", link):
         _refuse(link, "is no URL")
-    own = urlsplit(first.url)
     try:
-        # Most links are absolute; to join and compare costs more than all the rest.
+        # Most links are absolute; to join costs more than all the rest.
         target = urlsplit(link if link.startswith(first.url) else urljoin(first.url, link))
-        has_own_origin = target[:2] == own[:2] or _origin(target) == _origin(own)
     except ValueError:
         _refuse(link, "is no URL")
-    if not has_own_origin or "@" in target.netloc:
-        _refuse(link, "leads to another host")
-    if unquote(target.path) != unquote(own.path):
+    if "@" in target.netloc:
+        _refuse(link, "has user info")
+    if target.path != urlsplit(first.url).path and not _is_of_user(target.path, first.user_id):
         _refuse(link, "leads to another path")
     own_names = {name for name, _ in first.parameters}
-    added = [(name, value) for name, value in _parse_query(target.query) if name not in own_names]
+    query = _parse_query(target.query)
+    added = tuple((name, value) for name, value in query if name not in own_names)
     # Without a cursor everything that the link adds identifies the page, so a loop is noticed.
     cursor = dict(added).get(_CURSOR) or urlencode(added)
-    return PageRequest(first.user_id, first.url, (*first.parameters, *added), cursor)
+    return PageRequest(first.user_id, first.url, (*first.parameters, *added), cursor, added)
 
 
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
-    port = _DEFAULT_PORTS.get(url.scheme) if url.port is None else url.port
-    return url.scheme, url.hostname, port
+def _is_of_user(path: str, user_id: str) -> bool:
+    """Return whether *path* ends as that of the user's enrollments, behind whatever a host has."""
+    match = re.search(r"/users/([0-9]+)/enrollments/?\Z", unquote(path))
+    return match is not None and canonical_id(match[1]) == canonical_id(user_id)
 
 
 def _parse_query(query: str) -> list[tuple[str, str]]:
@@ -71,8 +71,8 @@ def _parse_query(query: str) -> list[tuple[str, str]]:
 def _refuse(link: str, reason: str) -> NoReturn:
     raise ProtocolError(
         f"ALM's link to the next page {reason}: {quoted(link)}.",
-        hint="It was not followed, so that the token goes nowhere else;"
-        " check that base_url is ALM's own host for this account.",
+        hint="It was not followed: it is not this user's next page."
+        " Look for a proxy between here and ALM.",
     )
 
 

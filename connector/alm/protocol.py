@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from connector.alm.refusals import Meaning, find_messages, meaning_of, read_messages
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
@@ -36,6 +37,7 @@ ACCEPT = "application/vnd.api+json"
 REFRESH_PATH = "/oauth/token/refresh"
 _REPORT = "Nothing of it was used; report it with the request id."
 _PAGE_SCHEMA = "enrollments-page"
+_ERROR_MEMBERS = frozenset({"errors", "error", "status", "code", "title", "detail", "message"})
 _decode = msgspec.json.Decoder().decode
 
 
@@ -48,6 +50,8 @@ class Query:
     state: str | None
     include: tuple[str, ...]
     page_limit: int
+    #: Further parameters, which only ALM knows.
+    further: tuple[tuple[str, str], ...] = ()
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """Return the query's names and values, in the order of the documented request."""
@@ -58,7 +62,7 @@ class Query:
             ("sort", self.sort),
             ("include", ",".join(self.include)),
         )
-        return tuple((name, value) for name, value in parameters if value)
+        return (*((name, value) for name, value in parameters if value), *self.further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,23 @@ class PageRequest:
     url: str
     parameters: tuple[tuple[str, str], ...]
     cursor: str | None = None
+    #: Those of the parameters that ALM's link has added.
+    added: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def address(self) -> str:
         """The URL with its percent-encoded query."""
         return f"{self.url}?{urlencode(self.parameters, quote_via=quote, safe='')}"
+
+    @property
+    def subject(self) -> str:
+        """What is requested, for messages."""
+        return f"user {self.user_id}"
+
+    @property
+    def has_include(self) -> bool:
+        """Whether ALM sends related resources along, which takes it longer."""
+        return "include" in dict(self.parameters)
 
 
 class Response(NamedTuple):
@@ -110,36 +126,65 @@ def read_page(request: PageRequest, response: Response, received_at: datetime) -
     Raises TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
     ProtocolError if it breaks the schema of pages.
     """
-    request_id = read_request_id(response.headers)
-    try:
-        document = _read_json(response.body)
-    except (ValueError, RecursionError):
-        raise TemporaryError(
-            f"ALM answered for user {request.user_id} with {_describe_body(response.body)}"
-            " where a page of enrollments was due.",
-            hint="Run again; if it stays so, look for a proxy between here and ALM.",
-            http_status=HTTPStatus.OK,
-            request_id=request_id,
-        ) from None
-    try:
-        problem = _find_problem(document)
-    except UnicodeEncodeError:
-        problem = "has a name that is no Unicode text."
-    if problem:
-        raise ProtocolError(
-            f"ALM's page for user {request.user_id} {problem}",
-            hint=_REPORT,
-            http_status=HTTPStatus.OK,
-            request_id=request_id,
-        )
+    document = read_document(response, _PAGE_SCHEMA, request.subject, "a page of enrollments")
+    next_link = (document.get("links") or {}).get("next") or ""
     return Page(
         request.user_id,
         request.cursor,
         enrollments=document["data"],
         included=document.get("included") or [],
-        next_link=(document.get("links") or {}).get("next"),
-        request_id=request_id,
+        # The last page has an empty link, or none.
+        next_link=next_link.strip() or None,
+        request_id=read_request_id(response.headers),
         answered_at=read_date(response.headers) or received_at,
+    )
+
+
+def read_document(
+    response: Response, schema_name: str, subject: str, expected: str
+) -> dict[str, Any]:
+    """Return the JSON:API document of a 200 *response*, which always has ``data``.
+
+    Raises TemporaryError and ProtocolError, as ``read_page`` does.
+    """
+    request_id = read_request_id(response.headers)
+    try:
+        document = _read_json(response.body)
+    except (ValueError, RecursionError):
+        raise TemporaryError(
+            f"ALM answered for {subject} with {_describe_body(response.body)}"
+            f" where {expected} was due.",
+            hint="Run again; if it stays so, look for a proxy between here and ALM.",
+            http_status=HTTPStatus.OK,
+            request_id=request_id,
+        ) from None
+    if _is_without_data(document):
+        document = {**document, "data": []}
+    try:
+        problem = _find_problem(schema_name, document)
+    except UnicodeEncodeError:
+        problem = "has a name that is no Unicode text."
+    if problem:
+        raise ProtocolError(
+            f"ALM's page for {subject} {problem}",
+            hint=_REPORT,
+            http_status=HTTPStatus.OK,
+            request_id=request_id,
+        )
+    return cast("dict[str, Any]", document)
+
+
+def _is_without_data(document: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether *document* has links and no data, and reports no error: an empty page.
+
+    Adobe's own clients read a learner without enrollments from it.
+    """
+    return (
+        isinstance(document, dict)
+        and document.get("data") is None
+        and isinstance(document.get("links"), dict)
+        and _ERROR_MEMBERS.isdisjoint(document)
+        and not find_messages(document)
     )
 
 
@@ -183,10 +228,10 @@ def _describe_body(body: bytes) -> str:
     return "an HTML page" if stripped.startswith(b"<") else "a body that is not JSON"
 
 
-def _find_problem(document: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    if is_valid(_PAGE_SCHEMA, document):
+def _find_problem(schema_name: str, document: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    if is_valid(schema_name, document):
         return None
-    path, message = first_error(_PAGE_SCHEMA, document)
+    path, message = first_error(schema_name, document)
     return f"is not of the documented shape, at {path or 'the document'}: {quoted(message)}."
 
 
@@ -198,15 +243,24 @@ def read_request_id(headers: Mapping[str, str]) -> str | None:
     return quoted(request_id)
 
 
-_ELSEWHERE = (
-    "It was not followed, so that the token goes nowhere else; set base_url to ALM's own host"
+_Explanation = tuple[type[ConnectorError], str, str]
+_NO_SUCH_USER: _Explanation = (
+    UserNotFoundError,
+    "ALM knows no {subject}",
+    "Check the id, and that base_url is the region of this account.",
+)
+_DENIED = "ALM does not let this token read {subject}"
+_ANOTHERS_TOKEN: _Explanation = (
+    PermissionDeniedError,
+    _DENIED,
+    "It is another learner's token: reading all learners needs one with the scope admin:read.",
 )
 # "Adobe Learning Manager developer manual", error codes.
-_ERRORS: dict[int, tuple[type[ConnectorError], str, str]] = {
+_ERRORS: dict[int, _Explanation] = {
     400: (
         UsageError,
         "ALM refuses the request for {subject}",
-        "Check include and the other inputs against what ALM's message names.",
+        "Check the inputs against what ALM's message names.",
     ),
     401: (
         AuthenticationError,
@@ -216,16 +270,8 @@ _ERRORS: dict[int, tuple[type[ConnectorError], str, str]] = {
             " and ALM_REFRESH_TOKEN to have it refreshed."
         ),
     ),
-    403: (
-        PermissionDeniedError,
-        "ALM does not let this token read {subject}",
-        "It needs the scope admin:read, or learner:read for the learner's own enrollments.",
-    ),
-    404: (
-        UserNotFoundError,
-        "ALM knows no {subject}",
-        "Check the id, and that base_url is the region of this account.",
-    ),
+    403: (PermissionDeniedError, _DENIED, "Reading learners needs the scope admin:read."),
+    404: _NO_SUCH_USER,
     406: (
         ProtocolError,
         f"ALM does not accept the header Accept: {ACCEPT}, asked for {{subject}}",
@@ -243,7 +289,7 @@ _ERRORS: dict[int, tuple[type[ConnectorError], str, str]] = {
         "Run again later, or with a smaller quota_share beside other runs.",
     ),
 }
-_ERRORS_BY_CLASS: dict[int, tuple[type[ConnectorError], str, str]] = {
+_ERRORS_BY_CLASS: dict[int, _Explanation] = {
     3: (
         ProtocolError,
         "ALM's address redirects, asked for {subject}",
@@ -258,7 +304,7 @@ _ERRORS_BY_CLASS: dict[int, tuple[type[ConnectorError], str, str]] = {
         "Run again; if it stays so, report it with the request id.",
     ),
 }
-_UNDOCUMENTED = (
+_UNDOCUMENTED: _Explanation = (
     ProtocolError,
     "ALM's answer is none that its API documents, asked for {subject}",
     "Check base_url; report it with the request id.",
@@ -272,6 +318,8 @@ def error_for(response: Response, subject: str) -> ConnectorError:
     """
     by_class = _ERRORS_BY_CLASS.get(response.status // 100, _UNDOCUMENTED)
     kind, happened, hint = _ERRORS.get(response.status, by_class)
+    if response.status == HTTPStatus.BAD_REQUEST:
+        kind, happened, hint = _explain_bad_request(response.body)
     return kind(
         f"{happened.format(subject=subject)} ({describe_status(response)}).",
         hint=hint,
@@ -281,6 +329,23 @@ def error_for(response: Response, subject: str) -> ConnectorError:
     )
 
 
+def _explain_bad_request(body: bytes) -> _Explanation:
+    messages = read_messages(body)
+    meaning = meaning_of(messages)
+    if meaning is Meaning.NO_SUCH_USER:
+        return _NO_SUCH_USER
+    if meaning is Meaning.ANOTHERS_TOKEN:
+        return _ANOTHERS_TOKEN
+    kind, happened, hint = _ERRORS[HTTPStatus.BAD_REQUEST]
+    if re.search(r"include|relationship", str(messages), re.IGNORECASE):
+        hint = "Check include and the other inputs against what ALM's message names."
+    elif not messages and body.strip().startswith(b"<"):
+        hint = "It is not ALM's own answer: look for a proxy between here and ALM."
+    elif not messages:
+        hint = "ALM gives no reason: check the inputs, query and include first."
+    return kind, happened, hint
+
+
 def describe_status(response: Response) -> str:
     """Return the status, and ALM's own message if the body has one: ``404: "NOT_FOUND"``."""
     message = parse_message(response.body)
@@ -288,20 +353,5 @@ def describe_status(response: Response) -> str:
 
 
 def parse_message(body: bytes) -> str | None:
-    """Return the message in an error's *body*, in any of ALM's shapes; ``None`` without one.
-
-    JSON:API's ``errors``, a bare ``title`` with ``source.info``, or ``message``.
-    """
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    error, errors = document, document.get("errors")
-    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-        error = errors[0]
-    source = error.get("source")
-    info = source.get("info") if isinstance(source, dict) else None
-    parts = (error.get("title"), error.get("detail"), error.get("message"), info)
-    return ": ".join(part for part in parts if isinstance(part, str) and part) or None
+    """Return the message in an error's *body*, in any of ALM's shapes; ``None`` without one."""
+    return ": ".join(read_messages(body)) or None

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+#: How long ALM may take if resources are included: Adobe reports 45 to 60 s of long paths.
+INCLUDE_READ_SECONDS = 120.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_CONNECTIONS = 32
 _CHUNK_BYTES = 64 * 1024
@@ -85,11 +87,13 @@ class Transport:
         *,
         token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,
+        read_seconds: float = READ_SECONDS,
     ) -> Response:
         """Send a request and return the response, of any status.
 
-        *subject* is what is requested, for messages. Raises a ConnectorError if the connection
-        fails, the response is too large, or the deadline passes.
+        *subject* is what is requested, for messages; each piece of the response may take
+        *read_seconds*. Raises a ConnectorError if the connection fails, the response is too large,
+        or the deadline passes.
         """
         if self._is_closed:
             raise RunEndedError
@@ -103,7 +107,7 @@ class Transport:
                 url,
                 auth=_Authorization(token),
                 data={name: secret.get_secret_value() for name, secret in (form or {}).items()},
-                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+                timeout=(min(CONNECT_SECONDS, left), min(read_seconds, left)),
                 allow_redirects=False,
                 stream=True,
             ) as raw,
@@ -208,6 +212,8 @@ class _TimedStream(io.RawIOBase):
         self, sock: socket.socket, stream: io.RawIOBase, seconds_left: Callable[[], float]
     ) -> None:
         self._socket, self._stream, self._seconds_left = sock, stream, seconds_left
+        # The request's own limit, which urllib3 has set.
+        self._read_seconds = sock.gettimeout() or READ_SECONDS
 
     def readable(self) -> bool:
         return True
@@ -216,7 +222,7 @@ class _TimedStream(io.RawIOBase):
         seconds = self._seconds_left()
         if seconds <= 0:
             raise TimeoutError
-        self._socket.settimeout(min(READ_SECONDS, seconds))
+        self._socket.settimeout(min(self._read_seconds, seconds))
         return self._stream.readinto(buffer)
 
     def close(self) -> None:
