@@ -36,6 +36,10 @@ class CompactSet:
             return True
         return self._bits > 0 and self._slots[self._slot_of(number)] != 0
 
+    def has_all_of(self, other: CompactSet) -> bool:
+        """Return whether every number of *other* was added."""
+        return all(number in self for number in (*other._small, *filter(None, other._slots)))
+
     def add(self, number: int) -> bool:
         """Add *number* and return whether it is new."""
         if number in self:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LO_TYPES = frozenset({"course", "learningProgram", "jobAid", "certification"})
 MAX_CURSOR_CHARACTERS = 4_096
+#: Contradictions that a reading lists.
+MAX_REASONS = 20
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
@@ -72,56 +74,86 @@ class CompletenessTracker:
         self._ids = CompactSet()
         self._cursors = CompactSet()
         self._received: Counter[str] = Counter()
-        self._inconsistencies: list[str] = []
+        self._repeated: Counter[str] = Counter()
+        self._inconsistencies = _Reasons()
+        self._differences = _Reasons()
+        # What ALM counts beyond what it has served, whenever that changes.
+        self._surpluses: list[Counter[str]] = []
         self._has_opaque_cursor = False
+        #: Whether a cursor has come again: the pages have no end.
+        self.is_looping = False
         self.pages = 0
 
     @property
     def is_inconsistent(self) -> bool:
-        """Whether a check has failed: there is no use in reading on."""
-        return bool(self._inconsistencies)
+        """Whether an id or a cursor came twice, or ALM counts less than was received."""
+        return self._inconsistencies.count > 0
+
+    @property
+    def has_surplus(self) -> bool:
+        """Whether ALM counts more than it has served, and the pages do not contradict it else."""
+        return bool(self._surpluses) and not self.is_inconsistent
+
+    def confirms(self, earlier: CompletenessTracker) -> bool:
+        """Return whether this complete reading shows the surplus of an *earlier* one to be stable.
+
+        It is the same, and no enrollment of the earlier reading is missing from this one.
+        """
+        return self._surpluses == earlier._surpluses and self._ids.has_all_of(earlier._ids)
 
     def add_page(
-        self, types_by_id: Iterable[tuple[str, str | None]], next_cursor: str | None
+        self,
+        types_by_id: Iterable[tuple[str, str | None]],
+        next_cursor: str | None,
+        repeated_types: Iterable[str | None] = (),
     ) -> list[bool]:
         """Add a page and return for each of its enrollments whether it is new.
 
         *types_by_id* are the enrollments' ids with their types in ALM's order, *next_cursor* is
-        the cursor of the page's next link.
+        the cursor of the page's next link. *repeated_types* are the types of those that the page
+        lists once more, byte for byte: ALM may count them again, or not.
         """
         self.pages += 1
         enrollments = list(types_by_id)
         ids = [enrollment_id for enrollment_id, _ in enrollments]
         are_new = self._ids.add_texts(ids)
         self._received.update([lo_type or "" for _, lo_type in enrollments])
+        self._repeated.update([lo_type or "" for lo_type in repeated_types])
         if not all(are_new):
-            self._inconsistencies += [
-                f"page {self.pages}: enrollment {quoted(enrollment_id)} came twice"
-                for enrollment_id in compress(ids, map(not_, are_new))
-            ]
+            for enrollment_id in compress(ids, map(not_, are_new)):
+                self._inconsistencies.add(
+                    f"page {self.pages}: enrollment {quoted(enrollment_id)} came twice"
+                )
         if next_cursor is not None:
             self._check_cursor(next_cursor)
         return are_new
 
     def _check_cursor(self, cursor: str) -> None:
         if not all(self._cursors.add_texts([cursor])):
-            self._inconsistencies.append(
-                f"page {self.pages}: the cursor of its next link came before"
-            )
+            self.is_looping = True
+            self._inconsistencies.add(f"page {self.pages}: the cursor of its next link came before")
         counts = decode_cursor(cursor)
         if counts is None:
             self._has_opaque_cursor = True
             return
-        agrees = counts == self._received
-        if not self._received.keys() <= LO_TYPES:
+        reason = (
+            f"page {self.pages}: ALM counts {counts.total()} enrollments served"
+            f" ({_describe(counts)}),"
+            f" received were {self._received.total()} ({_describe(self._received)})"
+        )
+        received, repeated = self._received, self._repeated
+        if not received.keys() <= LO_TYPES:
             # ALM counts an enrollment of unknown type under one of the four: compare the sums.
-            agrees = counts.total() == self._received.total()
-        if not agrees:
-            self._inconsistencies.append(
-                f"page {self.pages}: ALM counts {counts.total()} enrollments served"
-                f" ({_describe(counts)}),"
-                f" received were {self._received.total()} ({_describe(self._received)})"
-            )
+            counts, received, repeated = _sum(counts), _sum(received), _sum(repeated)
+        if not received <= counts:
+            self._inconsistencies.add(reason)
+            return
+        surplus = counts - received
+        if surplus == repeated:
+            surplus = Counter()
+        if surplus != (self._surpluses[-1:] or [Counter()])[0]:
+            self._surpluses.append(surplus)
+            self._differences.add(reason)
 
     def result(
         self,
@@ -129,13 +161,29 @@ class CompletenessTracker:
         *,
         doubts: Sequence[str] = (),
         remarks: Sequence[str] = (),
+        explanation: str = "",
     ) -> Completeness:
         """Return how complete the reading is.
 
         *stopped* is why it ended before the last page, if it did; *doubts* are reasons for which
-        it is not verified, *remarks* reasons that do not change the status.
+        it is not verified, *remarks* reasons that do not change the status. An *explanation* of
+        the surplus makes it a doubt; without one it contradicts the pages.
         """
-        reasons = [*self._inconsistencies, *doubts, *remarks]
+        reasons = self._inconsistencies.listed()
+        is_inconsistent = self.is_inconsistent or (
+            self.has_surplus and not explanation and not stopped
+        )
+        doubts = [*doubts]
+        if self.has_surplus and explanation:
+            surplus = max(self._surpluses, key=Counter.total)
+            doubts.insert(
+                0,
+                f"ALM counts {surplus.total()} more than the enrollments that it serves"
+                f" ({_describe(surplus)}), {explanation}",
+            )
+        else:
+            reasons += self._differences.listed()
+        reasons += [*doubts, *remarks]
         if self._has_opaque_cursor:
             reasons.append(
                 "the cursors could not be decoded:"
@@ -144,13 +192,34 @@ class CompletenessTracker:
         if stopped:
             reasons.append(stopped)
         status = Status.VERIFIED
-        if self._inconsistencies:
+        if is_inconsistent:
             status = Status.INCONSISTENT
         elif stopped:
             status = Status.INCOMPLETE
         elif self._has_opaque_cursor or doubts:
             status = Status.CONSISTENT
         return Completeness(status, tuple(reasons), self.pages)
+
+
+class _Reasons:
+    """Counts reasons, and lists the first of them: a reading may have thousands."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self.count = 0
+
+    def add(self, reason: str) -> None:
+        self.count += 1
+        if len(self._first) < MAX_REASONS:
+            self._first.append(reason)
+
+    def listed(self) -> list[str]:
+        more = self.count - len(self._first)
+        return [*self._first, f"and {more} more contradictions"] if more else [*self._first]
+
+
+def _sum(counts: Counter[str]) -> Counter[str]:
+    return Counter({"": counts.total()})
 
 
 def _describe(counts: Mapping[str, int]) -> str:

@@ -7,10 +7,11 @@ serialized without a copy.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from connector.errors import ProtocolError
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 Resource = dict[str, Any]
 # "Get enrollments of a user" in Adobe's manual: course:6511020_7037048_20941371 is
-# TYPE:learningObject_instance_user; a grade's id has module and version before the user.
-_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_[0-9]+)_([0-9]+)")
-_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_[0-9]+_([0-9]+)_([0-9]{1,18})_[0-9]+")
+# TYPE:learningObject_instance_user; a grade's id has module and version before the user. Instance
+# and module of a job aid are -1.
+_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_(?:-1|[0-9]+))_([0-9]+)")
+_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_(?:-1|[0-9]+)_(-1|[0-9]+)_([0-9]{1,18})_[0-9]+")
 _TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
 _GRADES = "loResourceGrades"
 
@@ -44,6 +46,7 @@ class IncludedResourceGrade(Struct, frozen=True):
     id: str
     module_id: str | None
     module_version: int | None
+    completed: bool | None
     progress_percent: float | None
     has_passed: bool | None
     score: float | None
@@ -55,11 +58,11 @@ class IncludedResourceGrade(Struct, frozen=True):
     date_success: str | None
 
 
-class Enrollment(Struct, frozen=True, omit_defaults=True):
+class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A learner's enrollment in one instance of a learning object; ``None`` if ALM sent nothing.
 
-    Dates are as ALM writes them. An enrollment is not *is_decoded* if its id has another shape
-    than ALM documents.
+    Dates are as ALM writes them. *user_email* is set if the run was asked for the address. An
+    enrollment is not *is_decoded* if its id has another shape than ALM documents.
     """
 
     id: str
@@ -80,18 +83,23 @@ class Enrollment(Struct, frozen=True, omit_defaults=True):
     rating: float | None
     purchased_price: float | None
     url: str | None
+    user_email: str | UnsetType | None = UNSET
     resource_grades: tuple[ResourceGrade | IncludedResourceGrade, ...]
     included: dict[str, Any] | None = None
     is_decoded: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return the enrollment as the output document has it; ``included`` only if not None."""
-        values = asdict(self)
+        values = _without_unset(self)
         values["resource_grades"] = [asdict(grade) for grade in self.resource_grades]
         del values["is_decoded"]
         if self.included is None:
             del values["included"]
         return values
+
+
+def _without_unset(record: Struct) -> dict[str, Any]:
+    return {name: value for name, value in asdict(record).items() if value is not UNSET}
 
 
 FIELDS = Enrollment.__struct_fields__
@@ -117,6 +125,24 @@ def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment
         has_grades=any(path.split(".")[0] == _GRADES for path in paths),
     )
     return [_read_enrollment(resource, page, included) for resource in page.enrollments]
+
+
+def without_repeats(page: Page) -> tuple[Page, list[str]]:
+    """Return *page* with each enrollment once, and the ids of those that it lists again.
+
+    Only a byte-identical repeat is left out: any other contradicts the first.
+    """
+    first = {resource["id"]: resource for resource in reversed(page.enrollments)}
+    if len(first) == len(page.enrollments):
+        return page, []
+    kept, repeated = [], []
+    for resource in page.enrollments:
+        same = first[resource["id"]]
+        if resource is not same and resource == same:
+            repeated.append(resource["id"])
+        else:
+            kept.append(resource)
+    return replace(page, enrollments=kept), repeated
 
 
 def find_missing(page: Page, include: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -244,6 +270,7 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
         id=identifier["id"],
         module_id=module_id,
         module_version=module_version,
+        completed=attributes.get("completed"),
         progress_percent=attributes.get("progressPercent"),
         has_passed=attributes.get("hasPassed"),
         score=attributes.get("score"),

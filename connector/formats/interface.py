@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from connector.alm.records import Enrollment
 
-#: An enrollment's fields that are not lists, in the order of the output document.
-SCALARS = FIELDS[: FIELDS.index("resource_grades")]
+#: An enrollment's fields that every record has, except lists, in the order of the document.
+SCALARS = FIELDS[: FIELDS.index("user_email")]
 #: Every column of formats with columns: those, then the grades' ids, and nested values as JSON.
 COLUMNS = (*SCALARS, "resource_grade_ids", "resource_grades", "included")
 COPY_BYTES = 1024 * 1024

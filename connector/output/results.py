@@ -55,6 +55,8 @@ class UserResult(Generic[Collected]):
     error: ConnectorError | None = None
     #: The server's own time when it answered with the user's first page.
     answered_at: datetime | None = None
+    #: The address by which the run was asked for the user.
+    user_email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
+
+from msgspec import structs
 
 from connector.alm.completeness import CompletenessTracker, Status
 from connector.alm.pagination import read_pages
-from connector.alm.records import find_missing, read_enrollments
+from connector.alm.records import find_missing, read_enrollments, without_repeats
 from connector.clock import parse_moment
 from connector.errors import ConnectorError, ProtocolError
 from connector.output.results import Collected, UserResult
@@ -22,73 +25,179 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from connector.alm.client import Client
-    from connector.alm.protocol import Page
+    from connector.alm.protocol import Page, PageRequest
     from connector.alm.records import Enrollment
     from connector.output.sinks import Sink
     from connector.settings import Inputs
 
 MAX_READINGS = 3
+#: How many users have to show that ALM counts rows that it does not serve, until it is known.
+MAX_CONFIRMED_USERS = 3
 _id_and_type = attrgetter("id", "lo_type")
 _log = logging.getLogger(__name__)
 
 
+class HiddenRows:
+    """Whether ALM counts rows that it does not serve, as the users of a run show. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._confirmed = 0
+
+    def explain(self, tracker: CompletenessTracker, earlier: CompletenessTracker | None) -> str:
+        """Return how the surplus of a reading is explained, by an *earlier* one or other users."""
+        if not tracker.has_surplus:
+            return ""
+        with self._lock:
+            if self._confirmed >= MAX_CONFIRMED_USERS:
+                return "as of other users of this run"
+            if earlier is None or not tracker.confirms(earlier):
+                return ""
+            self._confirmed += 1
+        return "in two readings alike"
+
+
 def read_user(
-    user_id: str, inputs: Inputs, client: Client, sink: Sink[Collected]
+    user_id: str,
+    inputs: Inputs,
+    client: Client,
+    sink: Sink[Collected],
+    *,
+    email: str | None = None,
+    hidden_rows: HiddenRows | None = None,
 ) -> UserResult[Collected]:
-    """Return what was read of *user_id*, with the error that ended it early if there was one."""
-    for reading in range(1, MAX_READINGS + 1):
-        result = _read_once(user_id, inputs, client, sink)
-        completeness = result.completeness
-        if completeness.status is not Status.INCONSISTENT:
+    """Return what was read of *user_id*, with the error that ended it early if there was one.
+
+    *email* is the address by which the run was asked for the user. Pages that contradict one
+    another are read again from the start, as are those of whom ALM counts more than it serves,
+    unless *hidden_rows* explain it.
+    """
+    hidden_rows = hidden_rows or HiddenRows()
+    inconsistent: list[UserResult[Collected]] = []
+    earlier: CompletenessTracker | None = None
+    for number in range(1, MAX_READINGS + 1):
+        reading = Reading(user_id, inputs, sink.new_records(), email)
+        reading.read(client)
+        result = reading.result(hidden_rows.explain(reading.tracker, earlier))
+        if result.error:
+            return _largest([*inconsistent, result], result.error)
+        if result.completeness.status is not Status.INCONSISTENT:
+            for other in inconsistent:
+                other.records.close()
             return result
-        reasons = "; ".join(completeness.reasons)
-        _log.warning("reading %d of user %s contradicts itself: %s", reading, user_id, reasons)
-        if reading < MAX_READINGS:
-            result.records.close()
+        # Not all of them in memory: the larger one is what a run that allows it gets.
+        inconsistent = [_largest([*inconsistent, result])]
+        reasons = "; ".join(result.completeness.reasons)
+        _log.warning("reading %d of user %s contradicts itself: %s", number, user_id, reasons)
+        if reading.tracker.has_surplus:
+            earlier = reading.tracker
     error = ProtocolError(
         f"ALM's pages for user {user_id} contradict themselves, {MAX_READINGS} readings over:"
-        f" {completeness.reasons[0]}.",
+        f" {result.completeness.reasons[0]}.",
         hint="Enrollments that come or go during the run do this; run again, or take what there is"
         " with allow_incomplete.",
     )
-    return replace(result, error=client.redacted(error))
+    return replace(inconsistent[0], error=client.redacted(error))
 
 
-def _read_once(
-    user_id: str, inputs: Inputs, client: Client, sink: Sink[Collected]
+def _largest(
+    results: Sequence[UserResult[Collected]], error: ConnectorError | None = None
 ) -> UserResult[Collected]:
-    tracker = CompletenessTracker()
-    selection = Selection(inputs)
-    undecoded, missing = _UndecodedIds(), _MissingResources()
-    records = sink.new_records()
-    doubts: list[str] = []
-    stopped, failed, answered_at = None, None, None
-    try:
-        for page, following in read_pages(client, request_for(user_id, inputs)):
-            answered_at = answered_at or page.answered_at
-            served = read_enrollments(page, inputs.include)
-            missing.add(page, inputs.include)
-            cursor = following.cursor if following else None
-            are_new = tracker.add_page(map(_id_and_type, served), cursor)
-            undecoded.add(served)
-            if not all(are_new):
-                pairs = zip(served, are_new, strict=True)
-                served = [enrollment for enrollment, is_new in pairs if is_new]
-            records.add(selection.take(served))
-            if following and selection.has_all:
-                doubts.append(
-                    f"stopped at the first enrollment older than since, on page {tracker.pages}"
-                )
-                break
-            stopped = selection.reason_to_stop(has_next=following is not None)
-            if stopped or tracker.is_inconsistent:
-                break
-    except ConnectorError as error:
-        failed = client.redacted(error)
-        stopped = failed.message
-    doubts += missing.reasons
-    completeness = tracker.result(stopped, doubts=doubts, remarks=undecoded.remarks)
-    return UserResult(user_id, records, completeness, failed, answered_at)
+    """Return the reading with the most records, the last of equals, and close the others.
+
+    *error* ended the last reading, and so all of them.
+    """
+    largest = max(reversed(results), key=lambda result: result.records.count)
+    for result in results:
+        if result is not largest:
+            result.records.close()
+    if error is None or largest is results[-1]:
+        return largest
+    reasons = (*largest.completeness.reasons, error.message)
+    completeness = replace(largest.completeness, reasons=reasons)
+    return replace(largest, error=error, completeness=completeness)
+
+
+class Reading(Generic[Collected]):
+    """One reading of one user, from the first page to the last, or to where it ends early."""
+
+    def __init__(
+        self, user_id: str, inputs: Inputs, records: Collected, email: str | None = None
+    ) -> None:
+        self._user_id = user_id
+        self._inputs = inputs
+        self._records = records
+        self._email = email
+        self._selection = Selection(inputs)
+        self._undecoded, self._repeated = _Ids(), _Ids()
+        self._missing = _MissingResources()
+        self._doubts: list[str] = []
+        self._stopped: str | None = None
+        self._error: ConnectorError | None = None
+        self._answered_at: datetime | None = None
+        self.tracker = CompletenessTracker()
+
+    def read(self, client: Client) -> None:
+        """Read to the last page, unless an input or an error ends it, or the pages have no end."""
+        first = request_for(self._user_id, self._inputs)
+        try:
+            for page, following in read_pages(client, first):
+                self._add(page, following)
+                if following and self._selection.has_all:
+                    self._doubts.append(
+                        "stopped at the first enrollment older than since,"
+                        f" on page {self.tracker.pages}"
+                    )
+                    break
+                self._stopped = self._selection.reason_to_stop(has_next=following is not None)
+                if self._stopped or self.tracker.is_looping:
+                    break
+        except ConnectorError as error:
+            self._error = client.redacted(error)
+            self._stopped = self._error.message
+
+    def _add(self, page: Page, following: PageRequest | None) -> None:
+        self._answered_at = self._answered_at or page.answered_at
+        page, repeated_ids = without_repeats(page)
+        served = read_enrollments(page, self._inputs.include)
+        self._missing.add(page, self._inputs.include)
+        types = dict(map(_id_and_type, served))
+        are_new = self.tracker.add_page(
+            map(_id_and_type, served),
+            following.cursor if following else None,
+            [types[enrollment_id] for enrollment_id in repeated_ids],
+        )
+        self._repeated.add(repeated_ids)
+        self._undecoded.add([record.id for record in served if not record.is_decoded])
+        if not all(are_new):
+            pairs = zip(served, are_new, strict=True)
+            served = [enrollment for enrollment, is_new in pairs if is_new]
+        if self._email:
+            served = [structs.replace(record, user_email=self._email) for record in served]
+        self._records.add(self._selection.take(served))
+
+    def result(self, explanation: str = "") -> UserResult[Collected]:
+        """Return what was read; an *explanation* is that of what ALM counts beyond it."""
+        remarks = [
+            *self._repeated.described(
+                "{} ids came twice on one page, byte for byte, and are kept once"
+            ),
+            *self._undecoded.described("{} ids of another shape were handed on undecoded"),
+        ]
+        completeness = self.tracker.result(
+            self._stopped,
+            doubts=[*self._doubts, *self._missing.reasons],
+            remarks=remarks,
+            explanation=explanation,
+        )
+        return UserResult(
+            self._user_id,
+            self._records,
+            completeness,
+            self._error,
+            self._answered_at,
+            self._email,
+        )
 
 
 class Selection:
@@ -164,22 +273,19 @@ class _MissingResources:
         ]
 
 
-class _UndecodedIds:
-    """Counts the ids of another shape than ALM documents."""
+class _Ids:
+    """Counts ids that a reading mentions, and remembers the first."""
 
     def __init__(self) -> None:
         self._count = 0
         self._first = ""
 
-    def add(self, enrollments: Iterable[Enrollment]) -> None:
-        for enrollment in enrollments:
-            if not enrollment.is_decoded:
-                self._first = self._first or enrollment.id
-                self._count += 1
+    def add(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._first = self._first or ids[0]
+            self._count += len(ids)
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
+    def described(self, text: str) -> tuple[str, ...]:
         if not self._count:
             return ()
-        first = quoted(self._first)
-        return (f"{self._count} ids of another shape were handed on undecoded, the first: {first}",)
+        return (f"{self._count} ids {text}, the first: {quoted(self._first)}",)
