@@ -93,7 +93,7 @@ class CompactSet:
 
 
 class UserIds:
-    """An exact set of user ids: an id mistaken for another would lose a user."""
+    """An exact set of user ids and addresses: one mistaken for another would lose a user."""
 
     def __init__(self) -> None:
         self._numbers = CompactSet()
@@ -106,14 +106,14 @@ class UserIds:
     def __contains__(self, user_id: str) -> bool:
         """Return whether *user_id* was added."""
         digits = canonical_id(user_id)
-        if len(digits) > _MAX_PLAIN_DIGITS:
+        if not _is_number(digits):
             return digits in self._texts
         return int(digits) in self._numbers
 
     def add(self, user_id: str) -> bool:
         """Add *user_id* and return whether it is new."""
         digits = canonical_id(user_id)
-        if len(digits) <= _MAX_PLAIN_DIGITS:
+        if _is_number(digits):
             return self._numbers.add(int(digits))
         is_new = digits not in self._texts
         self._texts.add(digits)
@@ -121,5 +121,11 @@ class UserIds:
 
 
 def canonical_id(user_id: str) -> str:
-    """Return *user_id* without leading zeros: 007 is the user 7."""
+    """Return *user_id* without leading zeros: 007 is the user 7; an address in lower case."""
+    if "@" in user_id:
+        return user_id.lower()
     return user_id.lstrip("0") or "0"
+
+
+def _is_number(user_id: str) -> bool:
+    return len(user_id) <= _MAX_PLAIN_DIGITS and user_id.isdecimal()

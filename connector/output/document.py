@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.alm.completeness import Status
 from connector.errors import ConnectorError, InternalError, PartialError, error_as_dict
-from connector.output.results import RunTotals
+from connector.output.results import RunTotals, name_of
 from connector.schemas import first_error, is_valid, load_schema
 
 if TYPE_CHECKING:
@@ -102,11 +102,14 @@ def partial_error(
 
 def list_users(failed: Sequence[tuple[str, int]], count: int) -> str:
     """Return the first of *count* users who failed, in words."""
-    listed = [f"{user_id} (exit code {code})" for user_id, code in failed[:_MAX_LISTED_USERS]]
+    listed = [f"{name} (exit code {code})" for name, code in failed[:_MAX_LISTED_USERS]]
     more = f" and {count - _MAX_LISTED_USERS} more" if count > _MAX_LISTED_USERS else ""
     return ", ".join(listed) + more
 
 
 def failures_of(failed: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Return the id and exit code of each user in a document's ``users.failed``."""
-    return [(entry["user_id"], entry["error"]["code"]) for entry in failed]
+    """Return the name and exit code of each user in a document's ``users.failed``."""
+    return [
+        (name_of(entry["user_id"], entry.get("user_email")), entry["error"]["code"])
+        for entry in failed
+    ]

@@ -131,7 +131,7 @@ class OutputFile:
             self._open()
             self._checksum = 0
             self._copy(result.records)
-            entry = {
+            entry: Entry = {
                 "user_id": result.user_id,
                 "enrollments": delivered.count,
                 "end": self._end,
@@ -142,6 +142,8 @@ class OutputFile:
                 "pages": completeness.pages,
                 "counts": [[*kind, count] for kind, count in delivered.counts.items()],
             }
+            if result.user_email:
+                entry["user_email"] = result.user_email
             # No more ids than a document lists; the records have all of them.
             entry |= {n: ids for n, ids in listed.items() if self._listed_ids[n] <= MAX_LISTED_IDS}
             self._journal.write(entry)
@@ -165,9 +167,9 @@ class OutputFile:
                     self._write_bytes(piece)
                 self._journal.write({**entry, "end": self._end, "crc32": self._checksum})
 
-    def add_failure(self, user_id: str, error: Mapping[str, Any]) -> None:
+    def add_failure(self, failure: Entry) -> None:
         """Enter a user who failed in the journal, when the run ends."""
-        self._failed.append({"user_id": user_id, "error": error})
+        self._failed.append(failure)
 
     def add_partial(self, buffer: RecordBuffer) -> None:
         """Append the records of a user who was not read completely, behind all complete users."""

@@ -144,6 +144,8 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
             state.last = {} if "user_id" in entry else entry
         if "enrollments" in entry:
             state.finished.add(entry["user_id"])
+            if "user_email" in entry:
+                state.finished.add(entry["user_email"])
             state.records += entry["enrollments"]
         state.length = place
     return state

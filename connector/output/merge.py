@@ -11,7 +11,7 @@ from connector.errors import OutputError, Problem, UsageError
 from connector.output.document import Delivery, build_document, failures_of, partial_error
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
-from connector.output.results import RunTotals
+from connector.output.results import RunTotals, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +38,10 @@ class _Part:
         #: The journal's last entry of each user who failed and was not read later.
         self.failed: dict[str, dict[str, Any]] = {}
         for entry, _ in read_entries(journal_of(path)):
-            if "error" in entry and entry["user_id"] not in state.finished:
-                self.failed[canonical_id(entry["user_id"])] = entry
+            if "error" in entry:
+                key: str = entry.get("user_email") or entry["user_id"]
+                if key not in state.finished:
+                    self.failed[canonical_id(key)] = entry
 
     def users(self) -> Iterator[dict[str, Any]]:
         """Yield the journal's entry of each complete user."""
@@ -163,13 +165,13 @@ def _join(
     failed: dict[str, dict[str, Any]] = {}
     for part in parts:
         failed |= part.failed
-    for place, entry in enumerate(failed.values()):
-        user_id, failure = entry["user_id"], entry["error"]
+    for place, (key, entry) in enumerate(failed.items()):
         # A user who failed in one file may have been read later, into another one.
-        if not any(user_id in part.state.finished for part in parts):
-            file.add_failure(user_id, failure)
-            totals.add_failure(place, user_id, failure)
-            totals.add_reason(place, f"user {user_id}: {failure['message']}")
+        if not any(key in part.state.finished for part in parts):
+            name = name_of(entry["user_id"], entry.get("user_email"))
+            file.add_failure(entry)
+            totals.add_failure(place, entry)
+            totals.add_reason(place, f"user {name}: {entry['error']['message']}")
     totals.end(
         requested=totals.finished, requests=sum(part.state.last["requests"] for part in parts)
     )

@@ -49,7 +49,8 @@ Collected = TypeVar("Collected", bound=Records)
 class UserResult(Generic[Collected]):
     """What was read of one user: everything, or with *error* the part before it."""
 
-    user_id: str
+    #: ``None`` if an address could not be looked up.
+    user_id: str | None
     records: Collected
     completeness: Completeness
     error: ConnectorError | None = None
@@ -57,6 +58,29 @@ class UserResult(Generic[Collected]):
     answered_at: datetime | None = None
     #: The address by which the run was asked for the user.
     user_email: str | None = None
+    #: Whether nothing was read, because another entry of the list is the same user's.
+    is_repeat: bool = False
+    #: Whether nothing was read, because the output file has the user from an earlier run.
+    is_kept: bool = False
+
+    @property
+    def name(self) -> str:
+        """The user as messages call it: the id, with the address if the run was asked by it."""
+        return name_of(self.user_id, self.user_email)
+
+    def as_failure(self) -> dict[str, Any]:
+        """Return the failed user as the document and the journal have it."""
+        failure: dict[str, Any] = {"user_id": self.user_id}
+        if self.user_email:
+            failure["user_email"] = self.user_email
+        return {**failure, "error": self.error and error_as_dict(self.error)}
+
+
+def name_of(user_id: str | None, user_email: str | None) -> str:
+    """Return the id, with the address in brackets if there is one, or only the address."""
+    if user_id is None:
+        return str(user_email)
+    return f"{user_id} ({user_email})" if user_email else user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,8 @@ class RunTotals:
         self.resource_grade_ids: list[str] | None = []
         self._answered_at: datetime | None = None
         self._is_cut_short = False
+        #: The user of a run of one, as messages call it, once it was read or has failed.
+        self.only_user: str | None = None
         self.counts: Counter[tuple[str | None, str | None]] = Counter()
         self.first: list[dict[str, Any]] = []
 
@@ -141,19 +167,22 @@ class RunTotals:
 
         *delivered* is what a file or standard output received of it.
         """
+        if not self._is_of_many:
+            self.only_user = result.name
         self.records += result.records.count
-        self._add_verdict(place, result.user_id, result.completeness)
+        self._add_verdict(place, result.name, result.completeness)
         if delivered:
             self._add_delivered(delivered)
         if result.error is None:
             self.read += 1
             self._add_reading(result.completeness, result.answered_at)
         elif not isinstance(result.error, DeadlineError):
-            self.add_failure(place, result.user_id, error_as_dict(result.error))
+            self.add_failure(place, result.as_failure())
 
-    def add_failure(self, place: int, user_id: str, error: Mapping[str, Any]) -> None:
-        """Add a user who could not be read; *error* is as in the document."""
-        self._failed.append((place, {"user_id": user_id, "error": error}))
+    def add_failure(self, place: int, failure: Mapping[str, Any]) -> None:
+        """Add a user who could not be read, as in the document's ``users.failed``."""
+        self._failed.append((place, {**failure}))
+        error = failure["error"]
         # Of a user whom ALM does not have, nothing can be missing.
         self._is_cut_short |= error["code"] != UserNotFoundError.exit_code
 
@@ -161,7 +190,7 @@ class RunTotals:
         """Add what a journal says of a user that the file has; ``add_kept`` counts the user."""
         self.in_file += 1
         verdict = Completeness(Status(entry["status"]), tuple(entry["reasons"]), entry["pages"])
-        self._add_verdict(-1, entry["user_id"], verdict)
+        self._add_verdict(-1, name_of(entry["user_id"], entry.get("user_email")), verdict)
         answered_at = entry["answered_at"] and parse_moment(entry["answered_at"])
         self._add_reading(verdict, answered_at)
         self._add_delivered(
@@ -178,11 +207,21 @@ class RunTotals:
         self.kept += 1
         self.read += 1
 
-    def end(self, *, requested: int, requests: int, is_list_complete: bool = True) -> None:
+    def add_known(self, result: UserResult[Any]) -> None:
+        """Add a user who did not have to be read; a repeat counts as no user."""
+        if result.is_kept:
+            self.add_kept()
+
+    def end(
+        self, *, requested: int, requests: int, is_list_complete: bool = True, deleted: int = 0
+    ) -> None:
         """Set how many users were asked for, and how many page requests were sent.
 
-        Of a list that is not complete, users are missing that nobody has counted.
+        Of a list that is not complete, users are missing that nobody has counted. *deleted* users
+        of it were skipped.
         """
+        if deleted:
+            self.add_reason(requested, f"{deleted} users of the list are deleted in ALM: skipped")
         self.requested, self.requests = requested, requests
         self.missing = requested - self.finished
         if self.finished and self.missing:
@@ -198,11 +237,11 @@ class RunTotals:
         else:
             self._unlisted_reasons += 1
 
-    def _add_verdict(self, place: int, user_id: str, completeness: Completeness) -> None:
+    def _add_verdict(self, place: int, name: str, completeness: Completeness) -> None:
         self.status = max(self.status, completeness.status, key=list(Status).index)
         self.pages += completeness.pages
         for reason in completeness.reasons:
-            prefix = f"user {user_id}: " if self._is_of_many else ""
+            prefix = f"user {name}: " if self._is_of_many else ""
             self.add_reason(place, prefix + reason)
 
     def _add_reading(self, completeness: Completeness, answered_at: datetime | None) -> None:

@@ -27,9 +27,9 @@ from connector.output.results import RunTotals
 from connector.output.sinks import open_sink
 from connector.redact import redacted_logs
 from connector.runner.connection import open_client
-from connector.runner.one_user import read_user
+from connector.runner.one_user import HiddenRows, read_address, read_user
 from connector.runner.threads import as_finished
-from connector.settings.users import read_user_ids
+from connector.settings.users import is_address, read_user_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,8 +138,13 @@ def execute(
     for entry in sink.prepare():
         totals.add_from_journal(entry)
     pending = PendingUsers(users.ids, sink, totals)
-    failures = Failures()
+    failures, hidden_rows = Failures(), HiddenRows()
     progress = Progress(totals, client, users.total, clock)
+
+    def read(user: str) -> UserResult[Any]:
+        if is_address(user):
+            return read_address(user, inputs, client, sink, users, hidden_rows)
+        return read_user(user, inputs, client, sink, hidden_rows=hidden_rows)
 
     def watch() -> None:
         hooks.on_progress(progress)
@@ -149,16 +154,13 @@ def execute(
     try:
         with redacted_logs(redactor, _LOGGERS):
             for place, result in as_finished(
-                lambda user_id: read_user(user_id, inputs, client, sink),
+                read,
                 pending,
                 concurrency=min(inputs.concurrency, users.total or inputs.concurrency),
                 is_last=failures.add,
                 idle=watch,
             ):
-                if result.error is None:
-                    sink.open()
-                with signals.deferred() if sink.is_durable else contextlib.nullcontext():
-                    totals.add_result(place, result, sink.take(place, result))
+                _take(place, result, sink, totals)
                 watch()
     except (InterruptedRun, DeadlineError) as error:
         ended = error
@@ -169,11 +171,23 @@ def execute(
         client.close()
     requested = pending.count if users.total is None else users.total
     totals.end(
-        requested=requested,
+        requested=requested - users.repeats,
         requests=client.requests,
+        deleted=users.deleted,
         is_list_complete=pending.is_complete or users.total is not None,
     )
     return _finish(inputs, redactor, sink, totals, ended or failures.error(totals))
+
+
+def _take(place: int, result: UserResult[Any], sink: Sink[Any], totals: RunTotals) -> None:
+    """Give the records of the user at *place* to the sink, and count them."""
+    if result.is_repeat or result.is_kept:
+        totals.add_known(result)
+        return
+    if result.error is None:
+        sink.open()
+    with signals.deferred() if sink.is_durable else contextlib.nullcontext():
+        totals.add_result(place, result, sink.take(place, result))
 
 
 def _finish(
@@ -267,13 +281,13 @@ class Failures:
             return False
         with self._lock:
             if not isinstance(error, DeadlineError):
-                self._add_failure(place, result.user_id, error)
+                self._add_failure(place, result.name, error)
             if self._ending is None:
-                self._ending = self._error_that_ends(place, result.user_id, error)
+                self._ending = self._error_that_ends(place, result, error)
             return self._ending is not None
 
     def _error_that_ends(
-        self, place: int, user_id: str, error: ConnectorError
+        self, place: int, result: UserResult[Any], error: ConnectorError
     ) -> ConnectorError | None:
         """Return the error with which the run ends now; ``None`` if it goes on."""
         _, first = self._by_code.get(error.code, (place, error))
@@ -288,17 +302,19 @@ class Failures:
         if isinstance(error, UsageError):
             # ALM refuses the request itself if it says the same of the first two users.
             if place < MAX_REFUSED_USERS:
-                text = re.sub(rf"(?<!\d){user_id}(?!\d)", "", error.message)
+                text = error.message
+                for name in filter(None, (result.user_id, result.user_email)):
+                    text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "", text)
                 self._refused_texts.append(text)
             is_of_all = len(self._refused_texts) == MAX_REFUSED_USERS
             return first if is_of_all and len(set(self._refused_texts)) == 1 else None
         ends = isinstance(error, DeadlineError | UnreachableError | AuthenticationError)
         return error if ends else None
 
-    def _add_failure(self, place: int, user_id: str, error: ConnectorError) -> None:
+    def _add_failure(self, place: int, name: str, error: ConnectorError) -> None:
         self._count += 1
         # The first of those asked for, in whatever order they failed.
-        entries = [*self._first, (place, user_id, error.code)]
+        entries = [*self._first, (place, name, error.code)]
         self._first = sorted(entries)[:_MAX_LISTED_USERS]
         known = self._by_code.get(error.code)
         if known is None or place < known[0]:
@@ -315,7 +331,7 @@ class Failures:
         _, error = self._by_code[code]
         if totals.requested == 1:
             return error
-        listed = [(user_id, code) for _, user_id, code in self._first]
+        listed = [(name, code) for _, name, code in self._first]
         if totals.read:
             return partial_error(listed, self._count, totals.requested, self._retry_at)
         users = list_users(listed, self._count)

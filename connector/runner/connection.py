@@ -12,6 +12,7 @@ from connector.alm.client import Client
 from connector.alm.protocol import Query, first_request
 from connector.alm.rate_limit import RateLimiter
 from connector.settings import SANDBOX, Credentials
+from connector.settings.values import parse_parameter
 
 if TYPE_CHECKING:
     from connector.alm.protocol import PageRequest
@@ -52,7 +53,14 @@ def open_client(
 def request_for(user_id: str, inputs: Inputs) -> PageRequest:
     """Return the request for the first page of *user_id*."""
     base_url = _SANDBOX_URL if inputs.base_url == SANDBOX else inputs.base_url
-    query = Query(inputs.lo_types, inputs.sort, inputs.state, inputs.include, inputs.page_limit)
+    query = Query(
+        inputs.lo_types,
+        inputs.sort,
+        inputs.state,
+        inputs.include,
+        inputs.page_limit,
+        further=tuple(filter(None, map(parse_parameter, inputs.query))),
+    )
     return first_request(base_url, user_id, query)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic
 
 from msgspec import structs
 
-from connector.alm.completeness import CompletenessTracker, Status
+from connector.alm.completeness import Completeness, CompletenessTracker, Status
 from connector.alm.pagination import read_pages
 from connector.alm.records import find_missing, read_enrollments, without_repeats
 from connector.clock import parse_moment
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from connector.alm.records import Enrollment
     from connector.output.sinks import Sink
     from connector.settings import Inputs
+    from connector.settings.users import Users
 
 MAX_READINGS = 3
 #: How many users have to show that ALM counts rows that it does not serve, until it is known.
@@ -98,6 +99,34 @@ def read_user(
         " with allow_incomplete.",
     )
     return replace(inconsistent[0], error=client.redacted(error))
+
+
+def read_address(
+    email: str,
+    inputs: Inputs,
+    client: Client,
+    sink: Sink[Collected],
+    users: Users,
+    hidden_rows: HiddenRows,
+) -> UserResult[Collected]:
+    """Return what was read of the user who has the address *email*, as ``read_user``.
+
+    Nothing is read of a user whom another entry of *users* names, or whom the sink has.
+    """
+    try:
+        user_id = client.find_user(email)
+    except ConnectorError as raised:
+        error = client.redacted(raised)
+        completeness = Completeness(Status.INCOMPLETE, (error.message,), 0)
+        return UserResult(None, sink.new_records(), completeness, error, user_email=email)
+    is_repeat = not users.claim(user_id)
+    if is_repeat or sink.has(user_id):
+        nothing = Completeness(Status.VERIFIED, (), 0)
+        records = sink.new_records()
+        return UserResult(
+            user_id, records, nothing, user_email=email, is_repeat=is_repeat, is_kept=not is_repeat
+        )
+    return read_user(user_id, inputs, client, sink, email=email, hidden_rows=hidden_rows)
 
 
 def _largest(
@@ -206,8 +235,10 @@ class Selection:
     def __init__(self, inputs: Inputs) -> None:
         self._since = inputs.since
         self._max = inputs.max_enrollments
-        # ALM may serve one type after the other, each in this order.
-        self._is_descending = inputs.sort == "-dateEnrolled" and len(inputs.lo_types) == 1
+        # ALM may serve one type after the other, each in this order; and nobody knows what further
+        # parameters do to it.
+        is_ordered = len(inputs.lo_types) == 1 and not inputs.query
+        self._is_descending = inputs.sort == "-dateEnrolled" and is_ordered
         self._last: datetime | None = None
         self._has_passed_since = False
         self._is_cut = False

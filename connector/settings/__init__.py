@@ -37,11 +37,13 @@ class Inputs:
     """The inputs of one run, defaults included; *since* has an offset, *lo_types* no ``all``."""
 
     user_id: tuple[str, ...]
+    user_email: tuple[str, ...]
     user_ids_file: str | None
     lo_types: tuple[str, ...]
     sort: str
     state: str | None
     include: tuple[str, ...]
+    query: tuple[str, ...]
     page_limit: int
     max_enrollments: int | None
     since: datetime | None
@@ -139,7 +141,7 @@ def _inputs(values: dict[str, Any]) -> Inputs:
     if "all" in values["lo_types"]:
         choices = load_schema("inputs")["properties"]["lo_types"]["items"]["enum"]
         values["lo_types"] = [choice for choice in choices if choice != "all"]
-    for name in ("user_id", "lo_types", "include"):
+    for name in ("user_id", "user_email", "lo_types", "include", "query"):
         values[name] = tuple(values[name] or ())
     for name, parse in (("since", parse_moment), ("shard", parse_shard)):
         values[name] = values[name] and parse(values[name])

@@ -14,7 +14,7 @@ from connector.clock import parse_moment
 from connector.errors import Problem
 from connector.schemas import allowed, explain, is_valid, load_schema
 from connector.settings import SANDBOX, SECRETS_DIR, credential_names, variable
-from connector.settings.values import parse_shard
+from connector.settings.values import parse_parameter, parse_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,11 +72,12 @@ def _unknown_input(name: str, rules: Iterable[str]) -> Problem:
 
 
 def _users_problem(raw: RawSettings) -> Problem:
-    rule = "ALM user ids, decimal digits each, or user_ids_file instead"
-    if "user_id" not in raw.inputs:
+    rule = "ALM user ids, decimal digits each, or user_email or user_ids_file instead"
+    given = [name for name in ("user_id", "user_email", "user_ids_file") if name in raw.inputs]
+    if not given:
         return Problem("user_id", "missing", rule)
-    name, other = (raw.names.get(name, name) for name in ("user_id", "user_ids_file"))
-    return Problem(name, f"given together with {other}", rule)
+    name, *others = (raw.names.get(name, name) for name in given)
+    return Problem(name, f"given together with {' and '.join(others)}", rule)
 
 
 def _parquet_problems(output_file: object, redactor: Redactor) -> Iterator[Problem]:
@@ -145,5 +146,6 @@ def _is_loopback(host: str) -> bool:
 _FORMATS: dict[str, Callable[[str], bool]] = {
     "alm-moment": lambda text: parse_moment(text) is not None,
     "alm-base-url": _is_base_url,
+    "alm-parameter": lambda text: parse_parameter(text) is not None,
     "alm-shard": lambda text: parse_shard(text) is not None,
 }

@@ -53,11 +53,13 @@ class Settings(BaseSettings):
     )
 
     user_id: TextList = None
+    user_email: TextList = None
     user_ids_file: Text = None
     lo_types: TextList = None
     sort: Text = None
     state: Text = None
     include: TextList = None
+    query: TextList = None
     page_limit: Integer = None
     max_enrollments: Integer = None
     since: Text = None

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
+# ALM's names of what has an input, of pages, and of credentials, which belong into no URL.
+_OWN_PARAMETERS = (
+    r"page(\[.*)?|filter\.(loTypes|states)|sort|include|.*(token|secret)|client_id|authorization"
+)
 
 
 def read_value(value: object, rule: Mapping[str, Any]) -> Any:  # noqa: ANN401 - depends on the rule
@@ -77,6 +81,18 @@ def parse_shard(text: str) -> tuple[int, int] | None:
     if match is None or int(match[1]) > int(match[2]):
         return None
     return int(match[1]), int(match[2])
+
+
+def parse_parameter(text: str) -> tuple[str, str] | None:
+    """Return name and value of ``name=value``; ``None`` if it is no parameter that may be added.
+
+    Those that have an input of their own may not, and no page can be asked for.
+    """
+    name, separator, value = text.partition("=")
+    is_own = re.fullmatch(_OWN_PARAMETERS, name, re.IGNORECASE)
+    if is_own or not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,99}", name):
+        return None
+    return (name, value) if re.fullmatch(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1000}", value) else None
 
 
 def _json_value(value: object) -> object:
