@@ -102,11 +102,14 @@ def sandbox_tables() -> Tables:
             "404…": "Unknown.",
             "403…": "Out of the token's scope.",
             "any other id": "8 to 60 enrollments of all four types, always the same.",
+            "ada.31@example.com": "The address of user 31; several numbers are several users, and"
+            " an address without a number is nobody's.",
         },
         "Faults, as WHERE:WHAT, separated by commas": {
-            "WHERE": "page=N, request=N, user=ID, joined by +; or * for everywhere.",
+            "WHERE": "page=N, request=N, user=ID, joined by +; or * for everywhere. Page 0 is the"
+            " look-up of an address.",
             "WHAT": "A status (400, 401, 403, 404, 406, 429, 5xx), 429/0.42 with that retry-after,"
-            " or a name below.",
+            " 400/TEXT with that message, or a name below.",
             "xK": "At the end: K times instead of once; x* for always.",
             **dict(sorted({**IN_THE_ANSWER, **ON_THE_WAY}.items())),
         },

@@ -18,19 +18,28 @@ IN_THE_ANSWER = {
     "big": "a body of more than 32 MB",
     "bomb": "40 KB of gzip that unpack to 40 MB",
     "dead-token": "the access token dies: 401 until it is refreshed",
+    "denied-token": "400 as to another learner's token: User mismatch",
     "duplicate": "an enrollment of the page before comes again",
     "empty": "200 with an empty body",
+    "empty-next": "the next link is an empty text, as on a last page",
     "empty-page": "a page without enrollments, its next link where it was",
-    "foreign-next": "the next link leads to another host",
+    "foreign-next": "the next link names another host, scheme and port; its query is the right one",
+    "foreign-path": "the next link leads to another endpoint",
     "foreign-user": "the next link leads to another user",
     "gap": "an enrollment is missing that the cursor counts",
     "garbage": "200 with a body that is not JSON",
+    "hidden": "hidden/N: the cursor counts N job aids, by default 1, that are never served",
     "html": "200 with an HTML page",
     "loop": "the next link is this page's own",
+    "next-secret": "the next link repeats the access token in a parameter of its own",
+    "next-userinfo": "the next link has user info in front of its host",
+    "no-data": "links without data, as for a learner without enrollments",
+    "no-object": "400 as for an object that does not exist: OBJECT_DOESNT_EXIST",
     "opaque": "the cursor does not tell its counts",
     "redirect": "302 to another host",
     "same-token": "the access token is refused though it lives: refreshing gives it back",
     "schema": "JSON of another shape than the API's",
+    "twice": "the page lists its first enrollment twice, byte for byte",
 }
 #: Faults of the response's transport.
 ON_THE_WAY = {
@@ -114,6 +123,8 @@ def _parse_fault(text: str) -> Fault | Problem:
         return Problem("--fault", f'"{text}"', allowed, "".join(near))
     if name == "slow" and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", value or ""):
         return Problem("--fault", f'"{text}"', "slow/SECONDS")
+    if name == "hidden" and not re.fullmatch("[1-9]", value or "1"):
+        return Problem("--fault", f'"{text}"', "hidden/N, where N is a number from 1 to 9")
     return Fault(name, value, places, None if times == "*" else int(times))
 
 

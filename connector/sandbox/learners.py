@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -82,9 +83,14 @@ def related_to(enrollments: Iterable[Resource], include: Iterable[str]) -> list[
 def _enrollment(user_id: str, number: int, only_type: str | None) -> Resource:
     random = SeededRandom(user_id, number)
     lo_type = only_type or random.choice("type", _TYPES)
-    lo_id = f"{lo_type}:{random.between('lo', 1_000_000, 9_999_999)}"
     # The number makes the ids of a learner unique, whatever the random numbers are.
-    instance_id = f"{lo_id}_{random.between('instance', 100, 999)}{number:05}"
+    if lo_type == "jobAid":
+        # A job aid has one instance, of this number.
+        lo_id = f"{lo_type}:{random.between('lo', 10, 99)}{number:05}"
+        instance_id = f"{lo_id}_-1"
+    else:
+        lo_id = f"{lo_type}:{random.between('lo', 1_000_000, 9_999_999)}"
+        instance_id = f"{lo_id}_{random.between('instance', 100, 999)}{number:05}"
     return {
         "id": f"{instance_id}_{user_id}",
         "type": "learningObjectInstanceEnrollment",
@@ -130,17 +136,38 @@ def _relationships(random: SeededRandom, user_id: str, lo_id: str, instance_id: 
         relationships["learnerBadge"] = {"data": {"id": badge_id, "type": "userBadge"}}
     relationships["learningObject"] = {"data": {"id": lo_id, "type": "learningObject"}}
     relationships["loInstance"] = {"data": {"id": instance_id, "type": "learningObjectInstance"}}
-    # A job aid has no grades, and no relationship to them.
-    if not lo_id.startswith("jobAid:"):
+    # Half of the job aids have no grades, and no relationship to them.
+    is_job_aid = lo_id.startswith("jobAid:")
+    if not is_job_aid or random.one_in("graded", 2):
         grades = []
-        for number in range(random.between("modules", 1, 5)):
-            module = random.between(f"module{number}", 1_000_000, 99_999_999)
+        for number in range(1 if is_job_aid else random.between("modules", 1, 5)):
+            module = -1 if is_job_aid else random.between(f"module{number}", 1_000_000, 99_999_999)
             grade_id = (
                 f"{instance_id}_{module}_{random.between(f'version{number}', 0, 3)}_{user_id}"
             )
             grades.append({"id": grade_id, "type": "learningObjectResourceGrade"})
         relationships["loResourceGrades"] = {"data": grades}
     return relationships
+
+
+def users_with(email: str) -> list[Resource]:
+    """Return the users who have the address *email*: one for each number before its at sign.
+
+    ``ada.31@example.com`` is user 31's, ``31-32@example.com`` two users', ``ada@example.com``
+    nobody's. Users who are unknown to the sandbox have no address.
+    """
+    ids = re.findall("[0-9]{1,20}", email.partition("@")[0])
+    return [_user(user_id, email) for user_id in ids if not user_id.startswith("404")]
+
+
+def _user(user_id: str, email: str) -> Resource:
+    attributes = {
+        "email": email,
+        "name": f"Sandbox {user_id}",
+        "state": "ACTIVE",
+        "userUniqueId": email,
+    }
+    return {"id": user_id, "type": "user", "attributes": attributes}
 
 
 def _resources_on(path: list[str], resource: Resource) -> Iterator[Resource]:
@@ -196,6 +223,7 @@ def _resource(resource_type: str, resource_id: str) -> Resource:
 def _grade(random: SeededRandom) -> Resource:
     progress = random.between("progress", 0, _PERCENT)
     attributes: Resource = {
+        "completed": progress == _PERCENT,
         "duration": random.between("duration", 0, 7_200),
         "hasPassed": progress == _PERCENT,
         "progressPercent": progress,

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from connector.sandbox.learners import DOCUMENTED_USER, LO_TYPES, RELATIONSHIPS, related_to
+from connector.sandbox.learners import (
+    DOCUMENTED_USER,
+    LO_TYPES,
+    RELATIONSHIPS,
+    related_to,
+    users_with,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +23,18 @@ if TYPE_CHECKING:
     from connector.sandbox.learners import Resource
 
 _OPAQUE = "opaque-"
+#: The number by which fault scripts call the look-up of an address.
+LOOK_UP_PAGE = 0
 # In the order of the documented cursor, and of the documented link.
 _CURSOR_TYPES = ("jobAid", "course", "learningProgram", "certification")
 _LINKED = ("page[limit]", "filter.loTypes", "filter.states", "sort", "include")
 _LIMITS = tuple(map(str, range(1, 11)))
 _DOCUMENTED_LIMIT = 3
 # Faults of the next link: the last page has one, too.
-_LINK_FAULTS = ("loop", "empty-page", "foreign-next", "foreign-user")
+_LINK_FAULTS = (
+    *("loop", "empty-page", "empty-next", "foreign-next", "foreign-path", "foreign-user"),
+    *("next-secret", "next-userinfo"),
+)
 
 
 class BadParameterError(ValueError):
@@ -116,9 +127,13 @@ def lo_type_of(enrollment: Resource) -> str:
 
 
 def build_page(
-    enrollments: Sequence[Resource], query: PageQuery, url: str, user_id: str, fault_name: str = ""
+    enrollments: Sequence[Resource], query: PageQuery, url: str, user_id: str, fault: str = ""
 ) -> dict[str, Any]:
-    """Return the JSON:API document of a page; *url* is without query, and the fault may be none."""
+    """Return the JSON:API document of a page; *url* is without query.
+
+    *fault* is the name of the fault that it meets, with its value behind a slash if it has one.
+    """
+    fault_name, _, fault_value = fault.partition("/")
     matching = [
         enrollment
         for enrollment in enrollments
@@ -127,29 +142,73 @@ def build_page(
     ]
     if query.is_descending:
         matching.reverse()
+    if fault_name == "hidden" and len(matching) >= query.limit:
+        hidden = _hidden_rows(min(int(fault_value or 1), query.limit))
+        start = query.limit - len(hidden)
+        matching[start:start] = hidden
     end = query.offset + query.limit
-    page = matching[query.offset : end]
+    page = [row for row in matching[query.offset : end] if "attributes" in row]
     links = {"self": _link(url, query, query.cursor)}
     if end < len(matching) or fault_name in _LINK_FAULTS or _is_documented(query, user_id):
         cursor = encode_cursor(matching[:end], is_opaque=fault_name == "opaque")
-        if fault_name in ("loop", "empty-page"):
-            links["next"] = links["self"]
-        elif fault_name == "foreign-next":
-            links["next"] = _link(url.replace("://", "://evil.example/", 1), query, cursor)
-        elif fault_name == "foreign-user":
-            links["next"] = _link(url.replace("/users/", "/users/9", 1), query, cursor)
-        else:
-            links["next"] = _link(url, query, cursor)
-    if fault_name == "gap":
-        page = page[1:]
-    elif fault_name == "empty-page":
-        page = []
-    elif fault_name == "duplicate":
-        page = [*(matching[query.offset - 1 : query.offset] or page[:1]), *page]
-    document: dict[str, Any] = {"links": links, "data": page}
+        next_link = _link(url, query, cursor)
+        links["next"] = _faulty_link(next_link, links["self"], fault_name, fault_value)
+    if fault_name == "no-data":
+        return {"links": {"self": links["self"]}}
+    before = matching[query.offset - 1 : query.offset] or page[:1]
+    data = _faulty_rows(page, before, fault_name)
+    document: dict[str, Any] = {"links": links, "data": data}
     if query.include:
-        document["included"] = related_to(page, query.include)
+        document["included"] = related_to(data, query.include)
     return document
+
+
+def _faulty_rows(
+    page: Sequence[Resource], before: Sequence[Resource], fault_name: str
+) -> Sequence[Resource]:
+    """Return the rows of *page* as the fault makes them; *before* is the row before it."""
+    match fault_name:
+        case "gap":
+            return page[1:]
+        case "empty-page":
+            return []
+        case "duplicate":
+            return [*before, *page]
+        case "twice":
+            return [*page[:1], *page]
+    return page
+
+
+def _faulty_link(link: str, own_link: str, fault_name: str, fault_value: str) -> str:
+    """Return the next link as the fault makes it; *own_link* is that of the page itself."""
+    scheme, _, rest = link.partition("://")
+    if fault_name == "empty-next":
+        return ""
+    if fault_name in ("loop", "empty-page"):
+        return own_link
+    if fault_name == "foreign-next":
+        other = "http" if scheme == "https" else "https"
+        return f"{other}://alm.internal.example:8443/{rest.partition('/')[2]}"
+    replacements = {
+        "foreign-path": ("/enrollments?", "/badges?"),
+        "foreign-user": ("/users/", "/users/9"),
+        "next-secret": ("?", f"?snapshot={fault_value}&snapshot=1&"),
+        "next-userinfo": ("://", "://alm@"),
+    }
+    return link.replace(*replacements.get(fault_name, ("", "")), 1)
+
+
+def build_users_page(query_text: str, url: str) -> dict[str, Any]:
+    """Return the JSON:API document of the users with the address in ``ids=email:ADDRESS``."""
+    values = dict(parse_qsl(query_text))
+    kind, _, email = values.get("ids", "").partition(":")
+    users = users_with(email) if kind == "email" else []
+    return {"links": {"self": f"{url}?{query_text}"}, "data": users}
+
+
+def _hidden_rows(count: int) -> list[dict[str, Any]]:
+    """Return outdated job aids, which ALM counts and does not serve."""
+    return [{"id": f"jobAid:{number}_-1_0"} for number in range(count)]
 
 
 def _is_documented(query: PageQuery, user_id: str) -> bool:

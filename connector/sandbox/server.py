@@ -37,7 +37,7 @@ _LOGGED_HEADERS = (
 _SCHEMES = ("oauth", "bearer", "basic")
 # A parameter that the API does not have may be a misplaced credential.
 _FOREIGN_VALUE = re.compile(
-    r"(?<=[?&])(?!page(?:\[|%5B)|filter\.|sort=|include=)([^=&]*)=[^&]*", re.IGNORECASE
+    r"(?<=[?&])(?!page(?:\[|%5B)|filter\.|sort=|include=|ids=)([^=&]*)=[^&]*", re.IGNORECASE
 )
 
 

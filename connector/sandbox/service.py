@@ -15,7 +15,13 @@ from urllib.parse import unquote, urlsplit
 from connector.sandbox.account import REFRESH_TOKEN, Limiter, Tokens
 from connector.sandbox.faults import ON_THE_WAY, Fault, FaultScript
 from connector.sandbox.learners import enrollments_of
-from connector.sandbox.pages import BadParameterError, build_page, parse_query
+from connector.sandbox.pages import (
+    LOOK_UP_PAGE,
+    BadParameterError,
+    build_page,
+    build_users_page,
+    parse_query,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,12 +102,12 @@ class Sandbox:
         path = unquote(parts.path)
         if path.endswith("/oauth/token/refresh"):
             return self._refresh(request, parts.query)
-        match = re.search(r"/primeapi/v2/users/([^/]+)/enrollments$", path)
+        match = re.search(r"/primeapi/v2/users(?:/([^/]+)/enrollments)?$", path)
         if match is None:
             return _refusal(404, f"no such path: {path}")
         if request.method != "GET":
             return _refusal(405, request.method)
-        return self._enrollments(request, match[1], parts.query)
+        return self._resources(request, match[1] or "", parts.query)
 
     def _refresh(self, request: Request, query: str) -> Response:
         if request.method != "POST":
@@ -123,7 +129,8 @@ class Sandbox:
         }
         return _json(200, document, "application/json")
 
-    def _enrollments(self, request: Request, user: str, query_text: str) -> Response:
+    def _resources(self, request: Request, user: str, query_text: str) -> Response:
+        """Return a page of the enrollments of *user*; without one, the users with an address."""
         if self._limiter:
             wait = self._limiter.retry_after(self._clock.monotonic())
             if wait is not None:
@@ -134,22 +141,29 @@ class Sandbox:
             query = parse_query(query_text)
         except BadParameterError as error:
             problem = str(error)
-        fault = self._faults.take(request=self._number, page=query.number, user=user)
-        name = fault.name if fault else ""
-        if fault and name == "429":
-            return _too_many_requests(fault.value)
+        number = query.number if user else LOOK_UP_PAGE
+        fault = self._faults.take(request=self._number, page=number, user=user)
+        name, value = (fault.name, fault.value or "") if fault else ("", "")
+        if name == "429":
+            return _too_many_requests(value)
         if name.isdigit():
-            return _refusal(int(name), "by the fault script")
+            return _refusal(int(name), value or "by the fault script")
         self._expire_token(name)
         if refusal := self._refused(request, user, problem):
             return refusal
         if replacement := _replacement(name):
             return replacement
-        enrollments = enrollments_of(
-            user, self._settings.enrollments_per_user, self._settings.only_type
-        )
+        if name == "next-secret":
+            value = self._tokens.current
         url = f"{request.origin}{urlsplit(request.target).path}"
-        response = _json(200, build_page(enrollments, query, url, user, name))
+        if user:
+            enrollments = enrollments_of(
+                user, self._settings.enrollments_per_user, self._settings.only_type
+            )
+            document = build_page(enrollments, query, url, user, f"{name}/{value}")
+        else:
+            document = build_users_page(query_text, url)
+        response = _json(200, document)
         return replace(response, fault=fault if name in ON_THE_WAY else None)
 
     def _expire_token(self, fault_name: str) -> None:
@@ -169,7 +183,7 @@ class Sandbox:
             return _refusal(406, f"Accept is not {JSON_API}")
         if problem:
             return _refusal(400, problem)
-        if not (user.isascii() and user.isdigit()) or user.startswith("404"):
+        if user and not (user.isascii() and user.isdigit() and not user.startswith("404")):
             return _refusal(404, f"no user {user}")
         if user.startswith("403"):
             return _refusal(403, "the scope does not reach this user")
@@ -208,7 +222,7 @@ def _refusal(status: int, info: str) -> Response:
         html = f"<html><body><h1>{status}</h1></body></html>"
         return Response(status, (("content-type", "text/html"),), html.encode())
     title = _TITLES.get(status, "ERROR")
-    return _json(status, {"status": str(status), "title": title, "source": {"info": info}})
+    return _json(status, {"status": title, "title": title, "source": {"info": info}})
 
 
 def _too_many_requests(retry_after: str | None) -> Response:
@@ -230,7 +244,14 @@ def _replacement(fault_name: str) -> Response | None:
     return _REPLACEMENTS.get(fault_name)
 
 
+def _bad_request(title: str, info: str) -> Response:
+    error = {"status": "BAD_REQUEST", "title": title, "source": {"info": info}}
+    return _json(HTTPStatus.BAD_REQUEST, error)
+
+
 _REPLACEMENTS = {
+    "denied-token": _bad_request("BAD_REQUEST", "User mismatch"),
+    "no-object": _bad_request("OBJECT_DOESNT_EXIST", "object doesn't exist"),
     "html": Response(
         200,
         (("content-type", "text/html"),),

@@ -15,6 +15,7 @@ from connector.sandbox.learners import (
     Resource,
     enrollments_of,
     related_to,
+    users_with,
 )
 
 USERS = [str(number) for number in range(1, 200)]
@@ -47,9 +48,9 @@ def test_enrollments_of__documented_user(documented: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("user", "count", "digest"),
     [
-        ("1", 31, "9382b828348435be7d007d93617abceaa9cfe59014e3cbbeee527bedbd57b150"),
-        ("7", 23, "53f9f7ae06a5df4cc3ce320b9de984ea1d76a44312e5de0857db0df2f34718c3"),
-        ("42", 54, "5f2fe7ee169b1ec559a93fd3b8e6de2a9dde76b9f4198f27108b3555c52aedca"),
+        ("1", 31, "815f79c8c9ca58816b6153323a63adfb163720d20abda5228ec53edb2c4c4769"),
+        ("7", 23, "5078023aab3b0aa7ec49dbed673606c76ebfa2dd213b8a934c84f1bf29863e3d"),
+        ("42", 54, "0764237600bc21b96fe05576fd29074d47e74f0136ba2b91b5b8561bec5c79b9"),
     ],
 )
 def test_enrollments_of__never_changes(user: str, count: int, digest: str) -> None:
@@ -86,14 +87,42 @@ def test_enrollments_of__one_enrollment() -> None:
 @pytest.mark.parametrize("count", [0, 2_000])
 @pytest.mark.parametrize("lo_type", LO_TYPES)
 def test_enrollments_of__settings(count: int, lo_type: str) -> None:
-    """Number and type can be set; ids stay unique, and only job aids have no grades."""
+    """Number and type can be set; ids stay unique, and only job aids may have no grades."""
     enrollments = enrollments_of("7", count, lo_type)
 
     ids = {enrollment["id"] for enrollment in enrollments}
     graded = ["loResourceGrades" in enrollment["relationships"] for enrollment in enrollments]
     assert len(ids) == count
     assert {enrollment_id.partition(":")[0] for enrollment_id in ids} <= {lo_type}
-    assert set(graded) <= {lo_type != "jobAid"}
+    assert set(graded) <= ({True, False} if lo_type == "jobAid" else {True})
+
+
+def test_enrollments_of__job_aid() -> None:
+    """The instance and the module of a job aid are -1."""
+    (enrollment,) = enrollments_of("6", 1, "jobAid")
+
+    assert enrollment["id"] == "jobAid:7200000_-1_6"
+    assert enrollment["relationships"]["loInstance"]["data"]["id"] == "jobAid:7200000_-1"
+    assert enrollment["relationships"]["loResourceGrades"]["data"] == [
+        {"id": "jobAid:7200000_-1_-1_3_6", "type": "learningObjectResourceGrade"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("email", "ids"),
+    [
+        ("ada.31@example.com", ["31"]),
+        ("31-32@example.com", ["31", "32"]),
+        ("ada@example31.com", []),
+        ("ada.404@example.com", []),
+    ],
+)
+def test_users_with__address(email: str, ids: list[str]) -> None:
+    """The numbers in front of the at sign are the users; unknown users have no address."""
+    users = users_with(email)
+
+    assert [user["id"] for user in users] == ids
+    assert {user["attributes"]["email"] for user in users} <= {email}
 
 
 def test_enrollments_of__many_learners() -> None:
@@ -150,7 +179,7 @@ def test_related_to__never_changes() -> None:
 
     resources = related_to(enrollments_of("7"), paths)
 
-    assert len(resources) == 175
+    assert len(resources) == 179
     assert fingerprint(resources) == (
-        "2737a9ebda09c16206d1deb79f620012271522f516ce8806b36511e8f186d880"
+        "673e7f0b022edf1ea35b166ab129462851cccf4ab5731c28af6ecd8e34f901d8"
     )

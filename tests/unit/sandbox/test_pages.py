@@ -17,6 +17,7 @@ from connector.sandbox.pages import (
     BadParameterError,
     PageQuery,
     build_page,
+    build_users_page,
     decode_cursor,
     encode_cursor,
     lo_type_of,
@@ -206,14 +207,56 @@ def test_build_page__included() -> None:
         ("duplicate", NEXT, [enrollments_of("7")[7], *SECOND_PAGE]),
         ("loop", SELF, SECOND_PAGE),
         ("empty-page", SELF, []),
-        ("foreign-next", NEXT.replace("https://", "https://evil.example/"), SECOND_PAGE),
+        ("twice", NEXT, [SECOND_PAGE[0], *SECOND_PAGE]),
+        ("empty-next", "", SECOND_PAGE),
+        (
+            "foreign-next",
+            "http://alm.internal.example:8443/" + NEXT.partition("://")[2].partition("/")[2],
+            SECOND_PAGE,
+        ),
+        ("foreign-path", NEXT.replace("/enrollments?", "/badges?"), SECOND_PAGE),
         ("foreign-user", NEXT.replace("/users/7/", "/users/97/"), SECOND_PAGE),
+        ("next-secret/x", NEXT.replace("?", "?snapshot=x&snapshot=1&"), SECOND_PAGE),
+        ("next-userinfo", NEXT.replace("://", "://alm@"), SECOND_PAGE),
         ("opaque", f"{URL}?{QUERY}&page[cursor]=opaque-000016", SECOND_PAGE),
     ],
 )
 def test_build_page__fault(fault: str, next_link: str, data: list[Document]) -> None:
     """Each fault of a page changes its next link or its enrollments, and nothing else."""
     assert second_page(fault) == {"links": {"self": SELF, "next": next_link}, "data": data}
+
+
+def test_build_page__hidden_rows() -> None:
+    """A hidden row is counted and takes a place in the page, and no enrollment is left out."""
+    query = "page[limit]=3"
+    served: list[Document] = []
+    while query:
+        page = build_page(enrollments_of("7"), parse_query(query), URL, "7", "hidden/2")
+        served += page["data"]
+        query = page["links"].get("next", "").partition("?")[2]
+        if len(served) == 1:
+            cursor = query.partition("cursor]=")[2]
+
+    courses = [row for row in enrollments_of("7") if row["id"].startswith("course")]
+    assert served == courses
+    assert json.loads(base64.b64decode(cursor)) == {
+        **dict.fromkeys(("learningProgram", "certification"), 0),
+        **{"jobAid": 2, "course": 1},
+    }
+
+
+def test_build_page__without_data() -> None:
+    """A learner without enrollments may have a page without data."""
+    assert second_page("no-data") == {"links": {"self": SELF}}
+
+
+def test_build_users_page() -> None:
+    """An address is looked up by its number; another filter finds nobody."""
+    page = build_users_page("ids=email:ada.31%2B1@example.com", URL)
+
+    assert [user["id"] for user in page["data"]] == ["31", "1"]
+    assert page["data"][0]["attributes"]["email"] == "ada.31+1@example.com"
+    assert build_users_page("ids=31", URL)["data"] == []
 
 
 def test_build_page__faults_at_the_ends() -> None:

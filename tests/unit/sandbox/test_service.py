@@ -118,7 +118,7 @@ def test_answer__refusal(
     request_: Request, status: int, title: str, info: str, clock: VirtualClock
 ) -> None:
     """A refusal has ALM's JSON body, which says why."""
-    body = f'{{"status":"{status}","title":"{title}","source":{{"info":"{info}"}}}}'.encode()
+    body = f'{{"status":"{title}","title":"{title}","source":{{"info":"{info}"}}}}'.encode()
     headers = (*COMMON, ("content-type", f"{JSON_API};charset=UTF-8"))
 
     assert Sandbox(Settings(), clock).answer(request_) == Response(status, headers, body)
