@@ -71,6 +71,11 @@ class Client:
         """The limits that ALM's headers named; ``None`` until they did."""
         return self._rate_limiter.seen
 
+    @property
+    def unread_rate(self) -> str | None:
+        """The rate in ALM's header, if it is in a unit that is not known."""
+        return self._rate_limiter.unread_rate
+
     def redacted(self, error: ConnectorError) -> ConnectorError:
         """Return *error* without secrets: ALM may have sent back what it received."""
         return self._redactor.clean_error(error)

@@ -5,25 +5,36 @@ from __future__ import annotations
 import math
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SECONDS = {"s": 1, "m": 60}
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_UNITS = {"s": "a second", "m": "a minute", "h": "an hour", "d": "a day"}
+_RATE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*r/([smhd])\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The limiter's rules: *rate* requests per second, and *burst* more at once."""
+    """The limiter's rules: *rate* requests per second, and *burst* more at once.
+
+    *unit* is the one in which ALM's header has the rate.
+    """
 
     rate: float
     burst: float
+    unit: str = field(default="m", compare=False)
+
+    def __str__(self) -> str:
+        """Return it in ALM's own unit."""
+        rate = self.rate * _SECONDS[self.unit]
+        return f"{rate:g} requests {_UNITS[self.unit]}, burst {self.burst:g}"
 
     def share(self, part: float) -> Quota:
         """Return *part* of it."""
-        return Quota(self.rate * part, self.burst * part)
+        return Quota(self.rate * part, self.burst * part, self.unit)
 
     def seconds_for(self, requests: int) -> float:
         """Return the least time that *requests* take, starting with an empty bucket."""
@@ -45,13 +56,11 @@ _QUIET_REQUESTS = 200
 
 def read_quota(headers: Mapping[str, str]) -> Quota | None:
     """Return the quota in ``x-rate-limit: 100r/m`` and ``x-burst: 100``; ``None`` if unusable."""
-    rate = re.fullmatch(
-        r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*r/([sm])\s*", headers.get("x-rate-limit", "")
-    )
+    rate = _RATE.fullmatch(headers.get("x-rate-limit", ""))
     burst = re.fullmatch(r"\s*([0-9]{1,9})\s*", headers.get("x-burst", ""))
     if not rate or not burst or float(rate[1]) == 0:
         return None
-    return Quota(float(rate[1]) / _SECONDS[rate[2]], float(burst[1]))
+    return Quota(float(rate[1]) / _SECONDS[rate[2]], float(burst[1]), rate[2])
 
 
 class RateLimiter:
@@ -73,6 +82,8 @@ class RateLimiter:
         self._pace = 1.0
         #: The limits that ALM's headers named; ``None`` until they did.
         self.seen: Quota | None = None
+        #: The rate in ALM's last header, if it is in a unit that is not known.
+        self.unread_rate: str | None = None
 
     @property
     def quota(self) -> Quota:
@@ -121,6 +132,8 @@ class RateLimiter:
         with self._lock:
             self._drain(now)
             self.seen = read_quota(headers) or self.seen
+            rate = headers.get("x-rate-limit")
+            self.unread_rate = None if rate is None or _RATE.fullmatch(rate) else rate
             if excess:
                 # It includes other clients' requests; never assume less than this side has sent.
                 self._level = max(self._level, float(excess[1]) * self._share)

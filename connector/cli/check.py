@@ -10,22 +10,24 @@ from connector.alm.rate_limit import ASSUMED
 from connector.alm.records import read_enrollments
 from connector.cli.progress import format_duration
 from connector.clock import Deadline
+from connector.output.results import name_of
 from connector.runner.all_users import within_deadline
 from connector.runner.connection import open_client, request_for
 from connector.settings import SANDBOX
-from connector.settings.users import read_user_ids
+from connector.settings.users import is_address, read_user_ids
+from connector.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+    from connector.alm.client import Client
     from connector.clock import Clock
     from connector.redact import Redactor
     from connector.settings import Credentials, Inputs
 
 # How many enrollments a user has is not known before they are read: few, some and many.
 _ENROLLMENTS_PER_USER = (10, 50, 200)
-_MINUTE = 60
 
 
 def check(
@@ -35,47 +37,65 @@ def check(
     deadline = Deadline(clock, inputs.deadline)
     users = read_user_ids(inputs, stdin)
 
-    def read_list() -> tuple[str | None, int]:
-        first = next(users.ids, None)
+    def read_list() -> tuple[str | None, int, int]:
+        first, total, addresses = None, 0, 0
         # A pipe is read to its end to be counted.
-        counted = (first is not None) + sum(1 for _ in users.ids)
-        return first, counted if users.total is None else users.total
+        for user in users.ids:
+            first = first or user
+            total += 1
+            addresses += is_address(user)
+        return first, total, addresses
 
-    first, total = within_deadline(read_list, deadline)
-    counted = _count(total, "user")
+    first, total, addresses = within_deadline(read_list, deadline)
+    skipped = f" ({users.deleted} deleted ones skipped)" if users.deleted else ""
     lo_types = ", ".join(inputs.lo_types)
-    yield f"inputs     valid: {counted}; {lo_types}; sort {inputs.sort}; {inputs.base_url}"
+    yield (
+        f"inputs     valid: {_count(total, 'user')}{skipped}; {lo_types}; sort {inputs.sort};"
+        f" {inputs.base_url}"
+    )
     if first is None:
         yield "           none of the users is in this shard: nothing was asked"
         return
     client = open_client(inputs, credentials, redactor, deadline)
-    request = request_for(first, replace(inputs, page_limit=1))
     try:
-        started_at = clock.monotonic()
-        page = within_deadline(lambda: client.fetch(request), deadline)
-        milliseconds = (clock.monotonic() - started_at) * 1000
+        read = within_deadline(lambda: _read_first(first, inputs, client, clock), deadline)
     finally:
         client.close()
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
-    quota = client.quota or ASSUMED
-    words = f"{quota.rate * _MINUTE:g} requests a minute, burst {quota.burst:g}"
-    yield f"quota      {'' if client.quota else 'not told by ALM; taken to be '}{words}"
-    read = _count(len(read_enrollments(page, inputs.include)), "enrollment")
-    more = "more follow" if page.next_link else "no more follow"
-    yield (
-        f"read       {read} of user {first} in {milliseconds:.0f} ms, {more};"
-        f" request id {page.request_id}"
-    )
+    quota, guess = client.quota or ASSUMED, ""
+    if client.unread_rate:
+        guess = f"{quoted(client.unread_rate)} is not understood; taken to be "
+    elif client.quota is None:
+        guess = "not told by ALM; taken to be "
+    yield f"quota      {guess}{quota}"
+    yield f"read       {read}"
+    at_quota = "at this quota, which is a guess" if guess else "at this quota"
     for enrollments in _ENROLLMENTS_PER_USER:
-        requests = total * math.ceil(enrollments / inputs.page_limit)
+        requests = total * math.ceil(enrollments / inputs.page_limit) + addresses
         seconds = quota.share(inputs.quota_share).seconds_for(requests)
         line = (
-            f"full read  {counted} of {enrollments} enrollments: {_count(requests, 'request')},"
-            f" at least {format_duration(seconds)} at this quota"
+            f"full read  {_count(total, 'user')} of {enrollments} enrollments:"
+            f" {_count(requests, 'request')}, at least {format_duration(seconds)} {at_quota}"
         )
         if seconds > inputs.deadline:
             line += f": longer than the deadline of {inputs.deadline:g} s"
         yield line
+
+
+def _read_first(user: str, inputs: Inputs, client: Client, clock: Clock) -> str:
+    """Read one record of *user*, and return in words what that brought."""
+    user_id, email = user, None
+    if is_address(user):
+        user_id, email = client.find_user(user), user
+    started_at = clock.monotonic()
+    page = client.fetch(request_for(user_id, replace(inputs, page_limit=1)))
+    milliseconds = (clock.monotonic() - started_at) * 1000
+    read = _count(len(read_enrollments(page, inputs.include)), "enrollment")
+    more = "more follow" if page.next_link else "no more follow"
+    return (
+        f"{read} of user {name_of(user_id, email)} in {milliseconds:.0f} ms, {more};"
+        f" request id {page.request_id}"
+    )
 
 
 def _count(number: int, noun: str) -> str:

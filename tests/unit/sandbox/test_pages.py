@@ -241,7 +241,8 @@ def test_build_page__hidden_rows() -> None:
     assert served == courses
     assert json.loads(base64.b64decode(cursor)) == {
         **dict.fromkeys(("learningProgram", "certification"), 0),
-        **{"jobAid": 2, "course": 1},
+        "jobAid": 2,
+        "course": 1,
     }
 
 
