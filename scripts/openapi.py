@@ -28,6 +28,8 @@ _KEYWORDS = (
     *("uniqueItems", "minimum", "maximum", "exclusiveMinimum", "anyOf"),
 )
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+#: The inputs that name learners, one of them in each request.
+_USERS = ("user_id", "user_email")
 # What differs from the other interfaces; null removes a keyword.
 _OVERRIDES: dict[str, Rule] = {
     "sort": {
@@ -159,26 +161,29 @@ class Dialect:
         """Return the schema of a body, in which null and empty text mean "not given"."""
         properties = self.inputs()
         for name, rule in properties.items():
-            if name != "user_id":
+            if name not in _USERS:
                 rule[self.null] = True
             if self.has_alternatives and "enum" in rule and self.null in rule:
                 # OpenAPI 3.0.3 wants null among the values, too.
                 rule["enum"] = [*rule["enum"], None]
         if self.has_alternatives:
-            user_id, since = properties["user_id"], properties["since"]
-            properties["user_id"] = _any_of(user_id, user_id["items"])
+            since = properties["since"]
+            for name in _USERS:
+                properties[name] = _any_of(properties[name], properties[name]["items"])
             date, empty = {"type": "string", "format": "date"}, {"type": "string", "maxLength": 0}
             properties["since"] = _any_of(since, date, empty)
-        return {
+        request: Rule = {
             "title": "Request",
             "description": "A list may also be one text, separated by commas;"
-            " a number or a truth may be text, too.",
+            " a number or a truth may be text, too. Learners are named by id or by address.",
             "type": "object",
             "properties": properties,
-            "required": ["user_id"],
             "additionalProperties": False,
             "example": {"user_id": load_schema("inputs")["properties"]["user_id"]["examples"][0]},
         }
+        if self.has_alternatives:
+            request["oneOf"] = [{"required": [name]} for name in _USERS]
+        return request
 
     def inputs(self) -> dict[str, Rule]:
         """Return the inputs that a request may set."""
@@ -223,7 +228,7 @@ def openapi() -> Rule:
     text_schema = {"type": "string"}
     query = []
     for name, rule in _OPENAPI.inputs().items():
-        parameter = {"name": name, "in": "query", "required": name == "user_id"}
+        parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = rule["description"]
         if rule["type"] == "array":
             parameter |= {"style": "form", "explode": False}

@@ -127,11 +127,13 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         *,
         alm_conn_id: str = AlmHook.default_conn_name,
         user_id: Any = None,  # noqa: ANN401 - an id, several, or the result of an earlier task
+        user_email: Any = None,  # noqa: ANN401 - an address, several, or the result of an earlier task
         user_ids_file: str | None = None,
         lo_types: Sequence[str] | str | None = None,
         sort: str | None = None,
         state: str | None = None,
         include: Sequence[str] | str | None = None,
+        query: Sequence[str] | str | None = None,
         page_limit: int | str | None = None,
         max_enrollments: int | str | None = None,
         since: str | None = None,
@@ -149,11 +151,13 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         super().__init__(**kwargs)
         self.alm_conn_id = alm_conn_id
         self.user_id = user_id
+        self.user_email = user_email
         self.user_ids_file = user_ids_file
         self.lo_types = lo_types
         self.sort = sort
         self.state = state
         self.include = include
+        self.query = query
         self.page_limit = page_limit
         self.max_enrollments = max_enrollments
         self.since = since

@@ -81,9 +81,7 @@ def _reasons(reasons: Sequence[str]) -> str:
 
 def _failures(document: Mapping[str, Any]) -> str:
     failed, error = document["users"]["failed"], document["error"]
-    rows = [
-        [_code(user["user_id"]), *_error_cells(user["error"])] for user in failed[:_MAX_FAILURES]
-    ]
+    rows = [[_user_cell(user), *_error_cells(user["error"])] for user in failed[:_MAX_FAILURES]]
     # The run's own error comes first, unless it is a user's, which has a row already.
     if error and all(user["error"]["message"] != error["message"] for user in failed):
         rows.insert(0, ["the run", *_error_cells(error)])
@@ -94,6 +92,11 @@ def _failures(document: Mapping[str, Any]) -> str:
         more = len(failed) - _MAX_FAILURES
         text += f"\n\n… and {more:,} more users; `users.failed` names them all."
     return text
+
+
+def _user_cell(user: Mapping[str, Any]) -> str:
+    names = (user["user_id"], user.get("user_email"))
+    return " ".join(_code(name) for name in names if name)
 
 
 def _error_cells(error: Mapping[str, Any]) -> list[str]:

@@ -88,7 +88,7 @@ def fetch(console: Console, /, **flags: str | None) -> int:
             write_line(_short_help())
             return console.end_failed(console.redactor.clean_error(error))
         raise
-    console.prepare_channels(inputs.user_id)
+    console.prepare_channels(inputs.user_id or inputs.user_email)
     from connector.clock import SystemClock
     from connector.runner import RunHooks, execute
 
@@ -107,6 +107,9 @@ def fetch(console: Console, /, **flags: str | None) -> int:
     if outcome.document["enrollment_count"]:
         # A run that failed delivers no records, and its summary counts none.
         console.tally = _tally(outcome.totals, console.redactor)
+    if len(console.named_users) == 1 and outcome.totals.only_user:
+        # An address by now has its id.
+        console.named_users = (console.redactor.clean(outcome.totals.only_user),)
     return console.finish(outcome.document, outcome.error)
 
 

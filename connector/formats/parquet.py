@@ -35,6 +35,7 @@ _DATES = (
 )
 _TYPES = {
     "progress_percent": pa.float64(),
+    "completed": pa.bool_(),
     "has_passed": pa.bool_(),
     "score": pa.float64(),
     "rating": pa.float64(),

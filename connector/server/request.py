@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: The inputs that a request may set: no address, no file, no share of the server.
 INPUTS = (
     "user_id",
+    "user_email",
     "lo_types",
     "sort",
     "state",

@@ -112,10 +112,10 @@ class EnrollmentService:
     def _check_users(self, inputs: Inputs) -> None:
         if self._settings.user_ids is None:
             return
-        for user_id in inputs.user_id:
-            if canonical_id(user_id) not in self._settings.user_ids:
+        for user in (*inputs.user_id, *inputs.user_email):
+            if canonical_id(user) not in self._settings.user_ids:
                 raise UserNotFoundError(
-                    f"This server is not to be asked for user {user_id}.",
+                    f"This server is not to be asked for user {user}.",
                     hint="Nothing was sent to ALM;"
                     " ALM_SERVE_USER_IDS lists the learners that it may be asked for.",
                 )
@@ -135,6 +135,6 @@ def _as_request_error(error: UsageError) -> UsageError:
     problems = []
     for problem in error.problems:
         name = TOKEN_HEADER if problem.name == variable("access_token") else problem.name
-        allowed = problem.allowed.removesuffix(", or user_ids_file instead")
+        allowed = problem.allowed.removesuffix(" or user_ids_file instead")
         problems.append(replace(problem, name=name, allowed=allowed))
     return usage_error(*problems)
