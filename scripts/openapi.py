@@ -30,6 +30,7 @@ _KEYWORDS = (
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 #: The inputs that name learners, one of them in each request.
 _USERS = ("user_id", "user_email")
+_EMPTY: Rule = {"type": "string", "maxLength": 0}
 # What differs from the other interfaces; null removes a keyword.
 _OVERRIDES: dict[str, Rule] = {
     "sort": {
@@ -161,7 +162,7 @@ class Dialect:
         """Return the schema of a body, in which null and empty text mean "not given"."""
         properties = self.inputs()
         for name, rule in properties.items():
-            if name not in _USERS:
+            if self.has_alternatives or name != "user_id":
                 rule[self.null] = True
             if self.has_alternatives and "enum" in rule and self.null in rule:
                 # OpenAPI 3.0.3 wants null among the values, too.
@@ -169,9 +170,9 @@ class Dialect:
         if self.has_alternatives:
             since = properties["since"]
             for name in _USERS:
-                properties[name] = _any_of(properties[name], properties[name]["items"])
-            date, empty = {"type": "string", "format": "date"}, {"type": "string", "maxLength": 0}
-            properties["since"] = _any_of(since, date, empty)
+                rule = properties[name]
+                properties[name] = _any_of(rule, rule["items"], _EMPTY) | {self.null: True}
+            properties["since"] = _any_of(since, {"type": "string", "format": "date"}, _EMPTY)
         request: Rule = {
             "title": "Request",
             "description": "A list may also be one text, separated by commas;"
@@ -182,8 +183,19 @@ class Dialect:
             "example": {"user_id": load_schema("inputs")["properties"]["user_id"]["examples"][0]},
         }
         if self.has_alternatives:
-            request["oneOf"] = [{"required": [name]} for name in _USERS]
+            request["oneOf"] = [
+                self._named_by(name, other) for name, other in (_USERS, _USERS[::-1])
+            ]
         return request
+
+    def _named_by(self, name: str, other: str) -> Rule:
+        """Return the alternative of a body that names learners by *name*, and not by *other*."""
+        rule = self.inputs()[name]
+        given = {"anyOf": [rule, rule["items"]]}
+        return {
+            "required": [name],
+            "properties": {name: given, other: {**_EMPTY, self.null: True}},
+        }
 
     def inputs(self) -> dict[str, Rule]:
         """Return the inputs that a request may set."""
@@ -228,7 +240,10 @@ def openapi() -> Rule:
     text_schema = {"type": "string"}
     query = []
     for name, rule in _OPENAPI.inputs().items():
-        parameter = {"name": name, "in": "query", "required": False}
+        # A URL is written to logs: addresses are documented for bodies only.
+        if name == "user_email":
+            continue
+        parameter = {"name": name, "in": "query", "required": name == "user_id"}
         parameter["description"] = rule["description"]
         if rule["type"] == "array":
             parameter |= {"style": "form", "explode": False}
