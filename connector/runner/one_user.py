@@ -209,7 +209,7 @@ class Reading(Generic[Collected]):
         """Return what was read; an *explanation* is that of what ALM counts beyond it."""
         remarks = [
             *self._repeated.described(
-                "{} ids came twice on one page, byte for byte, and are kept once"
+                "enrollments that came twice on one page, byte for byte, and are kept once: {}"
             ),
             *self._undecoded.described("{} ids of another shape were handed on undecoded"),
         ]
@@ -319,4 +319,4 @@ class _Ids:
     def described(self, text: str) -> tuple[str, ...]:
         if not self._count:
             return ()
-        return (f"{self._count} ids {text}, the first: {quoted(self._first)}",)
+        return (f"{text.format(self._count)}, the first: {quoted(self._first)}",)

@@ -138,7 +138,8 @@ class Sandbox:
                 return _too_many_requests(f"{wait:.3f}")
         query, problem = parse_query(""), ""
         try:
-            query = parse_query(query_text)
+            # The look-up of an address has other parameters.
+            query = parse_query(query_text if user else "")
         except BadParameterError as error:
             problem = str(error)
         number = query.number if user else LOOK_UP_PAGE
