@@ -46,7 +46,6 @@ class IncludedResourceGrade(Struct, frozen=True):
     id: str
     module_id: str | None
     module_version: int | None
-    completed: bool | None
     progress_percent: float | None
     has_passed: bool | None
     score: float | None
@@ -56,6 +55,7 @@ class IncludedResourceGrade(Struct, frozen=True):
     date_started: str | None
     date_completed: str | None
     date_success: str | None
+    completed: bool | None = None
 
 
 class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -270,7 +270,6 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
         id=identifier["id"],
         module_id=module_id,
         module_version=module_version,
-        completed=attributes.get("completed"),
         progress_percent=attributes.get("progressPercent"),
         has_passed=attributes.get("hasPassed"),
         score=attributes.get("score"),
@@ -280,6 +279,7 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
         date_started=attributes.get("dateStarted"),
         date_completed=attributes.get("dateCompleted"),
         date_success=attributes.get("dateSuccess"),
+        completed=attributes.get("completed"),
     )
 
 

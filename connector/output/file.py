@@ -26,7 +26,7 @@ from connector.output.journal import (
     sync,
     write_all,
 )
-from connector.output.results import MAX_LISTED_IDS
+from connector.output.results import MAX_LISTED_IDS, failure_of
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -167,9 +167,11 @@ class OutputFile:
                     self._write_bytes(piece)
                 self._journal.write({**entry, "end": self._end, "crc32": self._checksum})
 
-    def add_failure(self, failure: Entry) -> None:
+    def add_failure(
+        self, user_id: str | None, error: Mapping[str, Any], user_email: str | None = None
+    ) -> None:
         """Enter a user who failed in the journal, when the run ends."""
-        self._failed.append(failure)
+        self._failed.append(failure_of(user_id, error, user_email))
 
     def add_partial(self, buffer: RecordBuffer) -> None:
         """Append the records of a user who was not read completely, behind all complete users."""

@@ -168,10 +168,10 @@ def _join(
     for place, (key, entry) in enumerate(failed.items()):
         # A user who failed in one file may have been read later, into another one.
         if not any(key in part.state.finished for part in parts):
-            name = name_of(entry["user_id"], entry.get("user_email"))
-            file.add_failure(entry)
-            totals.add_failure(place, entry)
-            totals.add_reason(place, f"user {name}: {entry['error']['message']}")
+            user_id, email, failure = entry["user_id"], entry.get("user_email"), entry["error"]
+            file.add_failure(user_id, failure, email)
+            totals.add_failure(place, user_id, failure, email)
+            totals.add_reason(place, f"user {name_of(user_id, email)}: {failure['message']}")
     totals.end(
         requested=totals.finished, requests=sum(part.state.last["requests"] for part in parts)
     )

@@ -68,19 +68,21 @@ class UserResult(Generic[Collected]):
         """The user as messages call it: the id, with the address if the run was asked by it."""
         return name_of(self.user_id, self.user_email)
 
-    def as_failure(self) -> dict[str, Any]:
-        """Return the failed user as the document and the journal have it."""
-        failure: dict[str, Any] = {"user_id": self.user_id}
-        if self.user_email:
-            failure["user_email"] = self.user_email
-        return {**failure, "error": self.error and error_as_dict(self.error)}
-
 
 def name_of(user_id: str | None, user_email: str | None) -> str:
     """Return the id, with the address in brackets if there is one, or only the address."""
     if user_id is None:
         return str(user_email)
     return f"{user_id} ({user_email})" if user_email else user_id
+
+
+def failure_of(
+    user_id: str | None, error: Mapping[str, Any], user_email: str | None
+) -> dict[str, Any]:
+    """Return a user who failed, as the document and the journal have it."""
+    if user_email is None:
+        return {"user_id": user_id, "error": error}
+    return {"user_id": user_id, "user_email": user_email, "error": error}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +179,17 @@ class RunTotals:
             self.read += 1
             self._add_reading(result.completeness, result.answered_at)
         elif not isinstance(result.error, DeadlineError):
-            self.add_failure(place, result.as_failure())
+            self.add_failure(place, result.user_id, error_as_dict(result.error), result.user_email)
 
-    def add_failure(self, place: int, failure: Mapping[str, Any]) -> None:
-        """Add a user who could not be read, as in the document's ``users.failed``."""
-        self._failed.append((place, {**failure}))
-        error = failure["error"]
+    def add_failure(
+        self,
+        place: int,
+        user_id: str | None,
+        error: Mapping[str, Any],
+        user_email: str | None = None,
+    ) -> None:
+        """Add a user who could not be read; *error* is as in the document."""
+        self._failed.append((place, failure_of(user_id, error, user_email)))
         # Of a user whom ALM does not have, nothing can be missing.
         self._is_cut_short |= error["code"] != UserNotFoundError.exit_code
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from connector.errors import DeadlineError, OutputError
+from connector.errors import DeadlineError, OutputError, error_as_dict
 from connector.formats import make_format
 from connector.formats.interface import COPY_BYTES
 from connector.output.buffer import RecordBuffer
@@ -194,7 +194,8 @@ class _FileSink:
             self._file.append(result)
             return result.records.delivered
         if not isinstance(result.error, DeadlineError):
-            self._file.add_failure(result.as_failure())
+            error = error_as_dict(result.error)
+            self._file.add_failure(result.user_id, error, result.user_email)
         if self._allow_incomplete and result.records.count:
             self._file.add_partial(result.records)
             return result.records.delivered

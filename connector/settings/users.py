@@ -143,13 +143,14 @@ class _Source:
         self._stdin: BinaryIO | None = None
         self._start = 0
         self.name, self.quoted_name = path, f'"{path}"'
-        self.is_pipe = True
+        self.is_pipe = path == STANDARD_INPUT
         #: Rows of users whom ALM has deleted, as far as it was read.
         self.deleted = 0
         if path != STANDARD_INPUT:
             # Opening the path raises the same errors, which are reported there.
             with contextlib.suppress(OSError, ValueError):
                 mode = Path(path).stat().st_mode
+                # What can be read only once, and perhaps never ends.
                 self.is_pipe = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
             return
         self.name = self.quoted_name = "standard input"
@@ -344,8 +345,8 @@ def _csv_cells(
             row = next(csv.reader(itertools.chain([line], rest), delimiter=delimiter, strict=True))
         # Rows may have an address in place of an id.
         text = next(filter(None, (_cell(row, column) for column in columns)), "")
-        if is_comment and not _is_user(text):
-            # A row with an id is none: a name may begin with a number sign.
+        # A comment, unless the row has a user: a name may begin with a number sign.
+        if is_comment and (text.startswith("#") or not _is_user(text)):
             continue
         if _cell(row, state).lower() == _DELETED:
             source.deleted += 1

@@ -23,11 +23,14 @@ SET_TOKEN = (
     " in the environment; runs of forks and of Dependabot get no secrets. Nothing was sent."
 )
 IDS = "ALM user ids, decimal digits each"
-USERS = f"allowed: {IDS}, or user_ids_file instead"
+QUERY = (
+    "at most 20 parameters as name=value, without page[…] and those that have an input of their own"
+)
+USERS = f"allowed: {IDS}, or user_email or user_ids_file instead"
 LO_TYPES = "course, learningProgram, jobAid, certification, all"
 INCLUDE = (
     "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
-    " or dotted paths below them"
+    " or dotted paths below them; at most 20 paths of at most 5 steps each"
 )
 MOMENT = "YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset"
 SHARD = "a shard's number and how many there are, such as 2/8"
@@ -64,6 +67,10 @@ def refusal(values: dict[str, Any]) -> UsageError:
         ("user_id", ",", f"[] (allowed: {IDS})"),
         ("user_id", True, f"true (allowed: {IDS})"),
         ("user_id", "x" * 100, f'"{"x" * 59}… (allowed: {IDS})'),
+        ("user_email", "ada", '"ada" (allowed: e-mail addresses)'),
+        ("user_email", "ada@b,@b", '"@b" (allowed: e-mail addresses)'),
+        ("user_email", ["Ada <a@b>"], '"Ada <a@b>" (allowed: e-mail addresses)'),
+        ("user_email", ["a@b\0"], '"a@b\\u0000" (allowed: e-mail addresses)'),
         ("user_ids_file", 5, "5 (allowed: a readable file, or -)"),
         ("lo_types", "courses", f'"courses" (allowed: {LO_TYPES}; did you mean course?)'),
         ("lo_types", "Course", f'"Course" (allowed: {LO_TYPES}; did you mean course?)'),
@@ -80,6 +87,15 @@ def refusal(values: dict[str, Any]) -> UsageError:
         ("include", "learners", f'"learners" (allowed: {INCLUDE}; did you mean learner?)'),
         ("include", "learner.", f'"learner." (allowed: {INCLUDE}; did you mean learner?)'),
         ("include", "xyz", f'"xyz" (allowed: {INCLUDE})'),
+        (
+            "include",
+            "learner.a.b.c.d.e",
+            f'"learner.a.b.c.d.e" (allowed: {INCLUDE}; did you mean learnerBadge?)',
+        ),
+        *(
+            ("query", text, f'"{text}" (allowed: {QUERY})')
+            for text in ("x", "=1", "page[limit]=1", "Include=learner", "access_token=a", "a%=b")
+        ),
         ("page_limit", "0", "0 (allowed: a whole number from 1 to 10)"),
         ("page_limit", 11, "11 (allowed: a whole number from 1 to 10)"),
         ("page_limit", "3.5", "3.5 (allowed: a whole number from 1 to 10)"),
@@ -109,7 +125,7 @@ def refusal(values: dict[str, Any]) -> UsageError:
 def test_input__message(name: str, value: Any, problem: str) -> None:
     """The message has the input's name, the value, the allowed ones, and the nearest of them."""
     values = {**SANDBOX, **ALM, name: value}
-    if name == "user_ids_file":
+    if name in ("user_ids_file", "user_email"):
         del values["user_id"]
 
     assert str(refusal(values)) == f"1 input is not valid: {name} is {problem}. {NOTHING_SENT}"
@@ -123,6 +139,14 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
         (
             {"user_id": "1", "user_ids_file": "-"},
             f"user_id is given together with user_ids_file ({USERS})",
+        ),
+        (
+            {"user_id": "1", "user_email": "a@b", "user_ids_file": "-"},
+            f"user_id is given together with user_email and user_ids_file ({USERS})",
+        ),
+        (
+            {"user_email": "a@b", "user_ids_file": "-"},
+            f"user_email is given together with user_ids_file ({USERS})",
         ),
         ({"user_id": "1", "lo_type": "course"}, "lo_type is not an input (did you mean lo_types?)"),
         ({"user_id": "1", "userId": "2"}, "userId is not an input (did you mean user_id?)"),
@@ -174,7 +198,7 @@ def test_problems__all_at_once() -> None:
     assert str(error) == (
         "6 inputs are not valid:"
         " sorted is not an input (did you mean sort?);"
-        f" user_id is missing (allowed: {IDS}, or user_ids_file instead);"
+        f" user_id is missing (allowed: {IDS}, or user_email or user_ids_file instead);"
         " page_limit is 11 (allowed: a whole number from 1 to 10);"
         f' shard is "9/8" (allowed: {SHARD});'
         " ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN is missing beside ALM_CLIENT_ID"
@@ -234,7 +258,7 @@ def test_input__any_python_value(name: str, value: Any) -> None:
 def test_input__any_value(name: str, value: Any) -> None:
     """Any value of any input is accepted, or refused in one line."""
     values: dict[str, Any] = {"base_url": "sandbox", "user_id": "1", name: value}
-    if name == "user_ids_file":
+    if name in ("user_ids_file", "user_email"):
         del values["user_id"]
 
     try:

@@ -37,14 +37,16 @@ if TYPE_CHECKING:
 SANDBOX = {"user_id": "1", "base_url": "sandbox"}
 CANARY = "Canary+0042/é&=secret"
 SENDABLE_CANARY = "Canary+0042/~&=secret"
-USERS = "ALM user ids, decimal digits each, or user_ids_file instead"
+USERS = "ALM user ids, decimal digits each, or user_email or user_ids_file instead"
 DEFAULTS = Inputs(
     user_id=("1",),
+    user_email=(),
     user_ids_file=None,
     lo_types=("course",),
     sort="dateEnrolled",
     state=None,
     include=(),
+    query=(),
     page_limit=10,
     max_enrollments=None,
     since=None,
@@ -66,6 +68,7 @@ TEXTS = {
     "sort": "-dateEnrolled",
     "state": "active",
     "include": "learner",
+    "query": "a=1 b=",
     "page_limit": "3",
     "max_enrollments": "7",
     "since": "2023-06-29",
@@ -81,11 +84,13 @@ TEXTS = {
 }
 READ = Inputs(
     user_id=("2", "3"),
+    user_email=(),
     user_ids_file=None,
     lo_types=("jobAid", "course"),
     sort="-dateEnrolled",
     state="active",
     include=("learner",),
+    query=("a=1", "b="),
     page_limit=3,
     max_enrollments=7,
     since=datetime(2023, 6, 29, tzinfo=UTC),
@@ -209,7 +214,7 @@ def test_load__default_address(set_variables: SetVariables) -> None:
 @pytest.mark.parametrize("source", ["flags", "environment", "env-file", "given"])
 def test_load__every_input(source: str, env_file: Path, set_variables: SetVariables) -> None:
     """A text has one meaning, as a flag, as a variable and in a request."""
-    assert {*TEXTS, "user_ids_file"} == {*input_names()}
+    assert {*TEXTS, "user_email", "user_ids_file"} == {*input_names()}
     write_variables(env_file, TEXTS)
     if source == "environment":
         set_variables({variable(name): text for name, text in TEXTS.items()})
@@ -322,6 +327,8 @@ def test_load__an_invalid_value_is_not_skipped(set_variables: SetVariables) -> N
         ({}, {"ALM_USER_ID": "2"}, {"user_ids_file": "c"}, (("2",), None)),
         ({}, {"ALM_USER_IDS_FILE": "b"}, {"user_id": "3", "user_ids_file": "c"}, ((), "b")),
         ({"user_id": " "}, {"ALM_USER_ID": ""}, {"user_ids_file": "c"}, ((), "c")),
+        ({"user_ids_file": "a"}, {"ALM_USER_EMAIL": "a@b"}, {}, ((), "a")),
+        ({"user_id": "1"}, {"ALM_USER_EMAIL": "a@b"}, {"user_email": "c@d"}, (("1",), None)),
     ],
 )
 def test_load__users_of_the_highest_source(
@@ -338,7 +345,28 @@ def test_load__users_of_the_highest_source(
 
     inputs = inputs_of({"base_url": "sandbox", "env_file": env_file, **flags})
 
-    assert (inputs.user_id, inputs.user_ids_file) == expected
+    assert (inputs.user_id, inputs.user_email, inputs.user_ids_file) == (
+        expected[0],
+        (),
+        expected[1],
+    )
+
+
+def test_load__addresses_of_a_higher_source(set_variables: SetVariables) -> None:
+    """Addresses of a higher source hide the ids and the list of a lower one."""
+    set_variables({"ALM_USER_ID": "2", "ALM_BASE_URL": "sandbox"})
+
+    inputs = inputs_of({"user_email": "a@b c@d"})
+
+    assert (inputs.user_id, inputs.user_email) == ((), ("a@b", "c@d"))
+
+
+def test_load__too_many_paths() -> None:
+    """At most 20 paths are included."""
+    paths = [f"learner.a{number}" for number in range(21)]
+
+    assert inputs_of({**SANDBOX, "include": paths[:20]}).include == tuple(paths[:20])
+    assert refusal({**SANDBOX, "include": paths}).problems[0].name == "include"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_INPUT = io.StringIO()
-ONE_EACH_LINE = "one ALM user id, decimal digits, in each line"
+ONE_EACH_LINE = "one ALM user id, decimal digits, or e-mail address in each line"
 SENT = "Users before it were asked for; of an output_file, resume keeps those that were read."
 
 
@@ -136,10 +137,8 @@ def test_file__csv(
         ("\uff11\n".encode(), "1"),
         (b"a\nb\n\nc\n1\n", "1, 2, 4"),
         (b"a\nb\nc\nd\ne\n", "1, 2, 3 and 2 more"),
-        (b"name,email\nx,y@z\n", "1, 2"),
         (b"user_id,name\n1,x\n,y\nz,w\n", "3, 4"),
         (b"name,user_id\nx\ny,2\n", "2"),
-        (b"1\x00\n", "1"),
     ],
 )
 def test_file__lines_without_an_id(
@@ -159,15 +158,49 @@ def test_file__empty(content: bytes, message: Callable[[bytes], str]) -> None:
     """A file without ids is refused: a run without users would look like a success."""
     assert message(content) == (
         "1 input is not valid: user_ids_file is empty: no id in FILE"
-        " (allowed: at least one ALM user id). Nothing was sent."
+        " (allowed: at least one ALM user id or e-mail address). Nothing was sent."
     )
 
 
-def test_file__not_utf_8(message: Callable[[bytes], str]) -> None:
-    """A file of other bytes than UTF-8 is refused."""
-    assert message(b"name,user_id\nZo\xeb,1\n") == (
-        '1 input is not valid: user_ids_file is "FILE" (allowed: a file of UTF-8 text).'
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"name,user_id\nZo\xeb,1\n", ""),
+        ("user_id\n1\n".encode("utf-16"), ", which is UTF-16"),
+        (b"\xfe\xff" + "1\n".encode("utf-16-be"), ", which is UTF-16"),
+        ("1\n".encode("utf-16-le"), ", which has zero bytes, as UTF-16 does"),
+        ("1\n".encode("utf-32"), ", which is UTF-32"),
+        (b"PK\x03\x04\x14\x00\xff", ", which is an Excel workbook or another archive"),
+        (gzip.compress(b"1\n"), ", which is compressed with gzip"),
+        (b"1\n\xff\xfe", ""),
+    ],
+)
+def test_file__not_utf_8(content: bytes, kind: str, message: Callable[[bytes], str]) -> None:
+    """A file of other bytes than UTF-8 is refused, by its kind if that shows."""
+    assert message(content) == (
+        f'1 input is not valid: user_ids_file is "FILE"{kind} (allowed: a file of UTF-8 text).'
         " Nothing was sent."
+    )
+
+
+COLUMNS = "a column user_id, internalUserID, user_email, userEmail or email, or one id in each line"
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        (b"name,mail\nx,y@z\n", '"name", "mail"'),
+        (b"Report\n\nname;e-mail\nx;y@z\n", '"name", "e-mail"'),
+        (b'sep=|\n"full\nname"|id\n', '"full name", "id"'),
+        (b"\t".join(b"c%d" % n for n in range(12)), ", ".join(f'"c{n}"' for n in range(10))),
+    ],
+)
+def test_file__other_columns(content: bytes, columns: str, message: Callable[[bytes], str]) -> None:
+    """CSV without a usable column is refused, and the columns that it has are named."""
+    more = " and 2 more" if columns.count(",") > 2 else ""
+    assert message(content) == (
+        f'1 input is not valid: user_ids_file is "FILE", whose columns are {columns}{more}'
+        f" (allowed: {COLUMNS}). Nothing was sent."
     )
 
 
@@ -229,14 +262,17 @@ def test_standard_input__utf_8_on_any_terminal() -> None:
 @pytest.mark.parametrize(
     ("stdin", "problem"),
     [
-        (io.StringIO(""), "empty: no id in standard input (allowed: at least one ALM user id)"),
+        (
+            io.StringIO(""),
+            "empty: no id in standard input (allowed: at least one ALM user id or e-mail address)",
+        ),
         (
             io.StringIO("1\nx\n"),
             f"without an id in line 2 of standard input (allowed: {ONE_EACH_LINE})",
         ),
         (
             io.TextIOWrapper(io.BytesIO(b"1\n\xff\n"), encoding="utf-8"),
-            '"-" (allowed: a file of UTF-8 text)',
+            "standard input (allowed: a file of UTF-8 text)",
         ),
         (None, "- (allowed: a standard input that is open)"),
     ],

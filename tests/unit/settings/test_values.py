@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.settings import read_boolean, read_value
-from connector.settings.values import parse_shard
+from connector.settings.values import parse_parameter, parse_shard
 
 ARRAY, NUMBER = {"type": "array"}, {"type": "number"}
 ANYTHING = st.recursive(
@@ -173,3 +173,23 @@ def test_read_value__any_value(value: Any, kind: str) -> None:
 def test_parse_shard(text: str, shard: tuple[int, int] | None) -> None:
     """A shard is its number and how many there are, and not above that."""
     assert parse_shard(text) == shard
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [
+        ("includeHierarchicalEnrollments=true", ("includeHierarchicalEnrollments", "true")),
+        ("filter.hasDeadline=", ("filter.hasDeadline", "")),
+        ("ids[]=a=b&c d/ß", ("ids[]", "a=b&c d/ß")),
+        ("pages=1", ("pages", "1")),
+        *((text, None) for text in ("", "x", "=x", "1=x", "a b=x", "a&b=x", "a%5B=x", "é=x")),
+        *((f"{name}=x", None) for name in ("page[cursor]", "page", "PAGE[limit]", "page[")),
+        *((f"{name}=x", None) for name in ("filter.loTypes", "filter.LOTYPES", "filter.states")),
+        *((f"{name}=x", None) for name in ("sort", "Include", "access_token", "client_secret")),
+        *((f"a={value}", None) for value in ("\n", "\0", "\x7f", "\ud800", "x" * 1_001)),
+        ("a" * 101 + "=x", None),
+    ],
+)
+def test_parse_parameter(text: str, parameter: tuple[str, str] | None) -> None:
+    """A parameter has a plain name that no input has, no page and no credential, and a value."""
+    assert parse_parameter(text) == parameter
