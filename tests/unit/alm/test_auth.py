@@ -30,7 +30,7 @@ FORM = {
 SAME_TOKEN = (
     "ALM refuses the access token, and gives the same one back when asked to refresh it: it is"
     " valid, but not here. Check that base_url is the account's region, and that the application"
-    " has the scope admin:read or learner:read."
+    " has the scope admin:read."
 )
 CHECK_TRIO = (
     "Check ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN, and that base_url is the"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
 from requests import exceptions
-from urllib3 import HTTPConnectionPool
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from connector.alm.auth import TokenSource
+from connector.alm.client import Client
 from connector.alm.pagination import next_request
 from connector.alm.protocol import Page, Query, first_request
-from connector.alm.rate_limit import Quota
+from connector.alm.rate_limit import Quota, RateLimiter
 from connector.alm.retry import Outage
+from connector.clock import Deadline
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
@@ -36,8 +41,6 @@ if TYPE_CHECKING:
 
     import requests
 
-    from connector.alm.client import Client
-    from connector.alm.rate_limit import RateLimiter
     from connector.redact import Redactor
     from tests.support.clock import VirtualClock
 
@@ -86,10 +89,24 @@ def test_fetch__page(open_client: OpenClient, sent: Sent) -> None:
     assert (client.requests, client.waits, client.started_at) == (1, 0, 0.0)
 
 
-def test_fetch__secret_in_the_link(open_client: OpenClient, sent: Sent, redactor: Redactor) -> None:
-    """A link that holds one of the run's secrets is not followed: addresses are logged."""
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page[cursor]=x-A-LONG-SECRET-y",
+        "page[cursor]=x&snapshot=a-long-secret",
+        "page[cursor]=a-long-secret&page[cursor]=x",
+        "snapshot=a-long-secret&page[cursor]=x&snapshot=1",
+        "page[cursor]=x&a-long-secret=1",
+        "page[cursor]=x&a-long-%73ecret",
+        "page[cursor]=x&z=YS1sb25nLXNlY3JldA==",
+    ],
+)
+def test_fetch__secret_in_the_link(
+    open_client: OpenClient, sent: Sent, redactor: Redactor, query: str
+) -> None:
+    """A link with one of the run's secrets in any parameter is not followed: URLs are logged."""
     redactor.add("a-long-secret")
-    request = next_request(FIRST, "?page[cursor]=x-A-LONG-SECRET-y")
+    request = next_request(FIRST, f"?{query}")
     assert request is not None
 
     with pytest.raises(ProtocolError) as caught:
@@ -101,6 +118,45 @@ def test_fetch__secret_in_the_link(open_client: OpenClient, sent: Sent, redactor
     )
     assert facts(caught.value) == (ProtocolError, text, None, None)
     assert sent == []
+
+
+def test_fetch__secret_of_the_own_parameters(open_client: OpenClient, redactor: Redactor) -> None:
+    """A parameter of the run itself may look like a secret."""
+    redactor.add("dateEnrolled")
+    request = next_request(FIRST, "?page[cursor]=x")
+    assert request is not None
+
+    assert open_client(EMPTY).fetch(request).enrollments == []
+
+
+class PatienceAdapter(HTTPAdapter):
+    """Answers every request with an empty page, and records how long it may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timeouts: list[Any] = []
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # type: ignore[override] # always called by keyword
+        """Return an empty page."""
+        self.timeouts.append(kwargs["timeout"])
+        raw = HTTPResponse(body=io.BytesIO(EMPTY[2]), status=200, preload_content=False)
+        return self.build_response(request, raw)
+
+
+@pytest.mark.parametrize(("include", "seconds"), [((), 60), (("learner.manager",), 120)])
+def test_fetch__patience(
+    clock: VirtualClock, redactor: Redactor, include: tuple[str, ...], seconds: float
+) -> None:
+    """ALM has twice the time if resources are included."""
+    query = Query(("course",), "dateEnrolled", None, include, 10)
+    adapter = PatienceAdapter()
+    tokens = TokenSource(Credentials(SecretStr("the-token")), redactor)
+    deadline = Deadline(clock, 600)
+    client = Client("https://alm.example", tokens, RateLimiter(), deadline, adapter=adapter)
+
+    client.fetch(first_request("https://alm.example", "5", query))
+
+    assert adapter.timeouts == [(10, seconds)]
 
 
 def test_fetch__waits_for_quota(
@@ -186,6 +242,10 @@ def test_fetch__refreshes_once(
     assert (client.requests, clock.slept, redactor.clean("fresh-token")) == (3, [], "***")
 
 
+CHECK_REGION = (
+    "Check that base_url is the account's region, and that the application has the scope"
+    " admin:read. (request id refused)"
+)
 SIGN_IN = (
     "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and"
     " ALM_REFRESH_TOKEN to have it refreshed. (request id refused)"
@@ -193,10 +253,10 @@ SIGN_IN = (
 
 
 @pytest.mark.parametrize(
-    ("script", "credentials", "expected"),
+    ("script", "credentials", "hint", "expected"),
     [
-        ([UNAUTHORIZED], None, ["GET"]),
-        ([UNAUTHORIZED, REFRESHED, UNAUTHORIZED], ALL_FOUR, ["GET", "POST", "GET"]),
+        ([UNAUTHORIZED], None, SIGN_IN, ["GET"]),
+        ([UNAUTHORIZED, REFRESHED, UNAUTHORIZED], ALL_FOUR, CHECK_REGION, ["GET", "POST", "GET"]),
     ],
     ids=["cannot refresh", "fresh token refused"],
 )
@@ -205,12 +265,16 @@ def test_fetch__unauthorized(
     sent: Sent,
     script: list[Step],
     credentials: Credentials | None,
+    hint: str,
     expected: list[str],
 ) -> None:
-    """A refused token ends the run if it cannot be refreshed or was refreshed once."""
+    """A refused token ends the run if it cannot be refreshed or was refreshed once.
+
+    The hint does not ask for credentials that are set, and have made a token.
+    """
     error = failed(open_client(*script, credentials=credentials))
 
-    text = f'ALM refuses the access token, asked for user 5 (401: "UNAUTHORIZED"). {SIGN_IN}'
+    text = f'ALM refuses the access token, asked for user 5 (401: "UNAUTHORIZED"). {hint}'
     assert facts(error) == (AuthenticationError, text, 401, None)
     assert methods(sent) == expected
 

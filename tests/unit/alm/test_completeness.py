@@ -137,8 +137,108 @@ def test_result__opaque_cursors() -> None:
     assert result == Completeness(Status.CONSISTENT, (OPAQUE,), 3)
 
 
+def test_result__repeated_on_one_page() -> None:
+    """What a page lists twice, byte for byte, ALM may count or not."""
+    for counted in (2, 3):
+        tracker = CompletenessTracker()
+        tracker.add_page(courses(1, 2), cursor_of({"course": counted}), ["course"])
+        tracker.add_page(courses(3), cursor_of({"course": counted + 1}))
+        tracker.add_page([], None)
+
+        assert tracker.result() == Completeness(Status.VERIFIED, (), 3)
+
+
+def tracker_of(*pages: tuple[Records, object]) -> CompletenessTracker:
+    """Return the tracker of a reading of *pages*, each with the counts of its cursor."""
+    tracker = CompletenessTracker()
+    for records, counts in pages:
+        tracker.add_page(records, counts if counts is None else cursor_of(counts))
+    return tracker
+
+
+SURPLUS = ((courses(1, 2), {"course": 2, "jobAid": 1}), (courses(3), None))
+
+
+def test_result__surplus() -> None:
+    """A surplus contradicts the pages, unless it is explained: then it is a doubt."""
+    tracker = tracker_of(*SURPLUS)
+
+    reason = (
+        "page 1: ALM counts 3 enrollments served (course 2, jobAid 1), received were 2 (course 2)"
+    )
+    assert (tracker.has_surplus, tracker.is_inconsistent) == (True, False)
+    assert tracker.result() == Completeness(Status.INCONSISTENT, (reason,), 2)
+    explained = tracker.result(explanation="in two readings alike", remarks=["a remark"])
+    surplus = (
+        "ALM counts 1 more than the enrollments that it serves (jobAid 1), in two readings alike"
+    )
+    assert explained == Completeness(Status.CONSISTENT, (surplus, "a remark"), 2)
+
+
+def test_result__surplus_before_stopped() -> None:
+    """A reading that is cut short is incomplete whatever ALM counts, and says both."""
+    result = tracker_of(*SURPLUS[:1]).result("stopped after 2")
+
+    assert result.status is Status.INCOMPLETE
+    assert result.reasons[1:] == ("stopped after 2",)
+
+
+def test_result__surplus_and_a_repeat() -> None:
+    """An explanation of the surplus explains no repeat."""
+    tracker = tracker_of(SURPLUS[0], (courses(2), None))
+
+    assert not tracker.has_surplus
+    assert tracker.result(explanation="x").status is Status.INCONSISTENT
+
+
+def test_result__surplus_that_changes() -> None:
+    """A surplus is listed when it changes, and explained by its largest."""
+    tracker = tracker_of(
+        (courses(1), {"course": 2}),
+        (courses(2), {"course": 3}),
+        (courses(3), {"course": 5}),
+        (courses(4), {"course": 4}),
+        (courses(5), None),
+    )
+
+    assert [reason.partition(":")[0] for reason in tracker.result().reasons] == [
+        *("page 1", "page 3", "page 4")
+    ]
+    assert "counts 2 more" in tracker.result(explanation="x").reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("later", "is_confirmed"),
+    [
+        pytest.param(SURPLUS, True, id="the same"),
+        pytest.param((*SURPLUS[:1], (courses(3, 4), None)), True, id="one more at the end"),
+        pytest.param((*SURPLUS[:1], (courses(4), None)), False, id="another one"),
+        pytest.param((*SURPLUS[:1], ([], None)), False, id="one less"),
+        pytest.param(
+            ((courses(1, 2), {"course": 3}), (courses(3), None)), False, id="another type"
+        ),
+        pytest.param(
+            ((courses(1, 2), {"course": 2, "jobAid": 2}), (courses(3), None)), False, id="more"
+        ),
+        pytest.param(((courses(1, 2), {"course": 2}), (courses(3), None)), False, id="none"),
+    ],
+)
+def test_confirms__an_earlier_reading(
+    later: tuple[tuple[Records, object], ...], *, is_confirmed: bool
+) -> None:
+    """A later reading confirms a surplus if it is the same, and nothing of before is missing."""
+    assert tracker_of(*later).confirms(tracker_of(*SURPLUS)) is is_confirmed
+
+
+def test_result__many_contradictions() -> None:
+    """The first contradictions are listed, the others counted."""
+    result = result_of((courses(*range(100), *range(100)), None))
+
+    assert (len(result.reasons), result.reasons[-1]) == (21, "and 80 more contradictions")
+
+
 def test_result__enrollment_came_twice() -> None:
-    """An id that comes twice, on two pages or on one, is inconsistent though the counts agree."""
+    """An id that comes twice, on two pages or changed on one, is inconsistent."""
     on_two = result_of((courses(1, 2), cursor_of({"course": 2})), (courses(2), None))
     on_one = result_of((courses(1, 1), None))
 
@@ -210,6 +310,7 @@ def test_add_page__every_inconsistency() -> None:
     counted = "2 enrollments served (course 2), received were 4 (of unknown type 1, course 3)"
     assert are_new == [[True, True], [False, True], [False]]
     assert known == [False, True, True]
+    assert tracker.is_looping
     assert tracker.result().reasons == (
         'page 2: enrollment "course:1" came twice',
         "page 2: the cursor of its next link came before",

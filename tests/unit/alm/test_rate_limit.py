@@ -58,9 +58,11 @@ def limiter_of(headers: dict[str, str] = ADMIN, share: float = 1.0, now: float =
     [
         ("100r/m", "100", Quota(100 / 60, 100)),
         ("5r/s", "30", Quota(5, 30)),
+        ("500r/h", "20", Quota(500 / 3_600, 20)),
+        ("10000r/d", "5", Quota(10_000 / 86_400, 5)),
         ("0.5r/s", "0", Quota(0.5, 0)),
         (" 100 r/m ", " 30 ", Quota(100 / 60, 30)),
-        *((rate, "100", None) for rate in ("", "100", "r/m", "0r/m", "0.0r/s", "-1r/m", "100r/h")),
+        *((rate, "100", None) for rate in ("", "100", "r/m", "0r/m", "0.0r/s", "-1r/m", "100r/w")),
         *((rate, "100", None) for rate in ("nanr/m", "infr/m", "1e3r/m", "٣r/m", "1r/m, 1r/m")),
         *(("100r/m", burst, None) for burst in ("", "-1", "1.5", "many", "nan", "٣", "1" * 10)),
     ],
@@ -76,9 +78,35 @@ def test_read_quota__half(headers: dict[str, str]) -> None:
     assert read_quota(headers) is None
 
 
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        ("100r/m", "100 requests a minute, burst 9"),
+        ("0.5r/s", "0.5 requests a second, burst 9"),
+        ("500r/h", "500 requests an hour, burst 9"),
+        ("10000r/d", "10000 requests a day, burst 9"),
+    ],
+)
+def test_quota__words(rate: str, words: str) -> None:
+    """A quota is described in ALM's own unit."""
+    assert str(read_quota({"x-rate-limit": rate, "x-burst": "9"})) == words
+
+
+def test_update__unknown_unit() -> None:
+    """A rate in an unknown unit is kept as text, until a known one comes; no header is neither."""
+    limiter = limiter_of({"x-rate-limit": "500r/week", "x-burst": "9"})
+    known = [(limiter.unread_rate, limiter.seen)]
+    for headers in ({}, {"x-rate-limit": "500r/w"}, ADMIN):
+        limiter.update(headers, 0)
+        known.append((limiter.unread_rate, limiter.seen))
+
+    assert known == [("500r/week", None), (None, None), ("500r/w", None), (None, Quota(5 / 3, 100))]
+
+
 def test_quota__share() -> None:
-    """A share is that part of rate and burst."""
+    """A share is that part of rate and burst, in the same unit."""
     assert Quota(2, 100).share(0.25) == Quota(0.5, 25)
+    assert Quota(2, 100, "h").share(0.25).unit == "h"
 
 
 @pytest.mark.parametrize(("requests", "seconds"), [(0, 0), (100, 0), (101, 0.6), (1_100, 600)])

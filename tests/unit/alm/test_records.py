@@ -15,6 +15,7 @@ from connector.alm.records import (
     ResourceGrade,
     find_missing,
     read_enrollments,
+    without_repeats,
 )
 from connector.errors import ProtocolError
 from tests.support.errors import facts
@@ -172,6 +173,38 @@ def test_read_enrollments__any_grade_id(parts: tuple[str, ...], version: int) ->
     assert grade == ResourceGrade(grade_id, module, version)
 
 
+def test_read_enrollments__job_aid() -> None:
+    """Instance and module of a job aid are -1."""
+    grade_id = "jobAid:131032_-1_-1_2_3"
+
+    enrollment = read(with_grades(grade_id) | {"id": "jobAid:131032_-1_3"})
+
+    assert (enrollment.lo_id, enrollment.lo_instance_id) == ("jobAid:131032", "jobAid:131032_-1")
+    assert (enrollment.lo_type, enrollment.user_id) == ("jobAid", "3")
+    assert enrollment.resource_grades == (ResourceGrade(grade_id, "-1", 2),)
+    assert enrollment.is_decoded
+
+
+def test_without_repeats__byte_for_byte() -> None:
+    """An enrollment that a page lists twice is kept once, at its first place, unless it differs."""
+    once, other = {"id": "course:1_2_3"}, {"id": "course:4_5_3"}
+    changed = {"id": "course:4_5_3", "attributes": {"state": "STARTED"}}
+    page = page_of(once, other, {**once}, changed, {**once}, {**other})
+
+    kept, repeated = without_repeats(page)
+
+    assert kept == page_of(once, other, changed)
+    assert repeated == ["course:1_2_3", "course:1_2_3", "course:4_5_3"]
+
+
+def test_without_repeats__of_an_ordinary_page() -> None:
+    """A page without repeats is returned as it is."""
+    page = page_of({"id": "course:1_2_3"}, {"id": "course:4_5_3"})
+
+    assert without_repeats(page)[0] is page
+    assert without_repeats(page)[1] == []
+
+
 def with_grades(*grade_ids: str) -> Resource:
     """Return an enrollment with these grades."""
     grades = [{"id": grade_id, "type": "learningObjectResourceGrade"} for grade_id in grade_ids]
@@ -181,6 +214,7 @@ def with_grades(*grade_ids: str) -> Resource:
 OTHER_SHAPES = (
     *("x", "course", "course:", "course:1", "course:1_2", "1_2_3", ":1_2_3", "course:1_2_3\n"),
     *(" course:1_2_3", "course:1_2_x", "course:1__3", "course:1_2_-3", "course:1_2_3_4"),
+    *("course:1_-2_3", "course:-1_2_3", "course:1_--1_3"),
     *("course:\u0661_\u0662_\u0663", "c0urse:1_2_3", "cours\u00e9:1_2_3"),
 )
 
@@ -316,6 +350,7 @@ GRADE_ATTRIBUTES = {
     "dateStarted": "2024-01-02T00:00:00.000Z",
     "dateCompleted": "2024-01-03T00:00:00.000Z",
     "dateSuccess": "2024-01-04T00:00:00.000Z",
+    "completed": True,
 }
 GRADE: Resource = {
     "id": "course:1_2_7_1_3",
@@ -347,7 +382,7 @@ def test_read_enrollments__grades_with_include() -> None:
     names = (
         *("id", "module_id", "module_version", "progress_percent", "has_passed", "score"),
         *("highest_score", "max_score", "duration", "date_started", "date_completed"),
-        "date_success",
+        *("date_success", "completed"),
     )
     values = (GRADE["id"], "7", 1, *GRADE_ATTRIBUTES.values())
     assert list(enrollment.as_dict()["resource_grades"][0].items()) == list(
