@@ -298,7 +298,7 @@ def test_read_user__with_a_link_that_is_refused() -> None:
 
     assert ids == ["course:1_2_31"]
     assert isinstance(result.error, ProtocolError)
-    assert "leads to another host" in result.error.message
+    assert "leads to another path" in result.error.message
 
 
 NEWEST_FIRST = {"since": "2023-07-01", "sort": "-dateEnrolled"}
@@ -348,7 +348,7 @@ def test_read_user__resources_that_alm_left_out() -> None:
 
 def test_read_user__again_after_a_contradiction(caplog: pytest.LogCaptureFixture) -> None:
     """A reading that contradicts itself is logged and done again; only the last one counts."""
-    client = ScriptedClient("course:1_2_31 …", "course:1_2_31 …", "course:2_2_31")
+    client = ScriptedClient("course:1_2_31 …", "course:1_2_31", "course:2_2_31")
     sink = RecordingSink()
 
     result = read_user("31", inputs_of(), cast("Client", client), cast("Sink[Any]", sink))
