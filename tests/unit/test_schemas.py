@@ -16,11 +16,13 @@ from connector.settings import credential_names, input_names
 NAMES = ["inputs", "enrollments-page", "outputs"]
 INPUTS = (
     "user_id",
+    "user_email",
     "user_ids_file",
     "lo_types",
     "sort",
     "state",
     "include",
+    "query",
     "page_limit",
     "max_enrollments",
     "since",
@@ -140,7 +142,7 @@ BAD_PAGES: list[Any] = [
     },
     {"data": [{"id": "x", "type": KIND, "relationships": {"new": {"data": "1"}}}]},
     {"data": [], "links": []},
-    {"data": [], "links": {"next": ""}},
+    {"links": {}},
     {"data": [], "links": {"next": 1}},
     {"data": [], "included": {}},
     {"data": [], "included": [{"id": "1"}]},
@@ -262,7 +264,8 @@ def test_outputs__names() -> None:
 
     assert tuple(schema["properties"]) == OUTPUTS
     assert schema["required"] == [name for name in OUTPUTS if name != "enrollments"]
-    assert tuple(enrollment["properties"]) == (*ENROLLMENT, "included")
+    names = (*ENROLLMENT[:-1], "user_email", "resource_grades", "included")
+    assert tuple(enrollment["properties"]) == names
     assert tuple(enrollment["required"]) == ENROLLMENT
 
 

@@ -22,11 +22,13 @@ INPUTS = list(load_schema("inputs")["properties"])
 # What help shows behind each flag, and after its description.
 METAVARS = {
     "user_id": ("LIST", ""),
+    "user_email": ("LIST", ""),
     "user_ids_file": ("TEXT", ""),
     "lo_types": ("course|learningProgram|jobAid|certification|all", " Default: course."),
     "sort": ("dateEnrolled|-dateEnrolled", " Default: dateEnrolled."),
     "state": ("active", ""),
     "include": ("LIST", ""),
+    "query": ("LIST", ""),
     "page_limit": ("INTEGER", " Default: 10."),
     "max_enrollments": ("INTEGER", ""),
     "since": ("TEXT", ""),

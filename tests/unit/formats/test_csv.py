@@ -37,7 +37,7 @@ def test_rows__the_complete_text() -> None:
         '{""id"":""g1"",""module_id"":""7"",""module_version"":0,""progress_percent"":50,'
         '""has_passed"":false,""score"":-1.5,""highest_score"":3,""max_score"":10,""duration"":61,'
         '""date_started"":""2023-06-29T12:34:33.000Z"",""date_completed"":null,'
-        '""date_success"":null}'
+        '""date_success"":null,""completed"":null}'
     )
     assert text == (
         "id,user_id,lo_id,lo_type,lo_instance_id,state,progress_percent,has_passed,score,"

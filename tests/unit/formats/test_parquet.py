@@ -96,7 +96,8 @@ def test_schema__is_stable() -> None:
         "list<item: struct<id: string, module_id: string, module_version: int64,"
         " progress_percent: double, has_passed: bool, score: double, highest_score: double,"
         " max_score: double, duration: double, date_started: timestamp[us, tz=UTC],"
-        " date_completed: timestamp[us, tz=UTC], date_success: timestamp[us, tz=UTC]>>"
+        " date_completed: timestamp[us, tz=UTC], date_success: timestamp[us, tz=UTC],"
+        " completed: bool>>"
     )
 
     assert [(field.name, str(field.type)) for field in SCHEMA] == [

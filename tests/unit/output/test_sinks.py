@@ -293,6 +293,7 @@ def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
         "sort": "-dateEnrolled",
         "state": "active",
         "include": ["learner"],
+        "query": [],
         "max_enrollments": 5,
         "since": "2024-01-01T00:00:00+00:00",
         "base_url": "sandbox",
