@@ -277,7 +277,7 @@ def test_outputs__codes() -> None:
     assert error["required"] == ["code", "message", "hint", "http_status", "request_id", "retry_at"]
 
 
-@pytest.mark.parametrize("name", ["enrollments-page", "outputs"])
+@pytest.mark.parametrize("name", ["enrollments-page", "outputs", "users-page"])
 def test_examples__are_valid(name: str) -> None:
     """The documents that a schema shows as examples are valid by it."""
     examples = load_schema(name)["examples"]
