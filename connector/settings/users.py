@@ -155,8 +155,8 @@ class _Source:
             return
         self.name = self.quoted_name = "standard input"
         if stdin is not None:
+            self.is_pipe = not getattr(stdin, "buffer", stdin).seekable()
             self._stdin = getattr(stdin, "buffer", None) or io.BytesIO(stdin.read().encode())
-            self.is_pipe = not stdin.seekable()
             self._start = 0 if self.is_pipe else self._stdin.tell()
 
     def lines(self) -> Iterator[tuple[int, str]]:

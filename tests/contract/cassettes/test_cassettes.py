@@ -205,6 +205,7 @@ PASSED: Document = {
     "date_started": "2024-01-02T08:00:00.000Z",
     "date_completed": "2024-01-03T08:00:00.000Z",
     "date_success": "2024-01-03T08:00:00.000Z",
+    "completed": True,
 }
 NOT_PASSED: Document = {**dict.fromkeys(PASSED), "progress_percent": 0, "has_passed": False}
 LEARNING_OBJECT = {
@@ -253,6 +254,36 @@ def test_empty_user__document(play: Play, name: str, values: Document, requests:
     assert play(name, values) == document(requests=requests)
 
 
+def test_email_lookup__document(play: Play) -> None:
+    """An address is looked up with one request, and the user is named by both."""
+    job_aid = "jobAid:144891_-1"
+    address = {"user_email": "ada.l+alm@example.com"}
+
+    played = play("email_lookup", {**TOKEN, **address, "user_id": None, "lo_types": "jobAid"})
+
+    attempt = record(
+        job_aid,
+        grade(job_aid, "-1", 2),
+        state="COMPLETED",
+        date_enrolled="2024-01-04T08:00:00.000Z",
+        **address,
+    )
+    assert played == document(attempt, requests=2)
+
+
+def test_email_lookup__denied(play: Play) -> None:
+    """A token that may not list users is a failure of the address, without an id."""
+    address = {"user_email": "ada.l+alm@example.com"}
+
+    played = play("email_denied", {**TOKEN, **address, "user_id": None})
+
+    (failed,) = played["users"]["failed"]
+    assert (failed["user_id"], failed["user_email"]) == (None, address["user_email"])
+    assert (failed["error"]["code"], failed["error"]["http_status"]) == (77, 403)
+    hint = "Only a token with the scope admin:read looks up addresses; ids need no look-up."
+    assert failed["error"]["hint"] == played["error"]["hint"] == hint
+
+
 def test_quota__wait(play: Play, clock: VirtualClock) -> None:
     """The documented fraction is waited for, and at most a second longer."""
     play("quota")
@@ -263,9 +294,9 @@ def test_quota__wait(play: Play, clock: VirtualClock) -> None:
 CHECK_INCLUDE = "Check include and the other inputs against what ALM's message names."
 CHECK_REGION = (
     "Check that base_url is the account's region, and that the application has the scope"
-    " admin:read or learner:read."
+    " admin:read."
 )
-CHECK_SCOPE = "It needs the scope admin:read, or learner:read for the learner's own enrollments."
+CHECK_SCOPE = "Reading learners needs the scope admin:read."
 SIGN_IN = (
     "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and"
     " ALM_REFRESH_TOKEN to have it refreshed."

@@ -136,7 +136,7 @@ def test_command__never_fails_on_any_words(parse: Callable[..., Parsed], words: 
         ("", "", ["check", "diff", "fetch", "merge", "sandbox", "serve"]),
         ("", "se", ["serve"]),
         ("", "--vers", ["--version"]),
-        ("", "--user", ["--user-id", "--user-ids-file"]),
+        ("", "--user", ["--user-id", "--user-email", "--user-ids-file"]),
         ("check", "--quo", ["--quota-share"]),
         ("merge", "--", ["--output-dir", "--dotenv", "--debug", "--help"]),
         ("--sort", "d", ["dateEnrolled"]),

@@ -22,6 +22,7 @@ INPUTS = list(load_schema("inputs")["properties"])
 # What help shows behind each flag, and after its description.
 METAVARS = {
     "user_id": ("LIST", ""),
+    "user_email": ("LIST", ""),
     "user_ids_file": ("TEXT", ""),
     "lo_types": ("course|learningProgram|jobAid|certification|all", " Default: course."),
     "sort": ("dateEnrolled|-dateEnrolled", " Default: dateEnrolled."),
@@ -29,6 +30,7 @@ METAVARS = {
     "include": ("LIST", ""),
     "names": ("[true|false]", ""),
     "locale": ("TEXT", " Default: en-US."),
+    "query": ("LIST", ""),
     "page_limit": ("INTEGER", " Default: 10."),
     "max_enrollments": ("INTEGER", ""),
     "since": ("TEXT", ""),

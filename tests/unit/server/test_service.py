@@ -73,7 +73,8 @@ def test_read__with_no_other_input_of_the_environment(set_variables: SetVariable
     # Leading zeros make no other user of it.
     assert service.read({"user_id": "0032"}, None, 0.0).document["users"]["read"] == 1
     with pytest.raises(
-        UsageError, match=r"valid: user_id is missing \(allowed: ALM user ids, .*each\)"
+        UsageError,
+        match=r"valid: user_id is missing \(allowed: ALM user ids, .*each, or user_email\)",
     ):
         service.read({}, None, 0.0)
 

@@ -57,8 +57,14 @@ def test_settings__values(text: str, set_variables: SetVariables, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "given"),
     [
-        ("@", "empty: no id in standard input (allowed: at least one ALM user id)"),
-        ("@-", "empty: no id in standard input (allowed: at least one ALM user id)"),
+        (
+            "@",
+            "empty: no id in standard input (allowed: at least one ALM user id or e-mail address)",
+        ),
+        (
+            "@-",
+            "empty: no id in standard input (allowed: at least one ALM user id or e-mail address)",
+        ),
         ("@/nowhere", '"/nowhere" (allowed: a readable file; No such file or directory)'),
         (
             "31,x",
