@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import RateLimiter
 from connector.compact_set import canonical_id
-from connector.errors import Problem, UsageError, UserNotFoundError
+from connector.errors import DeadlineError, Problem, UsageError, UserNotFoundError
 from connector.redact import Redactor
 from connector.runner import RunHooks, execute
 from connector.runner.connection import Account
@@ -61,7 +61,7 @@ class EnrollmentService:
 
         *write* receives the records if the format is not json. *arrived_at* is the monotonic time
         from which the deadline counts. Raises UsageError for invalid inputs, UserNotFoundError for
-        a user that the server does not serve, and TemporaryError when the deadline has passed.
+        a user that the server does not serve, and DeadlineError if the deadline has passed.
         """
         inputs, credentials = self._load(values, token)
         self._check_users(inputs)
@@ -69,6 +69,12 @@ class EnrollmentService:
         ends_at = arrived_at + seconds
         margin = min(_MAX_MARGIN_SECONDS, _MARGIN_SHARE * seconds)
         left = ends_at - margin - self._clock.monotonic()
+        if left <= 0:
+            raise DeadlineError(
+                f"The deadline of {seconds:g} s passed before this server could read.",
+                hint="Nothing was sent to ALM; ask again.",
+                retry_at=self._clock.now(),
+            )
         account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
         return execute(
             # In tenths, since messages quote it.

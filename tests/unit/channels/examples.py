@@ -33,12 +33,13 @@ hostile = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(), max_size=
 NO_ERROR: dict[str, Any] = {"http_status": None, "request_id": None, "retry_at": None}
 #: The outputs of ``run_outputs()`` as text.
 OUTPUTS = {
+    "source": "sandbox",
     "enrollment_ids": "[]",
     "resource_grade_ids": "[]",
     "enrollment_count": "0",
     "complete": "true",
     "completeness": '{"status":"verified","reasons":[],"pages":1,"requests":1}',
-    "latest_date_enrolled": "",
+    "next_since": "",
     "users": '{"requested":1,"read":1,"failed":[]}',
     "output_file": "",
     "error": "",
@@ -48,13 +49,14 @@ OUTPUTS = {
 def document(**fields: Any) -> dict[str, Any]:
     """Return the document of a run that read one user without enrollments, with *fields*."""
     return {
+        "source": "sandbox",
         "enrollment_ids": [],
         "resource_grade_ids": [],
         "enrollment_count": 0,
         "enrollments": [],
         "complete": True,
         "completeness": {"status": "verified", "reasons": [], "pages": 1, "requests": 1},
-        "latest_date_enrolled": None,
+        "next_since": None,
         "users": {"requested": 1, "read": 1, "failed": []},
         "output_file": None,
         "error": None,

@@ -51,24 +51,24 @@ def test_write__hostile_values(date: str, name: str) -> None:
     """The agent sets the values as they are, and obeys nothing in them."""
     stderr = Stderr()
 
-    channel(stderr).write(run_outputs(latest_date_enrolled=date, output_file=name))
+    channel(stderr).write(run_outputs(next_since=date, output_file=name))
 
     log = read_azure(stderr.text)
     assert (len(log.commands), log.lines) == (len(OUTPUTS), [])
     assert {name: as_utf_8(value) for name, value in variables(stderr).items()} == {
         **OUTPUTS,
-        "latest_date_enrolled": as_utf_8(date),
+        "next_since": as_utf_8(date),
         "output_file": as_utf_8(name),
     }
 
 
 def test_write__over_the_limit(stderr: Stderr) -> None:
     """A value too large for the agent's system is left out, with a warning that names the limit."""
-    channel(stderr, AGENT_OS="Windows_NT").write(run_outputs(latest_date_enrolled="x" * 32_747))
+    channel(stderr, AGENT_OS="Windows_NT").write(run_outputs(next_since="x" * 32_757))
 
-    assert variables(stderr).keys() == OUTPUTS.keys() - {"latest_date_enrolled"}
+    assert variables(stderr).keys() == OUTPUTS.keys() - {"next_since"}
     text = (
-        "Left out of the output variables of Azure Pipelines: latest_date_enrolled (32,768), for"
+        "Left out of the output variables of Azure Pipelines: next_since (32,768), for"
         " an environment variable on Windows holds at most 32,767 characters, its name included."
         " Look in the document on standard output."
     )

@@ -80,17 +80,17 @@ def test_folder__tekton(excess: int, tmp_path: Path, stderr: Stderr) -> None:
     """Over 3 KB for Tekton, the largest output is left out, and an earlier file of it deleted."""
     folder = tmp_path / "tekton/results"
     folder.mkdir(parents=True)
-    (folder / "latest_date_enrolled").touch()
+    (folder / "next_since").touch()
     date = "x" * (3_072 - len("".join(OUTPUTS.values())) + excess)
 
-    output_folder(folder, stderr).write(run_outputs(latest_date_enrolled=date))
+    output_folder(folder, stderr).write(run_outputs(next_since=date))
 
-    expected = {**OUTPUTS, "latest_date_enrolled": date}
+    expected = {**OUTPUTS, "next_since": date}
     if excess:
-        del expected["latest_date_enrolled"]
+        del expected["next_since"]
     assert files_in(folder) == expected
     assert stderr.text == excess * (
-        "alm-enrollments: warning: Left out of the output folder: latest_date_enrolled"
+        "alm-enrollments: warning: Left out of the output folder: next_since"
         f" ({len(date):,}), for Tekton's results take at most about 3 KB together. {LOCATION}\n"
     )
 
@@ -110,11 +110,11 @@ def test_folder__argo(
     """Argo takes 256 KB per parameter; other folders take any size."""
     value = "é" * (size // 2) + "x" * (size % 2)
 
-    output_folder(tmp_path, stderr, **environ).write(run_outputs(latest_date_enrolled=value))
+    output_folder(tmp_path, stderr, **environ).write(run_outputs(next_since=value))
 
-    assert files_in(tmp_path).get("latest_date_enrolled") == (value if is_written else None)
+    assert files_in(tmp_path).get("next_since") == (value if is_written else None)
     assert stderr.text == (not is_written) * (
-        "alm-enrollments: warning: Left out of the output folder: latest_date_enrolled (262,145),"
+        "alm-enrollments: warning: Left out of the output folder: next_since (262,145),"
         f" for an output parameter of Argo Workflows takes at most 256 KB. {LOCATION}\n"
     )
 
@@ -122,7 +122,7 @@ def test_folder__argo(
 def test_folder__full_disk(tmp_path: Path, stderr: Stderr) -> None:
     """A disk that fills up leaves no part of a value."""
     with full_disk(100), pytest.raises(OSError, match="File too large"):
-        output_folder(tmp_path, stderr).write(run_outputs(enrollment_ids=["x" * 200]))
+        output_folder(tmp_path, stderr).write(run_outputs(source="x" * 200))
 
     assert files_in(tmp_path) == {}
 
@@ -164,15 +164,13 @@ def test_dotenv__full_text(tmp_path: Path, stderr: Stderr) -> None:
 )
 def test_dotenv__values_of_one_line(value: str, tmp_path: Path, stderr: Stderr) -> None:
     """Values that would begin a new line or lose white space are left out with a warning."""
-    dotenv(tmp_path / "report", stderr).write(
-        run_outputs(latest_date_enrolled=value, output_file=value)
-    )
+    dotenv(tmp_path / "report", stderr).write(run_outputs(next_since=value, output_file=value))
 
-    left_out = ("latest_date_enrolled", "output_file")
+    left_out = ("next_since", "output_file")
     lines = [f"{name.upper()}={OUTPUTS[name]}\n" for name in OUTPUTS if name not in left_out]
     assert files_in(tmp_path) == {"report": "".join(lines)}
     assert stderr.text == (
-        "alm-enrollments: warning: latest_date_enrolled, output_file left out of the dotenv report:"
+        "alm-enrollments: warning: next_since, output_file left out of the dotenv report:"
         " a value there is one line, and loses the white space around it.\n"
     )
 
@@ -183,13 +181,13 @@ def test_dotenv__limit(excess: int, tmp_path: Path, stderr: Stderr) -> None:
     others = "".join(f"{name}={value}\n" for name, value in OUTPUTS.items())
     date = "x" * (5_120 - len(others) + excess)
 
-    dotenv(tmp_path / "report", stderr).write(run_outputs(latest_date_enrolled=date))
+    dotenv(tmp_path / "report", stderr).write(run_outputs(next_since=date))
 
-    size = len(others) - len("latest_date_enrolled=\n") if excess else 5_120
+    size = len(others) - len("next_since=\n") if excess else 5_120
     assert (tmp_path / "report").stat().st_size == size
     assert stderr.text == excess * (
-        "alm-enrollments: warning: Left out of the dotenv report: latest_date_enrolled"
-        f" ({len(date) + 22:,}), for a dotenv report of GitLab takes at most 5 KB. {LOCATION}\n"
+        "alm-enrollments: warning: Left out of the dotenv report: next_since"
+        f" ({len(date) + 12:,}), for a dotenv report of GitLab takes at most 5 KB. {LOCATION}\n"
     )
 
 

@@ -104,7 +104,7 @@ def test_write__hostile_values(date: str, name: str) -> None:
     """The runner finds the values as they are, and neither file nor stream has another command."""
     stderr = Stderr()
     outputs = run_outputs(
-        latest_date_enrolled=date,
+        next_since=date,
         output_file=name,
         enrollment_ids=[date, name],
         completeness={"reasons": [date]},
@@ -116,7 +116,7 @@ def test_write__hostile_values(date: str, name: str) -> None:
 
     assert list(found) == list(OUTPUTS)
     assert json.loads(found["enrollment_ids"]) == [date, name]
-    assert found["latest_date_enrolled"] == as_utf_8(date)
+    assert found["next_since"] == as_utf_8(date)
     assert found["output_file"] == as_utf_8(name)
     assert stderr.text == ""
 
@@ -131,7 +131,7 @@ def test_write__on_a_line_of_its_own(
     channel(tmp_path, stderr).write(run_outputs())
 
     text = (tmp_path / "output").read_text(encoding="utf-8")
-    assert text.startswith(f"{after}enrollment_ids<<alm_")
+    assert text.startswith(f"{after}source<<alm_")
     assert outputs_in(tmp_path).items() >= OUTPUTS.items()
 
 
@@ -169,14 +169,14 @@ def test_write__job_limit(excess: int, tmp_path: Path, stderr: Stderr) -> None:
     date = "x" * (524_288 - len("".join([*others, *others.values()])) + excess)
 
     channel(tmp_path, stderr, RUNNER_OS="macOS").write(
-        run_outputs(latest_date_enrolled=date, users=others["users"])
+        run_outputs(next_since=date, users=others["users"])
     )
 
     outputs = outputs_in(tmp_path)
-    left_out = ["latest_date_enrolled"] * excess
+    left_out = ["next_since"] * excess
     assert [name for name in OUTPUTS if name not in outputs] == left_out
     assert job_outputs(outputs) == {name: value for name, value in outputs.items() if value}
-    size = f"{2 * len('latest_date_enrolled' + date):,}"
+    size = f"{2 * len('next_since' + date):,}"
     assert warnings_in(stderr) == [
         f"Left out of GITHUB_OUTPUT: {name} ({size}), for {JOB_LIMIT}."
         " Look in the document on standard output."
@@ -189,16 +189,16 @@ def test_write__both_limits(tmp_path: Path, stderr: Stderr) -> None:
     fields: dict[str, Any] = {f"n{number:02}": "x" * 100_000 for number in range(6)}
 
     channel(tmp_path, stderr, RUNNER_OS="Linux").write(
-        run_outputs(latest_date_enrolled="x" * 131_072, **fields)
+        run_outputs(next_since="x" * 131_072, **fields)
     )
 
     kept = {**OUTPUTS, **fields}
-    del kept["latest_date_enrolled"], kept["n00"]
+    del kept["next_since"], kept["n00"]
     assert outputs_in(tmp_path) == kept
     assert read_github(stderr.text).commands == [
         Command(
             "warning",
-            f"Left out of GITHUB_OUTPUT: latest_date_enrolled (131,093), for {LINUX_LIMIT};"
+            f"Left out of GITHUB_OUTPUT: next_since (131,083), for {LINUX_LIMIT};"
             f" n00 (200,006), for {JOB_LIMIT}. Look in the document on standard output.",
             TITLE,
         )
@@ -207,7 +207,7 @@ def test_write__both_limits(tmp_path: Path, stderr: Stderr) -> None:
 
 def test_full_output_location__own_file(tmp_path: Path, stderr: Stderr) -> None:
     """The warning names a file of the job with the full document, and no other file stays."""
-    outputs = run_outputs(latest_date_enrolled="x" * 131_072)
+    outputs = run_outputs(next_since="x" * 131_072)
 
     channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(outputs)
 
@@ -221,7 +221,7 @@ def test_full_output_location__own_file(tmp_path: Path, stderr: Stderr) -> None:
 def test_full_output_location__output_file(tmp_path: Path, stderr: Stderr) -> None:
     """If the run has an output file, which has the records already, the warning names that."""
     channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(
-        run_outputs(latest_date_enrolled="x" * 131_072, output_file="all.json")
+        run_outputs(next_since="x" * 131_072, output_file="all.json")
     )
 
     (warning,) = warnings_in(stderr)
@@ -279,14 +279,14 @@ def test_write__masked_outputs(tmp_path: Path, stderr: Stderr) -> None:
     github = channel(tmp_path, stderr)
     github.mask("31")
 
-    github.write(run_outputs(enrollment_ids=["course:1_2_31"], latest_date_enrolled="2031-01-01"))
+    github.write(run_outputs(enrollment_ids=["course:1_2_31"], next_since="2031-01-01"))
 
     outputs = outputs_in(tmp_path)
     dropped = {name for name in outputs if outputs[name]} - job_outputs(outputs, ["31"]).keys()
-    assert dropped == {"enrollment_ids", "latest_date_enrolled"}
+    assert dropped == {"enrollment_ids", "next_since"}
     (warning,) = warnings_in(stderr)
     assert warning == (
-        "enrollment_ids, latest_date_enrolled: GitHub drops job outputs like these, for they hold"
+        "enrollment_ids, next_since: GitHub drops job outputs like these, for they hold"
         " masked text. Ids end in the user id: keep user ids in variables, not in secrets."
     )
 

@@ -61,6 +61,29 @@ def test_xcom__full_document(error: UserNotFoundError | None, pod: ChannelContex
     assert json.loads(text) == document(output_file="é")
 
 
+@pytest.mark.parametrize(
+    ("output_file", "location"),
+    [
+        (None, "the document on standard output"),
+        ("out.csv", "out.csv, and in the document on standard output"),
+    ],
+)
+def test_xcom__too_large(
+    output_file: str | None, location: str, pod: ChannelContext, stderr: Stderr
+) -> None:
+    """What exceeds XCom's limit is left out, and a warning says where it is."""
+    ids = ["course:1_2_3"] * 30_000
+    AirflowXCom(pod).write(run_outputs(enrollment_ids=ids, output_file=output_file))
+
+    written = json.loads((pod.root / "airflow/xcom/return.json").read_bytes())
+    expected = document(output_file=output_file, enrollment_ids=None, resource_grade_ids=None)
+    assert written == expected
+    assert stderr.text == (
+        "alm-enrollments: warning: Left out of Airflow's XCom: enrollment_ids, resource_grade_ids,"
+        f" for XCom takes at most 262,144 bytes. Look in {location}.\n"
+    )
+
+
 def test_xcom__full_disk(pod: ChannelContext) -> None:
     """A disk that fills up leaves the earlier file, and no partial file next to it."""
     AirflowXCom(pod).write(run_outputs())

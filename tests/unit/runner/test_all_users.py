@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import json
+import random
 import signal
 import threading
 from datetime import UTC, datetime
@@ -12,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from connector import signals
+from connector.clock import Deadline, SystemClock
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
-    InternalError,
+    DeadlineError,
     InterruptedRun,
-    OutputError,
     PartialError,
     PermissionDeniedError,
     ProtocolError,
@@ -30,15 +33,24 @@ from connector.errors import (
 from connector.output.results import RunTotals, UserResult
 from connector.redact import Redactor
 from connector.runner import Outcome, Progress, RunHooks, execute
-from connector.runner.all_users import PendingUsers, _Failures, affects_all_users
+from connector.runner.all_users import (
+    MAX_DENIED_USERS,
+    Failures,
+    PendingUsers,
+    check_deadline,
+    within_deadline,
+)
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.faults import parse_faults
 from connector.sandbox.server import SandboxServer
 from connector.settings import load_given
+from tests.support.clock import VirtualClock
+from tests.support.errors import facts
 from tests.support.inputs import inputs_of
 from tests.support.records import VERIFIED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from connector.clock import Clock
@@ -103,20 +115,180 @@ def test_execute__some_users_failed(clock: Clock) -> None:
     assert (outcome.totals.read, document["complete"]) == (1, False)
 
 
-@pytest.mark.parametrize("seconds", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
-def test_failures__retry_at_is_the_latest(seconds: tuple[int, ...]) -> None:
-    """A run whose failures may pass can be repeated when the last of them has passed."""
-    failures = _Failures()
+def failed(user_id: str, error: ConnectorError | None) -> UserResult[Any]:
+    """Return the result of a user who failed with *error*, or was read without one."""
     records: Any = None
-    for place, second in enumerate(seconds):
-        retry_at = datetime(2024, 1, 1, second=second, tzinfo=UTC)
-        error = TemporaryError("m", hint="h", retry_at=retry_at)
-        failures.add(place, UserResult(str(place), records, VERIFIED, error))
+    return UserResult(user_id, records, VERIFIED, error)
 
-    for requested in (3, 4):
-        error_of_run = failures.error(requested)
+
+def added(*errors: ConnectorError | None, order: Iterable[int] = ()) -> tuple[Failures, list[bool]]:
+    """Return failures to which *errors* of users 1000, 1001 … were added in this *order*.
+
+    Also return for each whether it ended the run.
+    """
+    failures = Failures()
+    places = list(order) or range(len(errors))
+    are_last = [failures.add(place, failed(str(1000 + place), errors[place])) for place in places]
+    return failures, are_last
+
+
+def totals_of(requested: int, *, read: int = 0) -> RunTotals:
+    """Return the totals of a run in which *read* of the *requested* users were read."""
+    totals = RunTotals()
+    for _ in range(read):
+        totals.add_kept()
+    totals.end(requested=requested, requests=1)
+    return totals
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_failures__retry_at_is_the_latest(order: tuple[int, ...]) -> None:
+    """A run whose failures may pass can be repeated when the last of them has passed."""
+    moments = [datetime(2024, 1, 1, second=second, tzinfo=UTC) for second in (1, 2, 3)]
+    errors = [TemporaryError("m", hint="h", retry_at=moment) for moment in moments]
+    failures, _ = added(*errors, order=order)
+
+    for totals in (totals_of(3), totals_of(4, read=1)):
+        error_of_run = failures.error(totals)
         assert error_of_run is not None
-        assert error_of_run.retry_at == datetime(2024, 1, 1, second=3, tzinfo=UTC)
+        assert error_of_run.retry_at == moments[-1]
+
+
+OF_USERS: list[ConnectorError] = [
+    TemporaryError("of 75", hint="h75"),
+    PermissionDeniedError("of 77", hint="h77"),
+    UsageError("of 64", hint="h64"),
+    ProtocolError("of 76", hint="h76"),
+    UserNotFoundError("of 67", hint="h67"),
+]
+
+
+@pytest.mark.parametrize("count", range(2, 6))
+def test_failures__code_in_every_order_of_finishing(count: int) -> None:
+    """What may pass decides, else 77, 64, 76, 67 in this order; never the order of finishing."""
+    for errors in itertools.combinations(OF_USERS, count):
+        for places in itertools.permutations(errors):
+            results = set()
+            for order in itertools.permutations(range(count)):
+                failures, are_last = added(*places, order=order)
+                results.add(str(failures.error(totals_of(count))))
+                assert not any(are_last)
+
+            first = min(errors, key=OF_USERS.index)
+            (text,) = results
+            assert text.startswith(f"None of the {count} users could be read: 1000 (exit code ")
+            assert text.endswith(f" {first.hint}")
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_failures__some_were_read(order: tuple[int, ...]) -> None:
+    """If other users were read, those who failed are listed by place, and the code is 65."""
+    failures, _ = added(OF_USERS[4], None, OF_USERS[1], order=order)
+
+    error = failures.error(totals_of(3, read=1))
+
+    assert type(error) is PartialError
+    assert error.message == (
+        "2 of 3 users could not be read: 1000 (exit code 67), 1002 (exit code 77)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (DeadlineError("m", hint="h"), True),
+        (UnreachableError("m", hint="h"), True),
+        (UntrustedHostError("m", hint="h"), True),
+        (AuthenticationError("m", hint="h"), True),
+        (PermissionDeniedError("m", hint="h"), False),
+        (UsageError("m", hint="h"), False),
+        (UserNotFoundError("m", hint="h"), False),
+        (TemporaryError("m", hint="h"), False),
+        (ProtocolError("m", hint="h"), False),
+        (None, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_failures__that_end_the_run(*, error: ConnectorError | None, ends: bool) -> None:
+    """What every other user would meet ends the run with its error; one user's failure does not."""
+    failures, are_last = added(None, error)
+
+    assert are_last == [False, ends]
+    assert (failures.error(totals_of(3, read=1)) is error) == (ends or error is None)
+    # Whoever comes after the end is not worked on either.
+    assert failures.add(2, failed("1002", OF_USERS[4])) is ends
+
+
+DENIED = [
+    PermissionDeniedError(f"The token may not read user {1000 + place}.", hint="h")
+    for place in range(MAX_DENIED_USERS + 5)
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_failures__all_of_the_first_users_are_denied(seed: int) -> None:
+    """If the token may read none of the first 20 users, the run ends, whoever finishes first."""
+    order = list(range(MAX_DENIED_USERS))
+    # Others finish in between: those behind the first 20 do not count.
+    order[seed:seed] = range(MAX_DENIED_USERS, MAX_DENIED_USERS + seed % 5)
+    random.Random(seed).shuffle(order)  # noqa: S311 - an order, no secret
+    failures, are_last = added(*DENIED, order=order)
+
+    assert are_last.index(True) == max(order.index(place) for place in range(MAX_DENIED_USERS))
+    error = failures.error(totals_of(99))
+    assert type(error) is PermissionDeniedError
+    assert error.message == (
+        "The token may not read user 1000, nor any other of the first 20 users."
+    )
+
+
+@pytest.mark.parametrize("other", [None, OF_USERS[4], OF_USERS[0]])
+def test_failures__not_all_of_the_first_users_are_denied(other: ConnectorError | None) -> None:
+    """If one of the first 20 users meets anything else, the run goes on to its end."""
+    errors: list[ConnectorError | None] = [*DENIED]
+    errors[7] = other
+
+    _, are_last = added(*errors)
+
+    assert not any(are_last)
+
+
+def refused(user_id: str, message: str = "invalid include") -> UsageError:
+    """Return the error of a request that ALM refuses for this user."""
+    text = f'ALM refuses the request for user {user_id} (400: "{message}").'
+    return UsageError(text, hint="Check include.")
+
+
+@pytest.mark.parametrize("users", [("4", "5"), ("40", "1"), ("31", "7")])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_failures__request_refused_for_the_first_users(
+    users: tuple[str, str], order: tuple[int, ...]
+) -> None:
+    """If ALM refuses the request with one text for the first two users, the run ends with 64."""
+    failures = Failures()
+    results = [failed(user, refused(user, f"no {user} here")) for user in users]
+    results.append(failed("9", OF_USERS[4]))
+
+    are_last = [failures.add(place, results[place]) for place in order]
+
+    assert are_last.index(True) == max(order.index(0), order.index(1))
+    assert str(failures.error(totals_of(9))) == str(results[0].error)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [refused("31"), refused("32", "another text")],
+        [refused("31"), None, refused("33")],
+        [None, refused("32"), refused("33")],
+        [refused("31"), OF_USERS[4], refused("33")],
+    ],
+)
+def test_failures__request_refused_for_one_user(errors: list[ConnectorError | None]) -> None:
+    """A request that ALM refuses for one user among others is this user's failure only."""
+    _, are_last = added(*errors)
+
+    assert not any(are_last)
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -355,23 +527,54 @@ def test_pending_users__without_those_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("seconds", "passed", "is_raised"),
     [
-        (UsageError("m", hint="h"), True),
-        (UnreachableError("m", hint="h"), True),
-        (UntrustedHostError("m", hint="h"), True),
-        (AuthenticationError("m", hint="h"), True),
-        (InterruptedRun(2), True),
-        (PermissionDeniedError("m", hint="h"), False),
-        (UserNotFoundError("m", hint="h"), False),
-        (TemporaryError("m", hint="h"), False),
-        (ProtocolError("m", hint="h"), False),
-        (PartialError("m", hint="h"), False),
-        (OutputError("m", hint="h"), False),
-        (InternalError("m", hint="h"), False),
+        (600, 600.4, False),
+        (600, 600.6, True),
+        (3, 3.1, False),
+        (3, 3.2, True),
     ],
-    ids=lambda value: type(value).__name__,
 )
-def test_affects_all_users__by_class(*, error: ConnectorError, expected: bool) -> None:
-    """An error that every other user would meet, too, ends the run."""
-    assert affects_all_users(error) is expected
+def test_check_deadline__after_some_grace(
+    *, seconds: float, passed: float, is_raised: bool
+) -> None:
+    """Threads get a moment to come back with what they have read; then the run ends."""
+    clock = VirtualClock()
+    deadline = Deadline(clock, seconds)
+    clock.sleep(passed)
+
+    with pytest.raises(DeadlineError) if is_raised else contextlib.nullcontext() as caught:
+        check_deadline(deadline)
+
+    if is_raised:
+        moment = deadline.moment()
+        assert caught is not None
+        assert facts(caught.value) == (
+            DeadlineError,
+            (
+                f"The deadline of {seconds} s passed before the run came to its end."
+                " Run again, with a longer deadline."
+            ),
+            None,
+            f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        )
+
+
+def test_within_deadline__result_and_error() -> None:
+    """What the work returns is returned, and what it raises is raised."""
+    deadline = Deadline(VirtualClock(), 600)
+
+    assert within_deadline(lambda: 42, deadline) == 42
+    with pytest.raises(IndexError):
+        within_deadline(lambda: [0][1], deadline)
+
+
+def test_within_deadline__work_that_hangs() -> None:
+    """Work that does not come to its end is left alone after the deadline."""
+    is_over = threading.Event()
+    deadline = Deadline(SystemClock(), 0.1)
+    try:
+        with pytest.raises(DeadlineError):
+            within_deadline(lambda: is_over.wait(60), deadline)
+    finally:
+        is_over.set()

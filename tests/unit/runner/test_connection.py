@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import Quota, RateLimiter
+from connector.clock import Deadline
 from connector.redact import Redactor
 from connector.runner.connection import Account, open_client, request_for
 from connector.settings import Credentials
@@ -47,8 +48,9 @@ def test_open_client__shares_an_account(clock: Clock) -> None:
     inputs = inputs_of(base_url="http://127.0.0.1:1", access_token="a-token-0042")
     redactor = Redactor()
     account = Account(TokenSource(CREDENTIALS, redactor), RateLimiter(1.0))
-    shared = open_client(inputs, CREDENTIALS, redactor, clock, account)
-    own = open_client(inputs, CREDENTIALS, redactor, clock)
+    deadline = Deadline(clock, 600)
+    shared = open_client(inputs, CREDENTIALS, redactor, deadline, account)
+    own = open_client(inputs, CREDENTIALS, redactor, deadline)
 
     account.rate_limiter.update(HEADERS, clock.monotonic())
 
@@ -61,7 +63,7 @@ def test_open_client__the_sandbox_has_its_own_account(clock: Clock) -> None:
     """The embedded sandbox gets neither the account's token nor its quota, and answers."""
     redactor, inputs = Redactor(), inputs_of()
     account = Account(TokenSource(CREDENTIALS, redactor), RateLimiter(1.0))
-    client = open_client(inputs, CREDENTIALS, redactor, clock, account)
+    client = open_client(inputs, CREDENTIALS, redactor, Deadline(clock, 600), account)
 
     page = client.fetch(request_for("20941371", inputs))
 

@@ -16,7 +16,9 @@ from connector.errors import ConnectorError, ProtocolError, TemporaryError
 from connector.output.sinks import open_sink
 from connector.redact import Redactor
 from connector.runner.one_user import MAX_READINGS, Selection, read_user
+from tests.support.clock import VirtualClock
 from tests.support.inputs import inputs_of
+from tests.support.pages import ANSWERED_AT
 from tests.support.records import enrollment
 
 if TYPE_CHECKING:
@@ -32,16 +34,22 @@ if TYPE_CHECKING:
 SINCE = "2023-06-15"
 OLD, OLDER = "2023-06-10T00:00:00.000Z", "2023-06-01T00:00:00.000Z"
 NEW, NEWER = "2023-06-20T00:00:00.000Z", "2023-06-25T00:00:00.000Z"
-PAST_SINCE = "stopped at the first enrollment older than since"
+PAST_SINCE = "stopped at the first enrollment older than since, on page 1"
 AFTER_2 = "stopped after 2 enrollments, as max_enrollments asks"
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
 
 
 @cache
-def rules(since: str | None = None, most: int | None = None, *, newest_first: bool) -> Inputs:
+def rules(
+    since: str | None = None,
+    most: int | None = None,
+    *,
+    newest_first: bool,
+    lo_types: str = "course",
+) -> Inputs:
     """Return the inputs of a selection."""
     sort = "-dateEnrolled" if newest_first else "dateEnrolled"
-    return inputs_of(since=since, max_enrollments=most, sort=sort)
+    return inputs_of(since=since, max_enrollments=most, sort=sort, lo_types=lo_types)
 
 
 def select(inputs: Inputs, *pages: Sequence[str | None]) -> tuple[list[str | None], Selection]:
@@ -63,36 +71,44 @@ def test_selection__without_rules(*, newest_first: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pages", "kept", "reason"),
+    ("pages", "kept", "has_all"),
     [
-        pytest.param([[]], [], None, id="empty page"),
-        pytest.param([[NEWER, NEW]], [NEWER, NEW], None, id="all are newer"),
-        pytest.param([[NEWER, NEW], [OLD, OLDER]], [NEWER, NEW], PAST_SINCE, id="an older one"),
-        pytest.param([[NEW, NEW, OLD, OLD]], [NEW, NEW], PAST_SINCE, id="equal dates"),
-        pytest.param([[OLD, NEW]], [NEW], None, id="ascending"),
-        pytest.param([[NEW, OLD, NEWER]], [NEW, NEWER], None, id="not sorted"),
-        pytest.param([[NEW], [NEWER, OLD]], [NEW, NEWER], None, id="not sorted across pages"),
-        pytest.param([[NEW, None, OLD]], [NEW, None], None, id="no date"),
-        pytest.param([[NEW, OLD, None]], [NEW, None], None, id="no date after an older one"),
-        pytest.param([[NEW, "x", OLD]], [NEW, "x"], None, id="unreadable date"),
+        pytest.param([[]], [], False, id="empty page"),
+        pytest.param([[NEWER, NEW]], [NEWER, NEW], False, id="all are newer"),
+        pytest.param([[NEWER, NEW], [OLD, OLDER]], [NEWER, NEW], True, id="an older one"),
+        pytest.param([[NEW, NEW, OLD, OLD]], [NEW, NEW], True, id="equal dates"),
+        pytest.param([[OLD, NEW]], [NEW], False, id="ascending"),
+        pytest.param([[NEW, OLD, NEWER]], [NEW, NEWER], False, id="not sorted"),
+        pytest.param([[NEW], [NEWER, OLD]], [NEW, NEWER], False, id="not sorted across pages"),
+        pytest.param([[NEW, None, OLD]], [NEW, None], False, id="no date"),
+        pytest.param([[NEW, OLD, None]], [NEW, None], False, id="no date after an older one"),
+        pytest.param([[NEW, "x", OLD]], [NEW, "x"], False, id="unreadable date"),
     ],
 )
 def test_since__stops_only_if_dates_descend(
-    pages: list[list[str | None]], kept: list[str | None], reason: str | None
+    *, pages: list[list[str | None]], kept: list[str | None], has_all: bool
 ) -> None:
     """Newest first, an older date ends the reading, unless ALM's dates do not really descend."""
     dates, selection = select(rules(SINCE, newest_first=True), *pages)
 
-    assert (dates, selection.reason_to_stop(has_next=True)) == (kept, reason)
-    # On the last page there is nothing to stop.
-    assert selection.reason_to_stop(has_next=False) is None
+    assert (dates, selection.has_all) == (kept, has_all)
+    assert selection.reason_to_stop(has_next=True) is None
+
+
+def test_since__of_several_types_reads_to_the_end() -> None:
+    """ALM may serve type after type: after an old course, a new job aid may follow."""
+    inputs = rules(SINCE, newest_first=True, lo_types="course,jobAid")
+
+    kept, selection = select(inputs, [NEWER, NEW, OLD], [NEWER])
+
+    assert (kept, selection.has_all) == ([NEWER, NEW, NEWER], False)
 
 
 def test_since__oldest_first_reads_to_the_end() -> None:
     """Oldest first, older enrollments are left out and the reading goes on."""
     kept, selection = select(rules(SINCE, newest_first=False), [OLDER, OLD], [NEW, NEWER])
 
-    assert (kept, selection.reason_to_stop(has_next=True)) == ([NEW, NEWER], None)
+    assert (kept, selection.has_all) == ([NEW, NEWER], False)
 
 
 def test_since__includes_the_moment_itself() -> None:
@@ -147,24 +163,26 @@ def test_max_enrollments__says_if_there_are_more(
 
 
 @pytest.mark.parametrize(
-    ("newest_first", "dates", "has_next", "kept", "reason"),
+    ("newest_first", "dates", "kept", "has_all", "reason"),
     [
-        (False, [OLDER, OLD, NEW], True, [NEW], None),
-        (False, [OLD, NEW, NEWER, NEWER], False, [NEW, NEWER], AFTER_2),
-        (True, [NEWER, NEW, OLD], False, [NEWER, NEW], None),
-        (True, [NEWER, NEW, OLD], True, [NEWER, NEW], AFTER_2),
-        (True, [NEWER, NEW, NEW], False, [NEWER, NEW], AFTER_2),
-        (True, [NEW, OLD], True, [NEW], PAST_SINCE),
-        (True, [NEW, OLD], False, [NEW], None),
+        (False, [OLDER, OLD, NEW], [NEW], False, None),
+        (False, [OLD, NEW, NEWER, NEWER], [NEW, NEWER], False, AFTER_2),
+        (True, [NEWER, NEW, OLD], [NEWER, NEW], True, AFTER_2),
+        (True, [NEWER, NEW, NEW, OLD], [NEWER, NEW], False, AFTER_2),
+        (True, [NEW, OLD], [NEW], True, None),
     ],
 )
 def test_max_enrollments__counts_what_since_keeps(
-    *, newest_first: bool, dates: list[str], has_next: bool, kept: list[str], reason: str | None
+    *, newest_first: bool, dates: list[str], kept: list[str], has_all: bool, reason: str | None
 ) -> None:
-    """``max_enrollments`` counts the enrollments that ``since`` keeps, and cuts only those."""
+    """``max_enrollments`` counts the enrollments that ``since`` keeps, and cuts only those.
+
+    If none of those was cut, and no other can follow, nothing is missing.
+    """
     found, selection = select(rules(SINCE, 2, newest_first=newest_first), dates)
 
-    assert (found, selection.reason_to_stop(has_next=has_next)) == (kept, reason)
+    assert (found, selection.has_all) == (kept, has_all)
+    assert selection.reason_to_stop(has_next=True) == reason
 
 
 class ScriptedClient:
@@ -173,9 +191,10 @@ class ScriptedClient:
     A page links to another one unless its last id is the empty text.
     """
 
-    def __init__(self, *script: str | ConnectorError, host: str = "") -> None:
+    def __init__(self, *script: str | ConnectorError, host: str = "", grade: str = "") -> None:
         self._script = iter(script)
         self._host = host
+        self._grade = grade
         self.requests = 0
 
     def fetch(self, request: PageRequest) -> Page:
@@ -185,12 +204,22 @@ class ScriptedClient:
         if isinstance(step, ConnectorError):
             raise step
         ids, has_next = step.removesuffix(" …").split(), step.endswith(" …")
+        attributes = {"dateEnrolled": NEW}
+        grades = {"data": [{"id": self._grade, "type": "grade"}] if self._grade else []}
         resources: list[dict[str, Any]] = [
-            {"type": "enrollment", "id": enrollment_id, "attributes": {"dateEnrolled": NEW}}
+            {
+                "type": "enrollment",
+                "id": enrollment_id,
+                "attributes": attributes,
+                "relationships": {"loResourceGrades": grades},
+            }
             for enrollment_id in ids
         ]
+        answered_at = ANSWERED_AT + timedelta(minutes=self.requests)
         link = f"{self._host or request.url}?page[cursor]={self.requests}"
-        return Page("31", request.cursor, resources, [], link if has_next else None, "r-1")
+        return Page(
+            "31", request.cursor, resources, [], link if has_next else None, "r-1", answered_at
+        )
 
     def redacted(self, error: ConnectorError) -> ConnectorError:
         """Return *error*, marked as redacted."""
@@ -233,7 +262,7 @@ class RecordedRecords:
 def read(client: ScriptedClient, **inputs: Any) -> tuple[list[str], UserResult[Any]]:
     """Return the ids that were read of user 31, and the result."""
     loaded = inputs_of(**inputs)
-    sink = open_sink(loaded, Redactor(), None)
+    sink = open_sink(loaded, Redactor(), VirtualClock(), None)
     result = read_user("31", loaded, cast("Client", client), sink)
     return [record.id for record in result.records.enrollments], result
 
@@ -247,6 +276,7 @@ def test_read_user__all_pages() -> None:
     assert ids == ["course:1_2_31", "course:2_2_31", "course:3_2_31"]
     assert (result.user_id, result.error, client.requests) == ("31", None, 2)
     assert (result.completeness.status, result.completeness.pages) == (Status.CONSISTENT, 2)
+    assert result.answered_at == ANSWERED_AT + timedelta(minutes=1)
 
 
 def test_read_user__failed() -> None:
@@ -271,22 +301,49 @@ def test_read_user__with_a_link_that_is_refused() -> None:
     assert "leads to another host" in result.error.message
 
 
+NEWEST_FIRST = {"since": "2023-07-01", "sort": "-dateEnrolled"}
+
+
 @pytest.mark.parametrize(
-    ("inputs", "reason"),
+    ("inputs", "status", "reason"),
     [
-        ({"max_enrollments": 2}, AFTER_2),
-        ({"since": "2023-07-01", "sort": "-dateEnrolled"}, PAST_SINCE),
+        ({"max_enrollments": 2}, Status.INCOMPLETE, AFTER_2),
+        (NEWEST_FIRST, Status.CONSISTENT, PAST_SINCE),
+        ({**NEWEST_FIRST, "max_enrollments": 2}, Status.CONSISTENT, PAST_SINCE),
     ],
 )
-def test_read_user__stops_early(inputs: dict[str, Any], reason: str) -> None:
-    """When enough was read, no further page is requested, and the result is incomplete."""
+def test_read_user__stops_early(inputs: dict[str, Any], status: Status, reason: str) -> None:
+    """When enough was read, no further page is requested; past ``since`` nothing is missing."""
     client = ScriptedClient("course:1_2_31 course:2_2_31 …", "course:3_2_31")
 
     _, result = read(client, **inputs)
 
     assert client.requests == 1
-    assert result.completeness.status is Status.INCOMPLETE
-    assert result.completeness.reasons[-1] == reason
+    assert result.completeness.status is status
+    assert reason in result.completeness.reasons
+
+
+def test_read_user__past_since_on_the_last_page() -> None:
+    """On the last page there is nothing to stop: the reading is verified."""
+    _, result = read(ScriptedClient("course:1_2_31"), **NEWEST_FIRST)
+
+    assert result.completeness == Completeness(Status.VERIFIED, (), 1)
+
+
+def test_read_user__resources_that_alm_left_out() -> None:
+    """Linked resources that include asked for and ALM left out are counted by their path."""
+    client = ScriptedClient("course:1_2_31 …", "course:2_2_31", grade="g##1")
+
+    _, result = read(client, include="loResourceGrades,learningObject")
+
+    reasons = [reason for reason in result.completeness.reasons if "decoded" not in reason]
+    assert reasons == [
+        (
+            "ALM left out 2 of the resources that include asked for as loResourceGrades,"
+            ' the first: "g#\\u00231"'
+        )
+    ]
+    assert result.completeness.status is Status.CONSISTENT
 
 
 def test_read_user__again_after_a_contradiction(caplog: pytest.LogCaptureFixture) -> None:
@@ -297,6 +354,8 @@ def test_read_user__again_after_a_contradiction(caplog: pytest.LogCaptureFixture
     result = read_user("31", inputs_of(), cast("Client", client), cast("Sink[Any]", sink))
 
     assert (result.error, result.completeness.status) == (None, "verified")
+    # What counts was read after the third request.
+    assert result.answered_at == ANSWERED_AT + timedelta(minutes=3)
     assert [records.is_closed for records in sink.made] == [True, False]
     assert result.records is sink.made[1]
     assert [record.id for record in sink.made[1].enrollments] == ["course:2_2_31"]

@@ -110,18 +110,53 @@ def test_as_finished__ends_when_the_caller_stops(concurrency: int) -> None:
     assert [worker for worker in workers if worker.is_alive()] == []
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
-def test_as_finished__ends_with_the_last_result(concurrency: int) -> None:
-    """The result that *is_last* is the last one, and few further items are begun."""
+@pytest.mark.parametrize("repetition", range(20))
+def test_as_finished__nothing_is_begun_after_the_last_result(repetition: int) -> None:
+    """After the result that *is_last* no item is begun, however slowly results are taken."""
     begun: list[int] = []
+    last = 5 + repetition % 3
 
     def work(item: int) -> int:
         begun.append(item)
         return item
 
-    results = list(
-        as_finished(work, range(1000), concurrency=concurrency, is_last=lambda result: result == 5)
+    results = as_finished(
+        work,
+        range(1000),
+        concurrency=1,
+        is_last=lambda place, result: place == result == last,
     )
+    taken = [next(results)]
+    threading.Event().wait(0.001 * repetition)
+    taken += results
 
-    assert results[-1] == (5, 5)
-    assert len(begun) < 1000
+    assert taken == [(item, item) for item in range(last + 1)]
+    assert begun == list(range(last + 1))
+
+
+def test_as_finished__item_that_comes_after_the_last_result() -> None:
+    """A thread that waits for its next item when the last result comes does not begin it."""
+    begun: list[int] = []
+    is_waiting, is_over = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        # A pipe that stays silent for a while.
+        is_waiting.set()
+        is_over.wait(60)
+        yield 1
+
+    def work(item: int) -> int:
+        is_waiting.wait(60)
+        begun.append(item)
+        return item
+
+    results = as_finished(work, items(), concurrency=2, is_last=lambda _place, result: result == 0)
+    others = set(threading.enumerate())
+    taken = list(results)
+    waiting = set(threading.enumerate()) - others
+    is_over.set()
+    for thread in waiting:
+        thread.join(60)
+
+    assert (taken, begun) == ([(0, 0)], [0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from connector.errors import TemporaryError, UsageError, UserNotFoundError
+from connector.errors import DeadlineError, UsageError, UserNotFoundError
 from connector.sandbox import ACCESS_TOKEN
 from connector.server.service import EnrollmentService
 from connector.server.settings import ServerSettings
@@ -69,6 +70,8 @@ def test_read__with_no_other_input_of_the_environment(set_variables: SetVariable
     service = make_service()
 
     assert len(read_ids(service, user_id="20941371")) == 3
+    # Leading zeros make no other user of it.
+    assert service.read({"user_id": "0032"}, None, 0.0).document["users"]["read"] == 1
     with pytest.raises(
         UsageError, match=r"valid: user_id is missing \(allowed: ALM user ids, .*each\)"
     ):
@@ -81,6 +84,8 @@ def test_users__that_the_server_serves() -> None:
     service = make_service(user_ids=frozenset({"20941371", "32"}))
 
     assert len(read_ids(service, user_id="20941371")) == 3
+    # Leading zeros make no other user of it.
+    assert service.read({"user_id": "0032"}, None, 0.0).document["users"]["read"] == 1
     with pytest.raises(UserNotFoundError) as caught:
         service.read({"user_id": "20941371,33"}, None, 0.0)
     assert caught.value.message == "This server is not to be asked for user 33."
@@ -247,9 +252,23 @@ def test_deadline__of_a_run_that_hangs(
     set_variables(ALM_BASE_URL=start_sandbox("*:503x*").url, ALM_ACCESS_TOKEN=ACCESS_TOKEN)
     clock = StuckClock()
 
-    with pytest.raises(TemporaryError) as caught:
-        make_service(clock).read({"user_id": "31"}, None, 0.0)
+    outcome = make_service(clock).read({"user_id": "31"}, None, 0.0)
     clock.may_end.set()
 
-    assert caught.value.message == "The deadline of 20 s passed while ALM was waited for."
-    assert caught.value.retry_at == clock.now()
+    assert type(outcome.error) is DeadlineError
+    assert outcome.error.message == "The deadline of 19 s passed before the run came to its end."
+
+
+@pytest.mark.parametrize(("waited", "is_late"), [(18.9, False), (19.0, True), (25.0, True)])
+def test_deadline__that_has_passed(
+    *, waited: float, is_late: bool, set_variables: SetVariables, start_sandbox: StartSandbox
+) -> None:
+    """Of a request that has waited until its deadline nothing is sent to ALM."""
+    sandbox = start_sandbox()
+    set_variables(ALM_BASE_URL=sandbox.url, ALM_ACCESS_TOKEN=ACCESS_TOKEN)
+    service = make_service(VirtualClock())
+
+    with pytest.raises(DeadlineError) if is_late else contextlib.nullcontext():
+        service.read({"user_id": "31"}, None, -waited)
+
+    assert bool(sandbox.requests) is not is_late

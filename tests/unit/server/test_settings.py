@@ -46,7 +46,7 @@ def test_settings__defaults() -> None:
 def test_settings__values(text: str, set_variables: SetVariables, tmp_path: Path) -> None:
     """Settings are written as inputs are; users may also be in a file."""
     file = tmp_path / "users.csv"
-    file.write_text("user_id,name\n31,Ada\n32,Bob\n", encoding="utf-8")
+    file.write_text("user_id,name\n31,Ada\n0032,Bob\n", encoding="utf-8")
     set_variables(ALM_SERVE_DEADLINE=" 9.5 ", ALM_SERVE_USER_IDS=text.replace("FILE", str(file)))
 
     settings = load_settings(None)
