@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as parquet
 import pytest
+from pyarrow import parquet
 
 from connector.runner import run_given
 from connector.sandbox import ACCESS_TOKEN
