@@ -502,7 +502,7 @@ def test_diff__as_python(command: Command, fetch: Fetch) -> None:
 
 
 def test_diff__follows_a_link_and_keeps_the_mode(command: Command, fetch: Fetch) -> None:
-    """The file that a link names is replaced, and keeps its mode."""
+    """The file that a link names is replaced at once, and keeps its mode."""
     fetch("1.ndjson", 1)
     target = command.folder / "target.ndjson"
     target.write_text("old\n")
@@ -510,7 +510,9 @@ def test_diff__follows_a_link_and_keeps_the_mode(command: Command, fetch: Fetch)
     link = command.folder / "link.ndjson"
     link.symlink_to("target.ndjson")
 
-    command("diff 1.ndjson 1.ndjson --output-file link.ndjson")
+    with target.open() as opened:
+        command("diff 1.ndjson 1.ndjson --output-file link.ndjson")
+        assert opened.read() == "old\n"
 
     assert (link.is_symlink(), target.read_text(), target.stat().st_mode & 0o777) == (
         True,
