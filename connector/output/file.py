@@ -328,9 +328,10 @@ class OutputFile:
 
     @contextlib.contextmanager
     def _scratch_file(self) -> Iterator[None]:
-        """Create the scratch file, and remove it if it could not be completed."""
+        """Create the scratch file if it is needed, and remove it if it could not be completed."""
         try:
-            os.close(open_to_append(self._scratch))
+            if not self._format.is_streamed or not self.part.is_file():
+                os.close(open_to_append(self._scratch))
             yield
         except BaseException:
             self._scratch.unlink(missing_ok=True)

@@ -149,7 +149,7 @@ def execute(
     try:
         with redacted_logs(redactor, _LOGGERS):
             for place, result in as_finished(
-                lambda user_id: read_user(user_id, inputs, client, sink),
+                lambda user_id: _redacted(read_user(user_id, inputs, client, sink), redactor),
                 pending,
                 concurrency=min(inputs.concurrency, users.total or inputs.concurrency),
                 is_last=failures.add,
@@ -174,6 +174,12 @@ def execute(
         is_list_complete=pending.is_complete or users.total is not None,
     )
     return _finish(inputs, redactor, sink, totals, ended or failures.error(totals))
+
+
+def _redacted(result: UserResult[Any], redactor: Redactor) -> UserResult[Any]:
+    # They quote ids and links of the server's.
+    reasons = tuple(map(redactor.clean_quoting, result.completeness.reasons))
+    return replace(result, completeness=replace(result.completeness, reasons=reasons))
 
 
 def _finish(

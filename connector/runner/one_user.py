@@ -88,9 +88,6 @@ def _read_once(
         stopped = failed.message
     doubts += missing.reasons
     completeness = tracker.result(stopped, doubts=doubts, remarks=undecoded.remarks)
-    # They quote ids.
-    reasons = tuple(map(client.cleaned, completeness.reasons))
-    completeness = replace(completeness, reasons=reasons)
     return UserResult(user_id, records, completeness, failed, answered_at)
 
 
