@@ -53,10 +53,14 @@ class GitHub(Channel):
         return bool(context.environ.get("GITHUB_OUTPUT"))
 
     def mask(self, secret: str) -> None:
-        """Mask each line of *secret*: the runner masks within single lines."""
+        """Mask each line of *secret*, as the runner does, but only in the action.
+
+        In a job's own step, standard error may be redirected to a file, which would have it.
+        """
         for line in filter(None, map(str.strip, secret.splitlines())):
             self._masked.add(line)
-            self.context.write_line(f"::add-mask::{_data(line)}")
+            if self.context.is_action:
+                self.context.write_line(f"::add-mask::{_data(line)}")
 
     def check_user_ids(self, user_ids: Iterable[str]) -> None:
         """Warn if a user id is a masked secret, or part of one."""
@@ -128,7 +132,8 @@ class GitHub(Channel):
         if outputs.document["output_file"] or not folder:
             return super().full_output_location(outputs)
         path = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
-        write_atomically(path, to_json(outputs.document) + "\n")
+        # It has learners' names, which are of no concern to the runner's other users.
+        write_atomically(path, to_json(outputs.document) + "\n", mode=0o600)
         return str(path)
 
     def _append(self, outputs: Mapping[str, str]) -> None:

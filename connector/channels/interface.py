@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
+import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from connector.channels.limits import Limit
     from connector.errors import ConnectorError
 
+# Without it, Windows writes two bytes for each line end.
+_BINARY = getattr(os, "O_BINARY", 0)
 # Lone surrogates, which UTF-8 cannot encode, except those that stand for a file name's bytes.
 _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
@@ -28,7 +30,8 @@ _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 class ChannelContext:
     """The surroundings of a run, by which channels are found.
 
-    *write_line* writes a line to standard error as it is; *root* is the root of the file system.
+    *write_line* writes a line to standard error as it is; *root* is the root of the file system;
+    *is_action* is whether the GitHub Action runs, whose standard error goes to the runner only.
     """
 
     environ: Mapping[str, str]
@@ -36,6 +39,7 @@ class ChannelContext:
     output_dir: str | None = None
     dotenv: str | None = None
     root: Path = Path("/")
+    is_action: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +127,22 @@ class Channel(ABC):
         return kept
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace *path* by *text*, or leave it as it is. Raises OSError."""
+def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace *path* by *text*, or leave it as it is. Raises OSError.
+
+    The file has *mode*; without it, that of any new file of this user.
+    """
     with _naming(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+            with os.fdopen(os.open(temporary, flags, mode or 0o666), "wb") as file:
                 file.write(encoded(text))
-            # mkstemp lets only its own user read, but a sidecar may run as another one.
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            if mode is not None:
+                temporary.chmod(mode)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 

@@ -29,7 +29,9 @@ class AirflowXCom(Channel):
             if outputs.document["output_file"]:
                 location = f"{outputs.document['output_file']}, and in {location}"
             self.warn(one_line(f"Left out of {self.name}: {left_out}. Look in {location}."))
-        write_atomically(self.context.root / "airflow/xcom/return.json", to_json(document))
+        # The sidecar may run as another user.
+        path = self.context.root / "airflow/xcom/return.json"
+        write_atomically(path, to_json(document), mode=0o644)
 
 
 class TerminationLog(Channel):

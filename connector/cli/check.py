@@ -55,7 +55,7 @@ def check(
         started_at = clock.monotonic()
         page = within_deadline(lambda: client.fetch(request), deadline)
         milliseconds = (clock.monotonic() - started_at) * 1000
-        enrollments = read_enrollments(page, inputs.include)
+        records = read_enrollments(page, inputs.include)
     except ConnectorError as error:
         raise client.redacted(error) from error.__cause__
     finally:
@@ -64,7 +64,7 @@ def check(
     quota = client.quota or ASSUMED
     words = f"{quota.rate * _MINUTE:g} requests a minute, burst {quota.burst:g}"
     yield f"quota      {'' if client.quota else 'not told by ALM; taken to be '}{words}"
-    read = _count(len(enrollments), "enrollment")
+    read = _count(len(records), "enrollment")
     more = "more follow" if page.next_link else "no more follow"
     yield (
         f"read       {read} of user {first} in {milliseconds:.0f} ms, {more};"

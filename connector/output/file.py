@@ -88,7 +88,8 @@ class OutputFile:
             if self.path.exists() and not self.path.is_file():
                 raise OSError(errno.EINVAL, "It is no regular file")
             tempfile.TemporaryFile(dir=self.path.parent).close()
-            for path in (self.part, self._journal.path):
+            journal = self._journal
+            for path in (self.part, self._scratch, journal.path, journal.rewritten_path):
                 check_own(path)
             if self._journal.path.is_file():
                 self._journal.lock()

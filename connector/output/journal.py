@@ -56,6 +56,11 @@ class Journal:
         self._redactor = redactor
         self._handle = -1
 
+    @property
+    def rewritten_path(self) -> Path:
+        """The file that ``rewrite`` writes first."""
+        return self.path.with_name(f"{self.path.name}.new")
+
     def lock(self) -> None:
         """Reserve it, and the output file with it, for this run.
 
@@ -83,7 +88,7 @@ class Journal:
 
         All else stays as in *state*; *end* is where the last rows end. Raises OSError.
         """
-        new = Journal(self.path.with_name(f"{self.path.name}.new"), self._redactor)
+        new = Journal(self.rewritten_path, self._redactor)
         try:
             new.cut()
             new.write({**state.inputs, "end": 0})

@@ -39,10 +39,16 @@ JOB_LIMIT = "a job's outputs take at most 1 MB, counted in UTF-16"
 LINUX_LIMIT = "an environment variable on Linux holds at most 131,071 bytes, its name included"
 
 
-def channel(folder: Path, stderr: Stderr, **environ: str) -> GitHub:
+def channel(
+    folder: Path,
+    stderr: Stderr,
+    *,
+    is_action: bool = False,
+    **environ: str,
+) -> GitHub:
     """Return the channel with its file for outputs in *folder*."""
     environ = {"GITHUB_OUTPUT": str(folder / "output"), **environ}
-    return GitHub(ChannelContext(environ, stderr.write_line))
+    return GitHub(ChannelContext(environ, stderr.write_line, is_action=is_action))
 
 
 def outputs_in(folder: Path) -> dict[str, str]:
@@ -207,7 +213,7 @@ def test_full_output_location__own_file(tmp_path: Path, stderr: Stderr) -> None:
     (warning,) = warnings_in(stderr)
     (name,) = re.findall(r"Look in (.*alm-enrollments-[0-9a-f]{16}\.json)\.$", warning)
     assert Path(name).read_text(encoding="utf-8") == f"{to_json(outputs.document)}\n"
-    assert Path(name).stat().st_mode & 0o777 == 0o644
+    assert Path(name).stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == [Path(name).name, "output"]
 
 
@@ -232,11 +238,18 @@ def test_full_output_location__output_file(tmp_path: Path, stderr: Stderr) -> No
 )
 def test_mask__each_line(secret: str, lines: list[str], tmp_path: Path, stderr: Stderr) -> None:
     """Each line of a secret is masked on its own, with its percent signs; empty lines are not."""
-    channel(tmp_path, stderr).mask(secret)
+    channel(tmp_path, stderr, is_action=True).mask(secret)
 
     log = read_github(stderr.text)
     assert log.masks == lines
     assert log.commands == [Command("add-mask", line) for line in lines]
+
+
+def test_mask__only_in_the_action(tmp_path: Path, stderr: Stderr) -> None:
+    """In a job's own step no secret is written to standard error, which may go to a file."""
+    channel(tmp_path, stderr).mask("canary-token")
+
+    assert stderr.text == ""
 
 
 @pytest.mark.parametrize(
