@@ -98,10 +98,6 @@ class Replay:
         """Return the next recorded page."""
         return read_page(request, Response(200, {}, next(self._bodies)), datetime.now(UTC))
 
-    def cleaned(self, text: str) -> str:
-        """Return *text*, which has no secret."""
-        return text
-
 
 def inputs_of(**values: object) -> Inputs:
     """Return the inputs of a learner with every type of learning object."""

@@ -9,13 +9,16 @@ workspace is importable, and the user's Python stays as it is. The packages are 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -25,39 +28,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
+    from connector.channels.github import GitHub
     from connector.errors import ConnectorError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LOCK = CHECKOUT / "requirements/run.lock"
-# The user's settings for pip stay (index, proxy, certificate), except where to install, and for
-# which Python.
-_REMOVED_VARIABLES = (
-    "PIP_TARGET",
-    "PIP_PREFIX",
-    "PIP_ROOT",
-    "PIP_DRY_RUN",
-    "PIP_PYTHON",
-    "PIP_PYTHON_VERSION",
-    "PIP_PLATFORM",
-    "PIP_ABI",
-    "PIP_IMPLEMENTATION",
+# The user's settings that are for pip, from variables and files: index, proxy, certificates. Others
+# could add packages, or put them elsewhere.
+_PIP_SETTINGS = (
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"),
+    *("PIP_TRUSTED_HOST", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_PROXY", "PIP_KEYRING_PROVIDER"),
+    *("PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES", "PIP_CACHE_DIR", "PIP_NO_CACHE_DIR"),
+    *("PIP_USE_FEATURE", "PIP_USE_DEPRECATED"),
 )
-# A configuration file may set these; a variable takes precedence.
-_FORCED_VARIABLES = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+# Inputs and credentials are not for pip.
+_REMOVED_PREFIXES = ("ALM_", "INPUT_", "PIP_")
+# A package and its version in the lock, and in a wheel's name (packaging.python.org, binary
+# distribution format).
+_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9._!+-]+)", re.MULTILINE)
+_WHEEL = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9._!+]+)(-[0-9][^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
+MAX_WHEEL_BYTES = 64 * 1024 * 1024
+MAX_PIP_SECONDS = 300.0
 _MAX_REASON_CHARACTERS = 600
 _COMMANDS = ("fetch", "check", "merge", "diff")
 _COMMANDS_OF_FILES = ("merge", "diff")
 
 
-def main(environ: Mapping[str, str]) -> None:
+def main(environ: MutableMapping[str, str]) -> None:
     """Install the packages if necessary, and run the command, which ends this process."""
     # Until the command handles it, SIGINT ends the process like any other.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.path.insert(0, str(CHECKOUT))
     from connector.errors import ConnectorError  # noqa: PLC0415 - importable only now
 
+    _remove_other_spellings(environ)
     try:
         sys.argv[1:] = command_line(environ)
         packages = installed_packages(environ)
@@ -68,7 +74,20 @@ def main(environ: Mapping[str, str]) -> None:
     sys.path.insert(0, str(packages))
     from connector.__main__ import run_command  # noqa: PLC0415 - needs the packages
 
-    run_command()
+    run_command(is_action=True)
+
+
+def _remove_other_spellings(environ: MutableMapping[str, str]) -> None:
+    """Remove a job's variables such as ``alm_base_url``, and warn: inputs come from ``with:``."""
+    from connector.text import one_line  # noqa: PLC0415 - importable only after main
+
+    for name in sorted(environ):
+        if name.upper().startswith("ALM_") and name != name.upper():
+            del environ[name]
+            text = f"The variable {one_line(name)} is ignored: inputs come from `with:` only."
+            _write_line(f"alm-enrollments: warning: {text}")
+            if github := _github(environ):
+                github.warn(text)
 
 
 def command_line(environ: Mapping[str, str]) -> list[str]:
@@ -98,7 +117,11 @@ def command_line(environ: Mapping[str, str]) -> list[str]:
 
 
 def installed_packages(
-    environ: Mapping[str, str], *, lock: Path = _LOCK, python: str = sys.executable
+    environ: Mapping[str, str],
+    *,
+    lock: Path = _LOCK,
+    python: str = sys.executable,
+    pip_seconds: float = MAX_PIP_SECONDS,
 ) -> Path:
     """Return the job's folder with the packages of *lock*, filled at its first use.
 
@@ -109,20 +132,26 @@ def installed_packages(
     # Only a runner's folder is reused: in one that everybody can write, a name can be taken.
     parent = Path(environ.get("RUNNER_TEMP") or tempfile.mkdtemp(prefix="alm-enrollments-"))
     platform = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
-    digest = hashlib.sha256(lock.read_bytes() + platform.encode()).hexdigest()
-    folder = parent / f"alm-enrollments-{digest[:16]}"
-    if folder.is_dir():
+    digest = hashlib.sha256(lock.read_bytes() + platform.encode()).hexdigest()[:16]
+    folder = parent / f"alm-enrollments-{digest}"
+    if _is_own(folder):
         return folder
+    cache = None
+    if tools := environ.get("RUNNER_TOOL_CACHE"):
+        cache = Path(tools, "alm-enrollments", digest)
     try:
-        unfinished = Path(tempfile.mkdtemp(dir=parent, prefix=f"{folder.name}-"))
+        # Only this user can enter it.
+        private = Path(tempfile.mkdtemp(dir=parent, prefix=f"{folder.name}-"))
         try:
-            _install(unfinished, _wheels_folder(folder, environ), _Pip(environ, lock, python))
+            packages = private / "packages"
+            packages.mkdir(mode=0o700)
+            _install(packages, cache, _Pip(environ, lock, python, pip_seconds))
             # Renamed when it is complete: another step may use it from now on.
-            unfinished.rename(folder)
+            packages.rename(folder)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(private, ignore_errors=True)
     except OSError as error:
-        if not folder.is_dir():
+        if not _is_own(folder):
             raise UnreachableError(
                 f"The action's packages cannot be put into {parent}: {error.strerror}.",
                 hint="Nothing was sent; mend it and run again.",
@@ -152,73 +181,157 @@ def redirect_document(environ: Mapping[str, str]) -> dict[str, str]:
     return {DOCUMENT_FILE: path}
 
 
-def _wheels_folder(folder: Path, environ: Mapping[str, str]) -> Path:
-    """Return a folder that outlasts the job, on runners that keep their tools."""
-    if tools := environ.get("RUNNER_TOOL_CACHE"):
-        wheels = Path(tools, "alm-enrollments", folder.name.split("-")[2])
-        # On a runner whose tools are read-only, each job downloads its wheels.
-        with contextlib.suppress(OSError):
-            wheels.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=wheels).close()
-            return wheels
-    return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-wheels-"))
+def _is_own(folder: Path) -> bool:
+    """Return whether *folder* exists, and only this user and root can have written to it."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    # On Windows the mode says nothing about other users.
+    user_id = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
+    may_others_write = os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in (0, user_id) and not may_others_write
 
 
-def _install(folder: Path, wheels: Path, pip: _Pip) -> None:
-    """Install from the *wheels* of an earlier job, or else from the index."""
+def _install(packages: Path, cache: Path | None, pip: _Pip) -> None:
+    """Install from the wheels of an earlier job in *cache*, or else from the index."""
     from connector.errors import UnreachableError  # noqa: PLC0415 - importable only after main
 
-    if any(wheels.iterdir()) and pip.install(wheels, folder) is None:
+    cached, downloads = packages.with_name("cached"), packages.with_name("downloads")
+    for folder in (cached, downloads):
+        folder.mkdir(mode=0o700)
+    if _copy_wheels(cache, cached, pip.lock):
+        if pip.install(cached, packages) is None:
+            return
+        # What a failed installation leaves, the next one would keep.
+        shutil.rmtree(packages)
+        packages.mkdir(mode=0o700)
+    # A new folder: among older wheels pip might prefer a foreign one.
+    reason = pip.download(downloads) or pip.install(downloads, packages)
+    if reason:
+        raise UnreachableError(
+            f"The action's packages cannot be installed: {reason}.",
+            hint="Nothing was sent. The runner needs pip, which actions/setup-python brings,"
+            " and an index: PIP_INDEX_URL names a mirror.",
+        )
+    _keep_wheels(downloads, cache)
+
+
+def _copy_wheels(cache: Path | None, folder: Path, lock: Path) -> bool:
+    """Copy the wheels of *lock* to *folder*, where nobody can exchange one after pip's check.
+
+    Returns whether there is any. Whatever else is in *cache* is not read.
+    """
+    if cache is None or not (_is_own(cache.parent) and _is_own(cache)):
+        return False
+    locked = {_canonical(*match.groups()) for match in _LOCKED.finditer(lock.read_text("utf-8"))}
+    with contextlib.suppress(OSError):
+        for path in cache.iterdir():
+            match = _WHEEL.fullmatch(path.name)
+            if match and _canonical(match[1], match[2]) in locked:
+                with contextlib.suppress(OSError):
+                    (folder / path.name).write_bytes(_read_regular(path))
+    return any(folder.iterdir())
+
+
+def _canonical(name: str, version: str) -> tuple[str, str]:
+    return re.sub(r"[-_.]+", "-", name).lower(), version
+
+
+def _read_regular(path: Path) -> bytes:
+    """Return the content of *path*. Raises OSError if it is no regular file, or too large."""
+    # Windows has neither; there, links need rights that other users do not have.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_WHEEL_BYTES:
+            raise OSError(errno.EINVAL, "It is no wheel", str(path))
+        return file.read(status.st_size)
+
+
+def _keep_wheels(downloads: Path, cache: Path | None) -> None:
+    """Keep the wheels in *downloads* for the next job, on runners that keep their tools."""
+    if cache is None:
         return
-    with tempfile.TemporaryDirectory(dir=wheels) as downloads:
-        # A new folder: among older wheels pip might prefer a foreign one.
-        reason = pip.download(Path(downloads)) or pip.install(Path(downloads), folder)
-        if reason:
-            raise UnreachableError(
-                f"The action's packages cannot be installed: {reason}.",
-                hint="Nothing was sent. The runner needs pip, which actions/setup-python brings,"
-                " and an index: PIP_INDEX_URL names a mirror.",
-            )
-        # A wheel that cannot be kept is downloaded again by the next job.
-        with contextlib.suppress(OSError):
-            for wheel in Path(downloads).iterdir():
-                wheel.replace(wheels / wheel.name)
+    # A wheel that cannot be kept is downloaded again by the next job.
+    with contextlib.suppress(OSError):
+        for folder in (cache.parent, cache):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not _is_own(folder):
+                return
+        with tempfile.TemporaryDirectory(dir=cache) as unfinished:
+            for wheel in downloads.iterdir():
+                copy = Path(shutil.copyfile(wheel, Path(unfinished, wheel.name)))
+                copy.replace(cache / wheel.name)
 
 
 @dataclass(frozen=True)
 class _Pip:
-    """The pip of *python* for the packages of *lock*; returns the reason if it fails."""
+    """The pip of *python* for the packages of *lock*; returns the reason if it fails.
+
+    A command may take *seconds*.
+    """
 
     environ: Mapping[str, str]
     lock: Path
     python: str
+    seconds: float
 
     def download(self, wheels: Path) -> str | None:
-        return self._run("download", "--dest", str(wheels))
+        return self._run_locked("download", "--dest", str(wheels), settings=self._settings())
 
     def install(self, wheels: Path, folder: Path) -> str | None:
         options = ("--no-index", "--find-links", str(wheels), "--target", str(folder))
-        return self._run("install", *options)
+        return self._run_locked("install", *options, settings={})
 
-    def _run(self, command: str, *options: str) -> str | None:
-        pip = (self.python, "-I", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    def _settings(self) -> dict[str, str]:
+        """Return variables for those of the user's settings that are for pip."""
+        name = "PIP_CONFIG_FILE"
+        file = {name: self.environ[name]} if name in self.environ else {}
+        listed, _ = self._run("config", "list", settings=file)
+        settings: dict[str, str] = {}
+        # Those for the command have precedence over those for all.
+        for section in ("global", "download"):
+            for name, text in re.findall(rf"^{section}\.([a-z-]+)=(.+)$", listed, re.MULTILINE):
+                with contextlib.suppress(ValueError, SyntaxError):
+                    settings[f"PIP_{name.upper().replace('-', '_')}"] = str(ast.literal_eval(text))
+        settings |= {name: value for name, value in self.environ.items() if value}
+        return {name: settings[name] for name in _PIP_SETTINGS if name in settings}
+
+    def _run_locked(self, command: str, *options: str, settings: Mapping[str, str]) -> str | None:
         locked = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
+        arguments = ("--quiet", command, *locked, "--requirement", str(self.lock), *options)
+        # No file of settings is read: what it may have, the variables have.
+        _, reason = self._run(*arguments, settings={**settings, "PIP_CONFIG_FILE": os.devnull})
+        return reason
+
+    def _run(self, *arguments: str, settings: Mapping[str, str]) -> tuple[str, str | None]:
+        """Return what pip prints, and the reason if it fails."""
+        pip = (self.python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input")
         variables = {
             name: value
             for name, value in self.environ.items()
-            if name not in _REMOVED_VARIABLES and not name.startswith("ALM_")
+            if not name.upper().startswith(_REMOVED_PREFIXES)
         }
-        finished = subprocess.run(  # noqa: S603 - an interpreter's own pip, with words of this module
-            [*pip, "--no-input", command, *locked, "--requirement", str(self.lock), *options],
-            env={**variables, **_FORCED_VARIABLES},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        try:
+            finished = subprocess.run(  # noqa: S603 - an interpreter's own pip, with words of this module
+                [*pip, *arguments],
+                env={**variables, **settings},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=self.seconds,
+            )
+        except subprocess.TimeoutExpired:
+            return "", f"pip did not end within {self.seconds:g} s"
         if finished.returncode == 0:
-            return None
-        return _reason(finished.stderr) or f"pip ended with exit code {finished.returncode}"
+            return finished.stdout, None
+        failure = f"pip ended with exit code {finished.returncode}"
+        return "", _reason(finished.stderr) or failure
 
 
 def _reason(stderr: str) -> str:
@@ -237,22 +350,27 @@ def _reason(stderr: str) -> str:
 
 def _report(error: ConnectorError, environ: Mapping[str, str]) -> None:
     """Report *error* as the command would, which itself needs the packages."""
-    from connector.channels.github import GitHub  # noqa: PLC0415 - importable only after main
-    from connector.channels.interface import ChannelContext  # noqa: PLC0415 - the same
-
-    def write_line(line: str) -> None:
-        sys.stderr.write(f"{line}\n")
-
-    context = ChannelContext(environ, write_line)
-    write_line(f"alm-enrollments: error: {error}")
-    if not GitHub.is_available(context):
+    _write_line(f"alm-enrollments: error: {error}")
+    github = _github(environ)
+    if github is None:
         return
-    github = GitHub(context)
     try:
         github.write_failure(error)
     except OSError as failure:
-        write_line(f"alm-enrollments: error: {github.name} cannot be written: {failure.strerror}.")
+        _write_line(f"alm-enrollments: error: {github.name} cannot be written: {failure.strerror}.")
         github.annotate(error)
+
+
+def _github(environ: Mapping[str, str]) -> GitHub | None:
+    from connector.channels.github import GitHub  # noqa: PLC0415 - importable only after main
+    from connector.channels.interface import ChannelContext  # noqa: PLC0415 - the same
+
+    context = ChannelContext(environ, _write_line)
+    return GitHub(context) if GitHub.is_available(context) else None
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":

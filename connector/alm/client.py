@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from connector.alm.auth import CHECK_REGION, read_refresh
 from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
+from connector.alm.rate_limit import MAX_WAIT_SECONDS
 from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
 from connector.alm.users import UserLookup, read_user_id
@@ -80,10 +81,6 @@ class Client:
         """Return *error* without secrets: ALM may have sent back what it received."""
         return self._redactor.clean_error(error, is_of_server=True)
 
-    def cleaned(self, text: str) -> str:
-        """Return *text*, which quotes ALM, without secrets."""
-        return self._redactor.clean_quoting(text)
-
     def close(self) -> None:
         """Close the connections; a thread that still reads for an ended run sends nothing more."""
         self._transport.close()
@@ -146,8 +143,10 @@ class Client:
             error.message,
             error.request_id,
         )
-        # A blocked limiter makes the next attempt wait, and every other request with it.
-        if not self._block_if_refused(error, decision.seconds):
+        # A blocked limiter makes the next attempt wait, and every other request with it; for a
+        # longer time only this one waits.
+        is_blocked = self._block_if_refused(error, decision.seconds)
+        if not is_blocked or decision.seconds > MAX_WAIT_SECONDS:
             self._clock.sleep(decision.seconds)
 
     def _block_if_refused(self, error: ConnectorError, seconds: float) -> bool:

@@ -21,11 +21,6 @@ class AzurePipelines(Channel):
         """Return whether an agent of Azure Pipelines runs this process."""
         return bool(context.environ.get("TF_BUILD"))
 
-    def mask(self, secret: str) -> None:
-        """Make the agent remove each line of *secret* from its log."""
-        for line in filter(None, map(str.strip, secret.splitlines())):
-            self.context.write_line(f"##vso[task.setsecret]{_data(line)}")
-
     def open_group(self) -> None:
         """Begin a group of log lines."""
         self.context.write_line("##[group]alm-enrollments: what happened on the way")

@@ -68,10 +68,14 @@ class GitHub(_RunnerChannel):
         return bool(context.environ.get("GITHUB_OUTPUT"))
 
     def mask(self, secret: str) -> None:
-        """Mask each line of *secret*: the runner masks within single lines."""
+        """Mask each line of *secret*, as the runner does, but only in the action.
+
+        In a job's own step, standard error may be redirected to a file, which would have it.
+        """
         for line in filter(None, map(str.strip, secret.splitlines())):
             self._masked.add(line)
-            self.context.write_line(f"::add-mask::{_data(line)}")
+            if self.context.is_action:
+                self.context.write_line(f"::add-mask::{_data(line)}")
 
     def check_user_ids(self, user_ids: Iterable[str]) -> None:
         """Warn if a user id is a masked secret, or part of one."""
@@ -142,7 +146,8 @@ class GitHub(_RunnerChannel):
             return super().full_output_location(outputs)
         file = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
         try:
-            write_atomically(file, to_json(outputs.document) + "\n")
+            # It has learners' names, which are of no concern to the runner's other users.
+            write_atomically(file, to_json(outputs.document) + "\n", mode=0o600)
         except OSError:
             return super().full_output_location(outputs)
         return str(file)

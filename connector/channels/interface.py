@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from connector.channels.limits import Limit
     from connector.errors import ConnectorError
 
+# Without it, Windows writes two bytes for each line end.
+_BINARY = getattr(os, "O_BINARY", 0)
 # Lone surrogates, which UTF-8 cannot encode, except those that stand for a file name's bytes.
 _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
@@ -35,7 +37,8 @@ _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 class ChannelContext:
     """The surroundings of a run, by which channels are found.
 
-    *write_line* writes a line to standard error as it is; *root* is the root of the file system.
+    *write_line* writes a line to standard error as it is; *root* is the root of the file system;
+    *is_action* is whether the GitHub Action runs, whose standard error goes to the runner only.
     """
 
     environ: Mapping[str, str]
@@ -43,6 +46,7 @@ class ChannelContext:
     output_dir: str | None = None
     dotenv: str | None = None
     root: Path = Path("/")
+    is_action: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
         mode = mode or mode_of_replaced(target)
         temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}"
         try:
-            with temporary.open("xb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+            with os.fdopen(os.open(temporary, flags, mode or 0o666), "wb") as file:
                 file.write(encoded(text))
             if mode is not None:
                 temporary.chmod(mode)

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 _INPUTS = [*input_options(), ENV_FILE, *OUTPUTS]
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str], *, is_action: bool = False) -> int:
     """Run the command that *argv* names and return its exit code.
 
     Standard output carries the document and nothing else; it is the last thing that is written.
     Everything else goes to standard error, each message in one line. *environ* is that of the
-    channels; settings read the process's own environment.
+    channels; settings read the process's own environment. *is_action* is as in ``run_command``.
     """
-    console = Console(environ)
+    console = Console(environ, is_action=is_action)
     with console.show_logs():
         try:
             # Before anything is parsed: a token may have been passed as a user id.

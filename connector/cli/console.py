@@ -35,8 +35,9 @@ class Console:
     to either stream.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, is_action: bool = False) -> None:
         self._environ = environ
+        self._is_action = is_action
         self.redactor = Redactor()
         #: What is wrong with the command line; the command reports it with its other problems.
         self.problems: list[Problem] = []
@@ -61,7 +62,10 @@ class Console:
 
         # An empty value means "not given", as for every input.
         folder, report = [(path or "").strip() or None for path in (output_dir, dotenv)]
-        self.channels = find_channels(ChannelContext(self._environ, write_line, folder, report))
+        context = ChannelContext(
+            self._environ, write_line, folder, report, is_action=self._is_action
+        )
+        self.channels = find_channels(context)
         for channel in self.channels:
             self.redactor.on_secret(channel.mask)
 

@@ -96,7 +96,8 @@ class OutputFile:
             tempfile.TemporaryFile(dir=self.path.parent).close()
             for file in files_of(self.path):
                 check_replaceable(file)
-            for path in (self.part, self._journal.path):
+            journal = self._journal
+            for path in (self.part, self._scratch, journal.path, journal.rewritten_path):
                 check_own(path)
             if self._journal.path.is_file():
                 self._journal.lock()
@@ -357,9 +358,10 @@ class OutputFile:
 
     @contextlib.contextmanager
     def _scratch_file(self) -> Iterator[None]:
-        """Create the scratch file, and remove it if it could not be completed."""
+        """Create the scratch file if it is needed, and remove it if it could not be completed."""
         try:
-            os.close(open_to_append(self._scratch))
+            if not self._format.is_streamed or not self.part.is_file():
+                os.close(open_to_append(self._scratch))
             yield
         except BaseException:
             self._scratch.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.compact_set import UserIds
-from connector.files import JOURNAL, NEW_JOURNAL, target_of
+from connector.files import JOURNAL, target_of
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Journal:
         self._redactor = redactor
         self._handle = -1
 
+    @property
+    def rewritten_path(self) -> Path:
+        """The file that ``rewrite`` writes first."""
+        return self.path.with_name(f"{self.path.name}.new")
+
     def lock(self) -> None:
         """Reserve it, and the output file with it, for this run.
 
@@ -84,8 +89,7 @@ class Journal:
 
         All else stays as in *state*; *end* is where the last rows end. Raises OSError.
         """
-        name = self.path.name.removesuffix(JOURNAL) + NEW_JOURNAL
-        new = Journal(self.path.with_name(name), self._redactor)
+        new = Journal(self.rewritten_path, self._redactor)
         try:
             new.cut()
             new.write({**state.inputs, "end": 0})

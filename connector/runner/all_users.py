@@ -158,7 +158,7 @@ def execute(
     try:
         with redacted_logs(redactor, _LOGGERS):
             for place, result in as_finished(
-                read,
+                lambda user: _redacted(read(user), redactor),
                 pending,
                 concurrency=min(inputs.concurrency, users.total or inputs.concurrency),
                 is_last=failures.add,
@@ -192,6 +192,12 @@ def _take(place: int, result: UserResult[Any], sink: Sink[Any], totals: RunTotal
         sink.open()
     with signals.deferred() if sink.is_durable else contextlib.nullcontext():
         totals.add_result(place, result, sink.take(place, result))
+
+
+def _redacted(result: UserResult[Any], redactor: Redactor) -> UserResult[Any]:
+    # They quote ids and links of the server's.
+    reasons = tuple(map(redactor.clean_quoting, result.completeness.reasons))
+    return replace(result, completeness=replace(result.completeness, reasons=reasons))
 
 
 def _finish(

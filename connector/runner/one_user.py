@@ -230,9 +230,6 @@ class Reading(Generic[Collected]):
             remarks=remarks,
             explanation=explanation,
         )
-        # They quote ids.
-        reasons = tuple(map(self._client.cleaned, completeness.reasons))
-        completeness = replace(completeness, reasons=reasons)
         return UserResult(
             self._user_id,
             self._records,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
@@ -34,9 +36,29 @@ _MAX_HEAD_BYTES = 16 * 1024
 _MAX_CONNECTIONS = 400
 _TIMEOUT_SECONDS = 30
 _MAX_DRAINED_BYTES = 1024 * 1024
+#: What all clients together may leave unread, unless a single response is larger.
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+_TWO_LENGTHS = re.compile(
+    rb"(?=.*^transfer-encoding[ \t]*:)(?=.*^content-length[ \t]*:)",
+    re.DOTALL | re.IGNORECASE | re.MULTILINE,
+)
 
 
-class _Task(WSGITask):  # type: ignore[misc] # waitress has no types
+class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
+    """Refuses what clients and proxies could read in different ways."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        # A proxy that takes the other length sees another request behind this one (RFC 9112, 6.3).
+        if _TWO_LENGTHS.match(header_plus):
+            raise ParsingError("Two lengths")
+        try:
+            super().parse_header(header_plus)
+        except ValueError:
+            # Python reads no number of more than 4,300 digits.
+            raise ParsingError("Content-Length is invalid") from None
+
+
+class _Task(WSGITask):  # type: ignore[misc]
     """Passes the time at which the request arrived to the application."""
 
     def get_environment(self) -> dict[str, Any]:
@@ -57,6 +79,7 @@ class _RefusalTask(ErrorTask):  # type: ignore[misc]
 class _Channel(HTTPChannel):  # type: ignore[misc]
     """A connection for one request."""
 
+    parser_class = _Parser
     task_class = _Task
     error_task_class = _RefusalTask
     arrived_at = 0.0
@@ -106,7 +129,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 class Server:
     """Serves *application* on *listening*, a bound socket, with waitress.
 
-    Clients have *timeout* seconds to send a request, and as many to read the response. ``stop``
+    Clients have *timeout* seconds to send a request, and as many to read the response, and may
+    leave *max_unread_bytes* unread together, or a single response that is larger. ``stop``
     ends ``run`` when all running requests are finished, or after *grace* seconds.
     """
 
@@ -118,11 +142,13 @@ class Server:
         threads: int,
         grace: float,
         timeout: float = _TIMEOUT_SECONDS,
+        max_unread_bytes: int = MAX_UNREAD_BYTES,
     ) -> None:
         # It would quote paths; each request has a line in the log of its own.
         logging.getLogger("waitress").setLevel(logging.CRITICAL)
         self._grace = grace
         self._timeout = timeout
+        self._max_unread_bytes = max_unread_bytes
         self._is_stopping = False
         self._sockets: dict[int, Any] = {}
         self._waitress = create_server(
@@ -137,6 +163,8 @@ class Server:
             max_request_body_size=MAX_BODY_BYTES + 1,
             # The records of learners go into no temporary file.
             outbuf_overflow=sys.maxsize,
+            # No thread waits for a client that does not read.
+            outbuf_high_watermark=sys.maxsize,
             log_socket_errors=False,
             asyncore_use_poll=True,
         )
@@ -186,14 +214,23 @@ class Server:
         """Close connections that wait too long for their client, and of too many the oldest.
 
         waitress's own timeout starts again with each byte, and does not close a connection whose
-        client reads nothing.
+        client reads nothing. Of more unread bytes than allowed, too, the oldest go.
         """
-        waiting = [connection for connection in self.connections if not connection.requests]
+        connections = self.connections
+        waiting = [
+            connection
+            for connection in connections
+            if connection.has_responded or not connection.requests
+        ]
         waiting.sort(key=lambda connection: connection.waiting_since)
-        excess = len(self.connections) - _MAX_CONNECTIONS
+        excess = len(connections) - _MAX_CONNECTIONS
+        unread = sum(connection.total_outbufs_len for connection in connections)
         overdue_since = time.monotonic() - self._timeout
         for position, connection in enumerate(waiting):
-            if position < excess or connection.waiting_since < overdue_since:
+            is_too_much = unread > self._max_unread_bytes and connection is not waiting[-1]
+            is_overdue = connection.waiting_since < overdue_since
+            if position < excess or is_overdue or (is_too_much and connection.total_outbufs_len):
+                unread -= connection.total_outbufs_len
                 connection.close_now()
 
     def _close_idle(self) -> None:

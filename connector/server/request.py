@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from werkzeug.exceptions import RequestEntityTooLarge, Unauthorized, UnsupportedMediaType
 
 from connector.errors import Problem, UsageError
+from connector.redact import MAX_SECRET_CHARACTERS, MIN_SECRET_CHARACTERS
 from connector.settings import credential_names
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ FILE_INPUTS = (*INPUTS, "columns")
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_FIELDS = 100
 TOKEN_HEADER = "X-ALM-Token"  # noqa: S105 - the header's name
+_TOKEN = re.compile(rf"[!-~]{{{MIN_SECRET_CHARACTERS},{MAX_SECRET_CHARACTERS}}}")
 _MAX_QUOTED_CHARACTERS = 60
 
 
@@ -81,9 +83,12 @@ def read_token(request: Request) -> str | None:
     meant to bring a token, and must not get what the server's own credentials can read.
     """
     token = request.headers.get(TOKEN_HEADER)
-    if token is not None and not re.fullmatch(r"[!-~]+", token):
+    if token is not None and not _TOKEN.fullmatch(token):
         value = "not to be sent as it is" if token else "empty"
-        allowed = "ALM's access token, without spaces, or no such header"
+        allowed = (
+            f"ALM's access token, {MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
+            " without spaces, or no such header"
+        )
         raise usage_error(Problem(TOKEN_HEADER, value, allowed))
     return token
 

@@ -33,7 +33,7 @@ LINKING_PIP = """
 import os, sys
 if "install" in sys.argv:
     target = sys.argv[sys.argv.index("--target") + 1]
-    for package in os.scandir(os.environ["PIP_FIND_LINKS"]):
+    for package in os.scandir(os.environ["INSTALLED"]):
         os.symlink(package.path, os.path.join(target, package.name))
 """
 needed = needed_variables
@@ -163,8 +163,8 @@ def new_job(tmp_path: Path, python: Path, packages: Path) -> Job:
         "GITHUB_OUTPUT": str(tmp_path / "output"),
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "HOME": str(tmp_path / "home"),
+        "INSTALLED": str(packages),
         "PATH": f"{python}:/usr/bin:/bin",
-        "PIP_FIND_LINKS": str(packages),
         "RUNNER_OS": "Linux",
         "RUNNER_TEMP": str(tmp_path / "temp"),
         "RUNNER_TOOL_CACHE": str(tmp_path / "tools"),
@@ -175,5 +175,8 @@ def new_job(tmp_path: Path, python: Path, packages: Path) -> Job:
 @pytest.fixture
 def job(new_job: Job, packages: Path) -> Job:
     """Return a job that has used the action once."""
-    (new_job.temp / packages.name).symlink_to(packages)
+    folder = new_job.temp / packages.name
+    folder.mkdir()
+    for package in packages.iterdir():
+        (folder / package.name).symlink_to(package)
     return new_job

@@ -25,10 +25,12 @@ HINT = (
     "Nothing was sent. The runner needs pip, which actions/setup-python brings,"
     " and an index: PIP_INDEX_URL names a mirror."
 )
+UNWANTED = re.compile("ALM_|INPUT_|PIP_", re.IGNORECASE).match
 # Creates a file per --dest and --target, and writes down each call.
 FAKE_PYTHON = """#!/bin/sh
 echo "$@" >> "$RECORD"
 env > "$RECORD.environ"
+case "$*" in *"config list"*) echo "$LISTED"; exit ;; esac
 while [ $# -gt 1 ]; do
     case "$1" in --dest|--target) : > "$2/probe.whl" ;; esac
     shift
@@ -71,6 +73,7 @@ def environ(tmp_path: Path, index: Path) -> dict[str, str]:
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": index.as_uri(),
         "PIP_NO_CACHE_DIR": "1",
+        "LISTED": "",
         "RECORD": str(tmp_path / "record"),
         "RUNNER_TEMP": str(tmp_path / "temp"),
         "RUNNER_TOOL_CACHE": str(tmp_path / "tools"),
@@ -216,21 +219,21 @@ def test_installed_packages__arguments_of_pip(
     environ: dict[str, str], lock: Path, fake_python: str
 ) -> None:
     """The installer's pip gets the job's variables except ALM's, and may not ask questions."""
-    secrets = {"ALM_ACCESS_TOKEN": "s3cret", "ALM_ANYTHING": "s3cret", "PIP_TARGET": "x"}
+    secrets = {"ALM_ACCESS_TOKEN": "s3cret", "alm_x": "s3cret", "INPUT_X": "x", "PIP_TARGET": "x"}
 
     installed_packages({**environ, **secrets}, lock=lock, python=fake_python)
 
-    variables = Path(f"{environ['RECORD']}.environ").read_text()
-    forced = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
-    assert set(variables.splitlines()) >= {
-        f"{name}={value}" for name, value in {**environ, **forced}.items()
-    }
-    assert not re.search(r"^(ALM_|PIP_TARGET)", variables, re.MULTILINE)
-    pip = "-I -m pip --quiet --disable-pip-version-check --no-input"
+    variables = set(Path(f"{environ['RECORD']}.environ").read_text().splitlines())
+    settings = {name for name in environ if name.startswith("PIP_")}
+    others = {f"{name}={environ[name]}" for name in environ.keys() - settings}
+    assert variables >= {*others, f"PIP_CONFIG_FILE={os.devnull}"}
+    assert not [line for line in variables - {f"PIP_CONFIG_FILE={os.devnull}"} if UNWANTED(line)]
+    pip = "-I -m pip --disable-pip-version-check --no-input"
     locked = f"--no-deps --require-hashes --only-binary :all: --requirement {lock}"
-    download, install = Path(environ["RECORD"]).read_text().splitlines()
-    assert download.startswith(f"{pip} download {locked} --dest ")
-    assert install.startswith(f"{pip} install {locked} --no-index --find-links ")
+    listing, download, install = Path(environ["RECORD"]).read_text().splitlines()
+    assert listing == f"{pip} config list"
+    assert download.startswith(f"{pip} --quiet download {locked} --dest ")
+    assert install.startswith(f"{pip} --quiet install {locked} --no-index --find-links ")
 
 
 def test_installed_packages__another_lock(

@@ -554,23 +554,35 @@ def test_fetch__refusal_blocks_the_credential(
     """A refused request blocks every other one of the credential until the same moment."""
     refused_at = clock.monotonic()
 
+    open_client((429, {"retry-after": "50"}, b""), EMPTY, jitter=0.0).fetch(FIRST)
+
+    assert rate_limiter.acquire(refused_at) == pytest.approx(50)
+
+
+def test_fetch__a_long_refusal_blocks_for_a_minute(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
+) -> None:
+    """A refused request waits as long as ALM names; other requests may try after a minute."""
+    refused_at = clock.monotonic()
+
     open_client((429, {"retry-after": "200"}, b""), EMPTY, jitter=0.0).fetch(FIRST)
 
-    assert rate_limiter.acquire(refused_at) == pytest.approx(200)
+    assert clock.slept == [200]
+    assert rate_limiter.acquire(refused_at) == pytest.approx(60)
 
 
 def test_fetch__block_outlasts_the_run(
     open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock, sent: Sent
 ) -> None:
     """A run that a refusal ends leaves the credential blocked: the next run sends nothing."""
-    step = (429, {"retry-after": "200"}, b"")
+    step = (429, {"retry-after": "50"}, b"")
 
     errors = [failed(open_client(step, deadline=25, jitter=0.0)) for _ in range(3)]
 
     assert len(sent) == 1
     assert {error.http_status for error in errors} == {429}
     assert len({error.retry_at for error in errors}) == 1
-    assert rate_limiter.acquire(clock.monotonic()) == pytest.approx(200, abs=1)
+    assert rate_limiter.acquire(clock.monotonic()) == pytest.approx(50, abs=1)
 
 
 def test_fetch__logs_each_wait(open_client: OpenClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,10 +40,16 @@ JOB_LIMIT = "a job's outputs take at most 1 MB, counted in UTF-16"
 LINUX_LIMIT = "an environment variable on Linux holds at most 131,071 bytes, its name included"
 
 
-def channel(folder: Path, stderr: Stderr, **environ: str) -> GitHub:
+def channel(
+    folder: Path,
+    stderr: Stderr,
+    *,
+    is_action: bool = False,
+    **environ: str,
+) -> GitHub:
     """Return the channel with its file for outputs in *folder*."""
     environ = {"GITHUB_OUTPUT": str(folder / "output"), **environ}
-    return GitHub(ChannelContext(environ, stderr.write_line))
+    return GitHub(ChannelContext(environ, stderr.write_line, is_action=is_action))
 
 
 def outputs_in(folder: Path) -> dict[str, str]:
@@ -81,9 +87,11 @@ def test_write__full_text(tmp_path: Path, stderr: Stderr) -> None:
 
 def test_write__the_file_with_the_document(tmp_path: Path, stderr: Stderr) -> None:
     """In the action, one more output names the file that has the document instead of the log."""
-    channel(tmp_path, stderr, **{DOCUMENT_FILE: "/tmp/x.json"}).write(run_outputs())  # noqa: S108 - a name
+    environ: dict[str, Any] = {DOCUMENT_FILE: "/work/x.json"}
 
-    assert outputs_in(tmp_path) == {**OUTPUTS, "document_file": "/tmp/x.json"}  # noqa: S108 - a name
+    channel(tmp_path, stderr, **environ).write(run_outputs())
+
+    assert outputs_in(tmp_path) == {**OUTPUTS, "document_file": "/work/x.json"}
 
 
 def test_write__new_delimiters(tmp_path: Path, stderr: Stderr) -> None:
@@ -215,7 +223,7 @@ def test_full_output_location__own_file(tmp_path: Path, stderr: Stderr) -> None:
     (warning,) = warnings_in(stderr)
     (name,) = re.findall(r"Look in (.*alm-enrollments-[0-9a-f]{16}\.json)\.$", warning)
     assert Path(name).read_text(encoding="utf-8") == f"{to_json(outputs.document)}\n"
-    assert Path(name).stat().st_mode & 0o777 == 0o644
+    assert Path(name).stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == [Path(name).name, "output"]
 
 
@@ -240,11 +248,18 @@ def test_full_output_location__output_file(tmp_path: Path, stderr: Stderr) -> No
 )
 def test_mask__each_line(secret: str, lines: list[str], tmp_path: Path, stderr: Stderr) -> None:
     """Each line of a secret is masked on its own, with its percent signs; empty lines are not."""
-    channel(tmp_path, stderr).mask(secret)
+    channel(tmp_path, stderr, is_action=True).mask(secret)
 
     log = read_github(stderr.text)
     assert log.masks == lines
     assert log.commands == [Command("add-mask", line) for line in lines]
+
+
+def test_mask__only_in_the_action(tmp_path: Path, stderr: Stderr) -> None:
+    """In a job's own step no secret is written to standard error, which may go to a file."""
+    channel(tmp_path, stderr).mask("canary-token")
+
+    assert stderr.text == ""
 
 
 @pytest.mark.parametrize(
@@ -433,7 +448,7 @@ def test_prepare__outputs(
 
 def test_write__document_has_no_room(tmp_path: Path, stderr: Stderr) -> None:
     """If the job's folder cannot be written, a warning names the document on standard output."""
-    environ = {"RUNNER_OS": "Linux", "RUNNER_TEMP": str(tmp_path / "missing")}
+    environ: dict[str, Any] = {"RUNNER_OS": "Linux", "RUNNER_TEMP": str(tmp_path / "missing")}
 
     channel(tmp_path, stderr, **environ).write(run_outputs(enrollment_ids=["x" * 131_072]))
 

@@ -391,8 +391,9 @@ def test_execute__removes_secrets(clock: Clock, tmp_path: Path) -> None:
     """Neither document nor error nor output file has a secret that ALM's answers repeat."""
     redactor = Redactor()
     redactor.add("ENROLLED")
+    redactor.add("40410042")
     path = tmp_path / "out.ndjson"
-    values: dict[str, Any] = {"user_id": f"{DOCUMENTED},4041", "format": "ndjson"}
+    values: dict[str, Any] = {"user_id": f"{DOCUMENTED},40410042", "format": "ndjson"}
 
     outcome = run(clock, redactor, **values)
     run(clock, redactor, **values, output_file=path)
@@ -400,8 +401,12 @@ def test_execute__removes_secrets(clock: Clock, tmp_path: Path) -> None:
     records = [*outcome.document["enrollments"], *map(json.loads, path.read_bytes().splitlines())]
     assert [record["state"] for record in records] == ["***"] * 6
     assert outcome.error is not None
-    assert outcome.error.message == "1 of 2 users could not be read: 4041 (exit code 67)."
+    assert outcome.error.message == "1 of 2 users could not be read: *** (exit code 67)."
     assert outcome.document["error"]["message"] == outcome.error.message
+    (failed,) = outcome.document["users"]["failed"]
+    # A number may be part of any id: values keep it, messages do not.
+    assert failed["user_id"] == "40410042"
+    assert "40410042" not in failed["error"]["message"]
 
 
 class InterruptingRedactor(Redactor):

@@ -197,10 +197,6 @@ class ScriptedClient:
         self._grade = grade
         self.requests = 0
 
-    def cleaned(self, text: str) -> str:
-        """Return *text*, which has no secret."""
-        return text
-
     def fetch(self, request: PageRequest) -> Page:
         """Return the next page."""
         self.requests += 1

@@ -41,10 +41,6 @@ class ScriptedClient:
         self._user = user
         self.requests = 0
 
-    def cleaned(self, text: str) -> str:
-        """Return *text*, which has no secret."""
-        return text
-
     def fetch(self, request: PageRequest) -> Page:
         """Return the next page."""
         self.requests += 1

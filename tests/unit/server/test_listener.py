@@ -101,10 +101,10 @@ def test_response__closes_the_connection(version: bytes) -> None:
 
 def test_response__to_the_first_of_pipelined_requests() -> None:
     """Only the first request of a connection gets a response, however many a client sends."""
-    smuggled = POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     application = Application()
     with serving(application) as server, connect(server) as connection:
-        connection.sendall((smuggled + GET) * 200)
+        connection.sendall((chunked + GET) * 200)
         received = receive(connection)
 
     assert received.count(b"HTTP/1.1 200 OK") == len(application.environs) == 1
@@ -137,9 +137,18 @@ MALFORMED = {
     ),
     "an unknown coding": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
     "a coding and a length": (
-        POST + b"Transfer-Encoding: xchunked\r\nContent-Length: 2\r\n\r\n{}",
-        501,
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}",
+        400,
     ),
+    "a length and an unknown coding": (
+        POST + b"content-length: 2\r\ntransfer-encoding: xchunked\r\n\r\n{}",
+        400,
+    ),
+    "a length and an empty coding": (
+        b"POST / HTTP/1.0\r\nContent-Length: 2\r\nTransfer-Encoding:\r\n\r\n{}",
+        400,
+    ),
+    "a length of 5,000 digits": (POST + b"Content-Length: " + b"1" * 5_000 + b"\r\n\r\n", 400),
     "a long path": (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),
     "a long header": (POST + b"X-A: " + b"a" * 20_000 + b"\r\n\r\n", 431),
     "a large body": (POST + b"Content-Length: 65537\r\n\r\n", 413),
@@ -210,6 +219,49 @@ def test_timeout__of_a_response() -> None:
     ):
         connection.sendall(GET)
         wait_until(lambda: connection.recv(1) and not server.connections)
+
+
+def test_timeout__of_a_response_in_pieces() -> None:
+    """No thread waits for a client that does not read, however many pieces the response has."""
+
+    def application(_environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield from [b"x" * 1_000_000] * 40
+        written.set()
+
+    written = threading.Event()
+    with serving(application) as server, connect(server) as connection:
+        connection.sendall(GET)
+        assert written.wait(PATIENCE_SECONDS)
+
+
+def test_unread__only_so_many_bytes() -> None:
+    """Of more unread bytes than allowed, those of the connections that wait longest are dropped."""
+    application = Application(b"x" * 20_000_000)
+
+    def unread(server: Server) -> int:
+        return sum(connection.total_outbufs_len for connection in server.connections)
+
+    with (
+        serving(application, max_unread_bytes=30_000_000) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(5):
+            stack.enter_context(connect(server)).sendall(GET)
+        wait_until(lambda: len(application.environs) == 5 and unread(server) <= 30_000_000)
+        assert 1 <= len(server.connections) < 5
+
+
+def test_unread__a_single_response_of_any_size() -> None:
+    """A response that is larger than what may wait is sent all the same."""
+    application = Application(b"x" * 20_000_000)
+    with (
+        serving(application, max_unread_bytes=1_000_000) as server,
+        connect(server) as connection,
+    ):
+        connection.sendall(GET)
+
+        assert len(receive(connection)) > 20_000_000
 
 
 def test_timeout__of_a_client_that_stays() -> None:

@@ -82,13 +82,19 @@ def test_key__is_refused(headers: dict[str, str]) -> None:
 
 def test_token__of_a_request() -> None:
     """A request brings ALM's token in X-ALM-Token, or none."""
-    assert read_token(request(headers={"X-ALM-Token": "a-token"})) == "a-token"
+    assert read_token(request(headers={"X-ALM-Token": "the-token"})) == "the-token"
     assert read_token(request()) is None
 
 
 @pytest.mark.parametrize(
     ("token", "given"),
-    [("", "empty"), ("a b", "not to be sent as it is"), ("ü", "not to be sent as it is")],
+    [
+        ("", "empty"),
+        ("the token", "not to be sent as it is"),
+        ("the-tokün", "not to be sent as it is"),
+        ("7-chars", "not to be sent as it is"),
+        ("a" * 16_385, "not to be sent as it is"),
+    ],
 )
 def test_token__is_refused(token: str, given: str) -> None:
     """A token that cannot be sent is refused, so that the server's own is not used in its place."""
@@ -97,7 +103,8 @@ def test_token__is_refused(token: str, given: str) -> None:
 
     assert caught.value.message == (
         f"1 input is not valid: X-ALM-Token is {given}"
-        " (allowed: ALM's access token, without spaces, or no such header)."
+        " (allowed: ALM's access token, 8 to 16,384 characters without spaces,"
+        " or no such header)."
     )
 
 
