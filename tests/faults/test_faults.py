@@ -129,11 +129,41 @@ def test_fault__of_one_user_costs_no_other_user(fault: Fault, concurrency: int, 
     ran = run(server, user_id="30,31,32,33", concurrency=concurrency)
 
     failed = [(user["user_id"], user["error"]["code"]) for user in ran.document["users"]["failed"]]
-    affects_all = fault.code in (USAGE, UNAVAILABLE) or fault.http_status == 401
+    affects_all = fault.code == UNAVAILABLE or fault.http_status == 401
     others = [ids for user in ("30", "31", "33") for ids in ids_of_user(user)]
     assert ran.code == (fault.code if affects_all else PARTIAL)
     assert ran.document["enrollment_ids"] == ([] if affects_all else others)
     assert (failed, ran.document["complete"]) == ([("32", fault.code)], False)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_fault__of_the_request_itself_ends_the_run(concurrency: int, play: Play) -> None:
+    """A 400 with the same text for the first two users is about the request: the run ends."""
+    server = play(otherwise=(answer(400, b'{"message":"no such include"}'),))
+    users = ",".join(map(str, range(30, 130)))
+
+    ran = run(server, user_id=users, concurrency=concurrency)
+
+    error = ran.document["error"]
+    assert (ran.code, error["code"]) == (USAGE, USAGE)
+    assert error["message"] == 'ALM refuses the request for user 30 (400: "no such include").'
+    assert len(server.requests) <= 2 + 2 * concurrency
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_fault__of_a_token_that_reads_nobody_ends_the_run(concurrency: int, play: Play) -> None:
+    """If the token may read none of the first 20 users, the other 80 are not asked for."""
+    server = play(otherwise=(answer(403),))
+    users = ",".join(map(str, range(30, 130)))
+
+    ran = run(server, user_id=users, concurrency=concurrency)
+
+    assert ran.code == NOPERM
+    assert ran.document["error"]["message"] == (
+        "ALM does not let this token read user 30 (403), nor any other of the first 20 users."
+    )
+    assert len(server.requests) <= 20 + 2 * concurrency
+    assert ran.document["users"]["read"] == 0
 
 
 def test_fault__of_several_users_names_them(play: Play) -> None:

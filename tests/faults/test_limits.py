@@ -169,10 +169,9 @@ def test_included_value__is_emitted_or_refused(value: str, play: Play, command: 
 def test_process__has_a_small_peak(play: Play, command: Command) -> None:
     """A process that reads a bomb needs little more memory than one that reads the sandbox."""
     print_peak = (
-        "import atexit, pathlib, re; from connector.__main__ import run_command;"
-        "status = pathlib.Path('/proc/self/status');"
-        "atexit.register(lambda: print(re.findall(r'VmHWM:\\s+(\\d+)', status.read_text())[0]));"
-        "run_command()"
+        "import os, pathlib, re; from connector.cli.commands import main;"
+        "main([], os.environ); status = pathlib.Path('/proc/self/status').read_text();"
+        "print(re.findall(r'VmHWM:\\s+(\\d+)', status)[0])"
     )
     bomb = play(otherwise=_packed(_GZIP_BOMB, "gzip"))
     peaks = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ import pytest
 
 from connector.clock import SystemClock
 from tests.faults.conftest import BOTH, run
-from tests.faults.table import PARTIAL, TEMPFAIL
-from tests.support.pages import answer, chunked, head, ids_of_user
+from tests.faults.table import TEMPFAIL
+from tests.support.pages import answer, chunked, head
 from tests.support.server import Drip, Flood, OnConnect, Pause, healthy, only_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.faults.conftest import Play
     from tests.support.server import Action, Step
@@ -119,13 +121,22 @@ def test_slow__refresh_ends_at_the_deadline(play: Play) -> None:
     assert ran.code == TEMPFAIL
 
 
-def test_slow__user_costs_no_other_user(play: Play) -> None:
-    """A user whose response stalls does not affect the others."""
+def test_slow__user_until_the_deadline(play: Play, tmp_path: Path) -> None:
+    """A user whose response stalls is not reached: the run is out of time, the others are kept."""
     server = play(otherwise=only_for("32", SLOW["stall in body"]))
 
     with ends_in_time():
-        ran = run(server, clock=SystemClock(), deadline=2, user_id="31,32,33")
+        ran = run(
+            server,
+            clock=SystemClock(),
+            deadline=2,
+            user_id="31,32,33",
+            format="ndjson",
+            output_file=tmp_path / "out",
+        )
 
-    assert ran.code == PARTIAL
-    assert ran.document["enrollment_ids"] == [*ids_of_user("31"), *ids_of_user("33")]
-    assert [user["error"]["code"] for user in ran.document["users"]["failed"]] == [TEMPFAIL]
+    assert ran.code == TEMPFAIL
+    assert ran.document["users"] == {"requested": 3, "read": 2, "failed": []}
+    assert "2 users that were read are kept in" in ran.document["error"]["hint"]
+    kept = [json.loads(line) for line in (tmp_path / "out.part").read_bytes().splitlines()]
+    assert {record["user_id"] for record in kept} == {"31", "33"}

@@ -110,6 +110,7 @@ def grade(instance: str, module: str, version: int = 0, **values: object) -> Doc
 def document(*records: Document, pages: int = 1, requests: int = 1) -> Document:
     """Return the document of a run that read one user completely."""
     return {
+        "source": "https://learningmanager.adobe.com",
         "enrollment_ids": [enrollment["id"] for enrollment in records],
         "resource_grade_ids": [
             grade["id"] for enrollment in records for grade in enrollment["resource_grades"]
@@ -118,7 +119,8 @@ def document(*records: Document, pages: int = 1, requests: int = 1) -> Document:
         "enrollments": list(records),
         "complete": True,
         "completeness": {"status": "verified", "reasons": [], "pages": pages, "requests": requests},
-        "latest_date_enrolled": records[-1]["date_enrolled"] if records else None,
+        # Every answer is of 13:05:09.
+        "next_since": "2024-06-09T13:00:09.000Z",
         "users": {"requested": 1, "read": 1, "failed": []},
         "output_file": None,
         "error": None,
@@ -130,6 +132,7 @@ def failed_document(error: Document, user_id: str = USER, requests: int = 1) -> 
     failed = [{"user_id": user_id, "error": error}]
     return {
         **document(),
+        "next_since": None,
         "complete": False,
         "completeness": {
             "status": "incomplete",

@@ -150,6 +150,15 @@ def test_summary_of__one_enrollment() -> None:
     assert "<details><summary>The enrollment</summary>" in summary
 
 
+def test_summary_of__resumed_run() -> None:
+    """A resumed run has the pages of all runs on its file, and the requests of the last one."""
+    completeness = {"status": "verified", "reasons": [], "pages": 5, "requests": 1}
+
+    summary = summary_of(run_outputs(completeness=completeness))
+
+    assert "verified from 5 pages, 1 request in the last run." in summary
+
+
 def test_summary_of__tally() -> None:
     """Records that are not in the document are shown by their tally."""
     tally = Tally({("course", "ENROLLED"): 1_000, ("jobAid", "ENROLLED"): 1}, [enrollment()])
