@@ -36,7 +36,8 @@ SANDBOX = {"base-url": "sandbox", "user-id": DOCUMENTED_USER}
 MAX_SECONDS = 10.0
 NO_PYTHON = "This runner has no Python 3.11 or newer."
 PUT_PYTHON = (
-    "Nothing was sent. Put actions/setup-python before this step, with python-version 3.13."
+    "Nothing was sent. Put actions/setup-python before this step, with python-version 3.13;"
+    " or install one, such as python3.12, on the runner or in its container."
 )
 
 
@@ -360,7 +361,7 @@ def test_step__works_with_read_only_tools(new_job: Job, packages: Path) -> None:
 def old_python(folder: Path) -> str:
     """Create a ``python3`` in *folder* that calls itself 3.10, and return the folder."""
     code = "import sys; sys.version_info = (3, 10, 13);"
-    check = f'[ "$2" != -c ] || exec {sys.executable} -I -c "{code} $3"'
+    check = f'[ "$2" != -c ] || exec {sys.executable} -I -c "{code} $3" "$4"'
     fake_command(folder / "python3", f'{check}\nexec {sys.executable} "$@"')
     return str(folder)
 
@@ -383,7 +384,12 @@ def test_step__needs_python(is_old: bool, job: Job) -> None:  # noqa: FBT001 - a
 
 @pytest.mark.parametrize(
     "path",
-    ["bin/python", "tools/Python/3.13.1/x64/bin/python3", "tools/Python/3.12.9/x64/python.exe"],
+    [
+        "bin/python",
+        "bin/python3.12",
+        "tools/Python/3.13.1/x64/bin/python3",
+        "tools/Python/3.12.9/x64/python.exe",
+    ],
 )
 def test_step__finds_another_python(path: str, job: Job, python: Path) -> None:
     """If the first Python is too old, one of another name or of the runner's tools is used."""
