@@ -67,7 +67,8 @@ def main(environ: MutableMapping[str, str]) -> None:
     try:
         sys.argv[1:] = command_line(environ)
         packages = installed_packages(environ)
-        os.environ.update(redirect_document(environ))
+        if sys.argv[1] != "check":
+            os.environ.update(redirect_document(environ))
     except ConnectorError as error:
         _report(error, environ)
         raise SystemExit(error.code) from error

@@ -205,7 +205,7 @@ class Client:
         """Raise ProtocolError if a next link has put a secret into any parameter, or its name."""
         if isinstance(request, UserLookup) or request.cursor is None:
             return
-        parameters = "\n".join("=".join(pair) for pair in request.parameters)
+        parameters = "\n".join("=".join(pair) for pair in request.added)
         if self._redactor.clean(parameters) != parameters:
             raise ProtocolError(
                 "ALM's link to the next page holds one of this run's own secrets.",

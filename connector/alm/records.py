@@ -182,6 +182,8 @@ class _Included:
 
     def attributes(self, resource: Resource, relationship: str) -> Resource:
         """Return the attributes of the one resource that *relationship* links to, if any."""
+        if isinstance(_data_of(resource, relationship), list):
+            return {}
         for key in _linked(resource, relationship):
             return self.resources.get(key, {}).get("attributes") or {}
         return {}
