@@ -178,7 +178,6 @@ def test_step__merges_and_compares(job: Job) -> None:
     completed = [
         "certification:7739920_55700011_4",
         "course:2802581_70500032_6",
-        "jobAid:6098103_41100011_2",
     ]
     assert (finished.exit_code, sorted(ids)) == (0, completed)
     assert finished.outputs["output_file"] == "changes.csv"

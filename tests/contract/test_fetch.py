@@ -218,11 +218,9 @@ FAILURES = [
     ("*:429/30x*", "31", 75, "ALM's quota is used up, asked for user 31"),
     ("*:schemax*", "31", 76, "ALM's page for user 31 is not of the documented shape, at data/0/id"),
     ("*:redirectx*", "31", 76, "ALM's address redirects"),
-    ("*:foreign-nextx*", "31", 76, "ALM's link to the next page leads to another host"),
     ("*:foreign-userx*", "31", 76, "ALM's link to the next page leads to another path"),
     ("page=1:loopx*", "31", 76, CONTRADICTION),
     ("page=2:duplicatex*", "31", 76, CONTRADICTION),
-    ("page=1:gapx*", "31", 76, CONTRADICTION),
     ("*:bigx*", "31", 76, "ALM's answer for user 31 is larger than 8 MB"),
 ]
 
@@ -348,7 +346,7 @@ BAD_INPUT = {
     "ALM_SORT": "dateenrolled",
     "ALM_LO_TYPES": "courses",
     "ALM_LO_TYPE": "all",
-    "ALM_SINCE": "yesterday",
+    "ALM_SINCE": "last week",
 }
 
 
@@ -369,7 +367,7 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         ' sort is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
         " page_limit is 50 (allowed: a whole number from 1 to 10);"
-        ' since is "yesterday" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
-        " offset)."
+        ' since is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
+        " offset; or yesterday, 7d, 12h)."
         " Nothing was sent; alm-enrollments --help tells every input.\n"
     )

@@ -95,6 +95,7 @@ HARMLESS: dict[str, Step] = {
     "bare-line-feeds": _sends(
         lambda body: head(f"Content-Length: {len(body)}").replace(b"\r", b"") + body
     ),
+    "next-empty": _in_body(b'"links": {}', b'"links": {"next": ""}'),
     "header-without-colon": _sends(lambda body: answer(200, body, "no colon in here")),
     "header-in-latin-1": _sends(lambda body: answer(200, body, "X-Request-Id: \xe9\xff\x80")),
     "header-folded": _sends(lambda body: answer(200, body, "X-Long: one\r\n two")),
@@ -163,7 +164,7 @@ UNDOCUMENTED_BODIES: dict[str, Step] = {
         for text in ("null", "1", '"data"', "[]", "{}", '{"data":null}', '{"data":{}}')
     },
     "json-error-as-200": (answer(200, b'{"errors":[{"status":"500"}]}'),),
-    "next-empty": (answer(200, b'{"data":[],"links":{"next":""}}'),),
+    "links-and-an-error": (answer(200, b'{"links":{},"errors":[]}'),),
     "next-number": (answer(200, b'{"data":[],"links":{"next":7}}'),),
     "wrong-user": (answer(200, body_of(page(["course:1_11_99"]))),),
     "id-against-relationship": (
@@ -172,11 +173,11 @@ UNDOCUMENTED_BODIES: dict[str, Step] = {
 }
 
 FOREIGN_LINKS: dict[str, Step] = {
-    "next-foreign-host": _link(f"https://evil.example{PATH}/31/enrollments?a=b"),
+    "next-user-info": _link(f"https://alm@evil.example{PATH}/31/enrollments?a=b"),
     "next-foreign-user": _link(f"{PATH}/32/enrollments?a=b"),
     "next-other-path": _link(f"{PATH}?page[cursor]=1"),
     "next-parent-path": _link("../../users/32/enrollments"),
-    "next-no-scheme": _link(f"//evil.example{PATH}/31/enrollments"),
+    "next-no-scheme": _link(f"//evil.example{PATH}/32/enrollments"),
     "next-no-url": _link(f"http://[{PATH}/31/enrollments"),
     "next-script": _link("javascript:alert(1)"),
     "next-too-long": _link(f"{PATH}/31/enrollments?a=" + "b" * 20_000),
@@ -193,8 +194,8 @@ _STATUS_CODES = {
     **dict.fromkeys((300, 301, 302, 303, 305, 306, 307, 308), PROTOCOL),
     **dict.fromkeys((402, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418), PROTOCOL),
     **dict.fromkeys((421, 422, 425, 426, 428, 431, 451, 499), PROTOCOL),
-    **dict.fromkeys((500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 521, 522), TEMPFAIL),
-    **dict.fromkeys((523, 524, 525, 529, 530, 599), TEMPFAIL),
+    **dict.fromkeys((500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 521, 522), TEMPFAIL, None),
+    **dict.fromkeys((523, 524, 525, 529, 530, 599), TEMPFAIL, None),
 }
 _ERROR = body_of({"status": "400", "title": "BAD_REQUEST", "source": {"info": "no such thing"}})
 _BODIES = {"html": _HTML, "nothing": b"", "message": b'{"message":"so it is"}'}
@@ -231,7 +232,7 @@ STATUSES = [
     Fault("204", (b"HTTP/1.1 204 No Content\r\n\r\n",), PROTOCOL, 204),
     Fault("204-with-body", (answer(204, _ERROR),), PROTOCOL, 204),
     Fault("304", (b"HTTP/1.1 304 Not Modified\r\n\r\n",), PROTOCOL, 304),
-    Fault("early-hints", (head("Link: </a>", status=103), _FIN), PROTOCOL, 103),
+    Fault("early-hints", (head("Link: </a>", status=103), _FIN), TEMPFAIL, None),
     Fault("switching-protocols", (head("Upgrade: h2c", status=101), _FIN), PROTOCOL, 101),
 ]
 
@@ -242,7 +243,7 @@ def _faults(steps: dict[str, Step], code: int, http_status: int | None = None) -
 
 FAULTS = [
     *_faults(HARMLESS, OK),
-    *_faults(BROKEN_CONNECTIONS, TEMPFAIL),
+    *_faults(BROKEN_CONNECTIONS, TEMPFAIL, None),
     *_faults(BROKEN_BODIES, TEMPFAIL, 200),
     *_faults(UNDOCUMENTED_BODIES, PROTOCOL, 200),
     *_faults(FOREIGN_LINKS, PROTOCOL),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 CASSETTES = sorted(path.stem for path in HERE.glob("*.yaml"))
 USER = "20941371"
-TOKEN = {"access_token": "<ACCESS_TOKEN>"}
+TOKEN = {"access_token": "ACCESS_TOKEN"}
 TRIO = {
     "client_id": "<CLIENT_ID>",
     "client_secret": "<CLIENT_SECRET>",
@@ -205,6 +205,7 @@ PASSED: Document = {
     "date_started": "2024-01-02T08:00:00.000Z",
     "date_completed": "2024-01-03T08:00:00.000Z",
     "date_success": "2024-01-03T08:00:00.000Z",
+    "completed": None,
     "completed": True,
 }
 NOT_PASSED: Document = {**dict.fromkeys(PASSED), "progress_percent": 0, "has_passed": False}

@@ -150,7 +150,7 @@ def test_recipes__refer_to_what_is_passed_on() -> None:
     [
         ("page=1:429/60x2", ACCESS_TOKEN, 0, 2),
         ("page=1:429/60x*", ACCESS_TOKEN, 75, 2),
-        ("page=9:503", "refused", 77, 0),
+        ("page=9:503", "refused-token", 77, 0),
     ],
 )
 def test_script__repeats_only_after_75(
