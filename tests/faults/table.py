@@ -194,8 +194,8 @@ _STATUS_CODES = {
     **dict.fromkeys((300, 301, 302, 303, 305, 306, 307, 308), PROTOCOL),
     **dict.fromkeys((402, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418), PROTOCOL),
     **dict.fromkeys((421, 422, 425, 426, 428, 431, 451, 499), PROTOCOL),
-    **dict.fromkeys((500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 521, 522), TEMPFAIL, None),
-    **dict.fromkeys((523, 524, 525, 529, 530, 599), TEMPFAIL, None),
+    **dict.fromkeys((500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 521, 522), TEMPFAIL),
+    **dict.fromkeys((523, 524, 525, 529, 530, 599), TEMPFAIL),
 }
 _ERROR = body_of({"status": "400", "title": "BAD_REQUEST", "source": {"info": "no such thing"}})
 _BODIES = {"html": _HTML, "nothing": b"", "message": b'{"message":"so it is"}'}
@@ -243,7 +243,7 @@ def _faults(steps: dict[str, Step], code: int, http_status: int | None = None) -
 
 FAULTS = [
     *_faults(HARMLESS, OK),
-    *_faults(BROKEN_CONNECTIONS, TEMPFAIL, None),
+    *_faults(BROKEN_CONNECTIONS, TEMPFAIL),
     *_faults(BROKEN_BODIES, TEMPFAIL, 200),
     *_faults(UNDOCUMENTED_BODIES, PROTOCOL, 200),
     *_faults(FOREIGN_LINKS, PROTOCOL),

@@ -205,7 +205,6 @@ PASSED: Document = {
     "date_started": "2024-01-02T08:00:00.000Z",
     "date_completed": "2024-01-03T08:00:00.000Z",
     "date_success": "2024-01-03T08:00:00.000Z",
-    "completed": None,
     "completed": True,
 }
 NOT_PASSED: Document = {**dict.fromkeys(PASSED), "progress_percent": 0, "has_passed": False}
