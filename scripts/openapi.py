@@ -267,7 +267,7 @@ def openapi() -> Rule:
     """Return the document in OpenAPI 3.0."""
     text_schema = {"type": "string"}
     token: Rule = {"name": TOKEN_HEADER, "in": "header", "description": _TOKEN}
-    token["schema"] = {"type": "string", "pattern": "^[!-~]+$"}
+    token["schema"] = {"type": "string", "pattern": "^[!-~]{8,16384}$"}
     request = {"schema": {"$ref": "#/components/schemas/Request"}}
     common = {"summary": _SUMMARY, "security": [{"bearer": []}, {"basic": []}, {"apiKey": []}]}
     files = {}
