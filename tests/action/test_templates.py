@@ -117,7 +117,7 @@ class Repository:
         }
         values = [f"--var=ALM_BASE_URL={server.url}"]
         values += [f"--secret={name}={text}" for name, text in (credentials | secrets).items()]
-        variables = {"STORE": self.root / "store", "RUN": number, "PIP_FIND_LINKS": self.packages}
+        variables = {"STORE": self.root / "store", "RUN": number, "INSTALLED": self.packages}
         values += [f"--env={name}={value}" for name, value in variables.items()]
         replaced = {"OWNER/REPO@v1": "action", UPLOAD: "upload", DOWNLOAD: "download"}
         values += [f"--local-repository={n}={self.root / f}" for n, f in replaced.items()]
@@ -140,12 +140,8 @@ class Repository:
 
 
 def text_of(template: str) -> str:
-    """Return a template; the suffix of a file does not decide its format yet."""
-    text = (CHECKOUT / "examples/github" / template).read_text(encoding="utf-8")
-    for file, name in (("enrollments.xlsx", "csv"), ("report.html", "table")):
-        line = f"          output-file: {file}\n"
-        text = text.replace(line, f"          format: {name}\n{line}")
-    return text
+    """Return a template."""
+    return (CHECKOUT / "examples/github" / template).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -196,7 +192,9 @@ def test_nightly__tells_what_was_completed_since_yesterday(repository: Repositor
     assert heading == f"{len(ids)} completed since the last run:"
     records = {
         record["id"]: record
-        for record in read_records(repository.artifact(2, "enrollments")["enrollments.xlsx"], "csv")
+        for record in read_records(
+            repository.artifact(2, "enrollments")["enrollments.xlsx"], "xlsx"
+        )
     }
     assert sorted(lines) == sorted(
         f"{records[one].get('user_name') or records[one]['user_id']} completed"

@@ -189,7 +189,7 @@ def test_github__cancelled_run_has_complete_outputs(
 
     finished = Finished(process.returncode, stdout, stderr)
     assert (finished.exit_code, finished.error["code"]) == (128 + number,) * 2
-    assert names(in_github(finished)) == ["add-mask", "group", "endgroup", "error"]
+    assert names(in_github(finished)) == ["group", "endgroup", "error"]
     assert outputs_of(command) == as_outputs(finished.document)
 
 

@@ -154,7 +154,10 @@ def command(tmp_path: Path) -> Command:
 def run_main(
     argv: Sequence[str], environ: Mapping[str, str], *, folder: Path, stdin: str = ""
 ) -> Finished:
-    """Run the command in this process: the only caller of its ``main`` in these tests."""
+    """Run the command in this process, as the action does if it is on GitHub's runner.
+
+    The only caller of the command's ``main`` in these tests.
+    """
     stdout, stderr = _stream(), _stream()
     with (
         contextlib.chdir(folder),
@@ -163,7 +166,7 @@ def run_main(
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):
-        exit_code = main(argv, os.environ)
+        exit_code = main(argv, os.environ, is_action="GITHUB_OUTPUT" in environ)
     return Finished(exit_code, *(_text(stream) for stream in (stdout, stderr)))
 
 

@@ -130,6 +130,8 @@ def test_schemathesis__finds_no_failure(start_server: StartServer, tmp_path: Pat
         [
             *(str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "7"),
+            # OpenAPI cannot say that some columns need `names`.
+            *("--exclude-path-regex", r"enrollments\."),
             *("--no-color", "-H", f"Authorization: Bearer {KEY}"),
         ],
         cwd=tmp_path,
