@@ -36,6 +36,8 @@ _USERS = ("user_id", "user_email")
 _EMPTY: Rule = {"type": "string", "maxLength": 0}
 # What differs from the other interfaces; null removes a keyword.
 _OVERRIDES: dict[str, Rule] = {
+    # As everywhere, empty text stands for the default.
+    "locale": {"pattern": "^([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3})?$"},
     "sort": {
         "description": "Newest enrollment first, or oldest first with `dateEnrolled`.",
         "default": "-dateEnrolled",
