@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 OLD, NEW = 0, 1
-_CACHE_KIB = 32 * 1024
+_CACHE_KIB = 16 * 1024
 _TABLES = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;

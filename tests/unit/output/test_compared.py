@@ -113,7 +113,7 @@ def test_document__users_without_records(tmp_path: Path) -> None:
 def test_journal__last_word(tmp_path: Path) -> None:
     """A user who failed first and was read later is complete; leading zeros do not matter."""
     failed = {"user_id": "031", "error": ERROR}
-    entries = [failed, read("31"), read("0032"), {"user_id": "33", "error": ERROR}]
+    entries = [failed, read("31"), failed, read("0032"), {"user_id": "33", "error": ERROR}]
 
     rows = [*records("31"), {**records("32")[0], "user_id": "032"}]
     path = write_file(tmp_path / "x.ndjson", rows, entries)
