@@ -31,8 +31,8 @@ unit: $(VENV)/.test
 mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whether the tests notice
 	$(PY) -m tests.mutants
 
-engines: $(VENV)/.test ## the image under podman, the DAGs under Airflow 2 and 3: Debian or Ubuntu, as root or with sudo
-	$(PY) -m pytest -n 0 --durations=10 tests/integrations/container tests/integrations/airflow
+engines: $(VENV)/.test ## the image under podman, the DAGs under Airflow 2 and 3, xlsx in LibreOffice, pages in Chromium: Debian or Ubuntu, as root or with sudo
+	$(PY) -m pytest -n 0 --durations=10 tests/integrations/container tests/integrations/airflow tests/integrations/office
 
 bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.bench
@@ -46,8 +46,8 @@ docs: $(VENV)/.test ## write the tables of the pages, and the API documents, fro
 	$(PY) -m scripts.openapi
 
 lock: $(VENV)/.test ## resolve the locks anew
-	$(COMPILE) --output-file requirements/run.lock
-	$(COMPILE) --extra serve --output-file requirements/serve.lock
+	$(COMPILE) --extra xlsx --extra html --output-file requirements/run.lock
+	$(COMPILE) --extra serve --extra xlsx --extra html --output-file requirements/serve.lock
 	$(COMPILE) --extra test --output-file requirements/test.lock
 
 clean:

@@ -67,6 +67,7 @@ def main() -> None:
     """Print the table."""
     print("| what | measured | against | ratio | aimed at |\n|---|---|---|---|---|", flush=True)
     memory_of_records()
+    memory_of_files()
     memory_of_ids()
     cpu_of_a_record()
     users_at_once()
@@ -85,6 +86,20 @@ def memory_of_records() -> None:
             f"{of_few:.1f} MB",
             of_many / of_few,
             "at most 1.05",
+        )
+
+
+def memory_of_files() -> None:
+    """Compare the peak memory of files that are made at the end, of many records and of few."""
+    for suffix, aim in (("xlsx", "at most 1.05"), ("html", "flat beyond 5,000 rows")):
+        few = median_peak(range(1_000, 1_100), 56, "--names", suffix=suffix)
+        many = median_peak(range(1_000, 1_750), 56, "--names", suffix=suffix)
+        row(
+            f"peak memory of {suffix}, 42,000 records with names against 5,600",
+            f"{many:.1f} MB",
+            f"{few:.1f} MB",
+            many / few,
+            aim,
         )
 
 
@@ -236,10 +251,13 @@ def ours(url: str, *flags: str) -> list[str]:
     return [sys.executable, "-m", "connector", *reaching, *flags]
 
 
-def median_peak(users: Iterable[int], enrollments: int, *flags: str, runs: int = RUNS) -> float:
+def median_peak(
+    users: Iterable[int], enrollments: int, *flags: str, runs: int = RUNS, suffix: str = "ndjson"
+) -> float:
     """Return the peak memory of the command over *users*, in MB."""
     with sandbox_apart(enrollments) as url, tempfile.TemporaryDirectory() as folder:
-        command = [*ours(url, *flags), "--output-file", f"{folder}/out.ndjson"]
+        file = f"{folder}/out.{suffix}"
+        command = [*ours(url, *flags), "--format", suffix, "--output-file", file]
         return statistics.median(usage_of(command, users)[1] for _ in range(runs))
 
 

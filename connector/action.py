@@ -1,5 +1,7 @@
 """First step of the GitHub Action: install the locked packages once per job, then run the command.
 
+The command's document goes to a file of the job instead of its log, which many people can read.
+
 Needs only the standard library. Started by path and isolated (``python -I``): no file of the
 workspace is importable, and the user's Python stays as it is. The packages are those of
 ``requirements/run.lock``; every installation checks their hashes, wherever the wheels come from.
@@ -59,6 +61,9 @@ def main(environ: Mapping[str, str]) -> None:
     try:
         sys.argv[1:] = command_line(environ)
         packages = installed_packages(environ)
+        # What check prints is no document, and for the log.
+        if sys.argv[1] != "check":
+            os.environ.update(redirect_document(environ))
     except ConnectorError as error:
         _report(error, environ)
         raise SystemExit(error.code) from error
@@ -125,6 +130,28 @@ def installed_packages(
                 hint="Nothing was sent; mend it and run again.",
             ) from error
     return folder
+
+
+def redirect_document(environ: Mapping[str, str]) -> dict[str, str]:
+    """Redirect standard output to a new file; return the variable that names it.
+
+    Only this job's user may read the file. Raises OutputError.
+    """
+    from connector.channels.github import DOCUMENT_FILE  # noqa: PLC0415 - importable only after main
+    from connector.errors import OutputError  # noqa: PLC0415 - the same
+
+    try:
+        handle, path = tempfile.mkstemp(
+            prefix="alm-enrollments-", suffix=".json", dir=environ.get("RUNNER_TEMP") or None
+        )
+        os.dup2(handle, 1)
+    except OSError as error:
+        raise OutputError(
+            f"The file for the document cannot be written: {error.strerror}.",
+            hint="Nothing was sent; make room in the runner's temporary folder.",
+        ) from error
+    os.close(handle)
+    return {DOCUMENT_FILE: path}
 
 
 def _wheels_folder(folder: Path, environ: Mapping[str, str]) -> Path:

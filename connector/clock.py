@@ -60,6 +60,40 @@ def parse_moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def parse_utc(text: str) -> datetime | None:
+    """Return the moment that ``parse_moment`` reads, in UTC; ``None`` if UTC has no such moment."""
+    moment = parse_moment(text)
+    try:
+        return moment and moment.astimezone(UTC)
+    except OverflowError:
+        # In the year 0 or 10,000, which Python cannot represent.
+        return None
+
+
+_RELATIVE = re.compile(r"yesterday|([1-9][0-9]{0,3})([dh])")
+
+
+def parse_relative(text: str, now: datetime) -> datetime | None:
+    """Return the moment that *text* names relative to *now*; ``None`` for any other text.
+
+    ``7d`` and ``12h`` are so many days or hours before; ``yesterday`` began at midnight, UTC.
+    """
+    match = _RELATIVE.fullmatch(text)
+    if match is None:
+        return None
+    if match[1] is None:
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight - timedelta(days=1)
+    return now.replace(microsecond=0) - timedelta(hours=int(match[1]) * {"d": 24, "h": 1}[match[2]])
+
+
+def format_moment(moment: datetime) -> str:
+    """Return *moment* as ALM writes moments: UTC, in milliseconds unless they lose something."""
+    utc = moment.astimezone(UTC)
+    precision = "microseconds" if utc.microsecond % 1_000 else "milliseconds"
+    return utc.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
 class Deadline:
     """The moment by which a run must have ended: *seconds* from now."""
 

@@ -10,14 +10,17 @@ import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector import __version__
 from connector.schemas import load_schema
-from connector.server.request import INPUTS, MAX_BODY_BYTES, TOKEN_HEADER
-from connector.server.response import ENROLLMENTS
+from connector.server.request import FILE_INPUTS, INPUTS, MAX_BODY_BYTES, TOKEN_HEADER
+from connector.server.response import ENROLLMENTS, FILES
 from connector.settings import allowed, variable
 from scripts.tables import updated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FOLDER = Path(__file__).parents[1] / "schemas"
 Rule = dict[str, Any]
@@ -43,7 +46,13 @@ _OVERRIDES: dict[str, Rule] = {
         "examples": [20],
     },
     "since": {"format": "date-time", "examples": ["2023-06-29T12:34:33.000Z"]},
+    "completed_since": {"format": "date-time", "examples": ["2023-06-29T12:34:33.000Z"]},
 }
+_MOMENTS = ("since", "completed_since")
+_OTHER_MOMENTS = (
+    {"type": "string", "format": "date"},
+    {"type": "string", "pattern": "^(yesterday|[1-9][0-9]{0,3}[dh])$"},
+)
 _SUMMARY = "Read learners' enrollments"
 _DESCRIPTION = (
     "Brings every enrollment of Adobe Learning Manager learners, or says what is missing. "
@@ -165,10 +174,10 @@ class Dialect:
                 # OpenAPI 3.0.3 wants null among the values, too.
                 rule["enum"] = [*rule["enum"], None]
         if self.has_alternatives:
-            user_id, since = properties["user_id"], properties["since"]
-            properties["user_id"] = _any_of(user_id, user_id["items"])
-            date, empty = {"type": "string", "format": "date"}, {"type": "string", "maxLength": 0}
-            properties["since"] = _any_of(since, date, empty)
+            properties["user_id"] = _any_of(properties["user_id"], properties["user_id"]["items"])
+            for name in _MOMENTS:
+                empty = {"type": "string", "maxLength": 0}
+                properties[name] = _any_of(properties[name], *_OTHER_MOMENTS, empty)
         return {
             "title": "Request",
             "description": "A list may also be one text, separated by commas;"
@@ -180,11 +189,11 @@ class Dialect:
             "example": {"user_id": load_schema("inputs")["properties"]["user_id"]["examples"][0]},
         }
 
-    def inputs(self) -> dict[str, Rule]:
-        """Return the inputs that a request may set."""
+    def inputs(self, names: Sequence[str] = INPUTS) -> dict[str, Rule]:
+        """Return the inputs *names*, as a request may set them."""
         schema = load_schema("inputs")
         rules = {}
-        for name in INPUTS:
+        for name in names:
             rule = {**schema["properties"][name], **_OVERRIDES.get(name, {})}
             present = {key: value for key, value in rule.items() if value is not None}
             rules[name] = self.translate(present, schema)
@@ -218,22 +227,43 @@ def _info() -> Rule:
     }
 
 
-def openapi() -> Rule:
-    """Return the document in OpenAPI 3.0."""
-    text_schema = {"type": "string"}
-    query = []
-    for name, rule in _OPENAPI.inputs().items():
+def _query(names: Sequence[str]) -> list[Rule]:
+    parameters = []
+    for name, rule in _OPENAPI.inputs(names).items():
         parameter = {"name": name, "in": "query", "required": name == "user_id"}
         parameter["description"] = rule["description"]
         if rule["type"] == "array":
             parameter |= {"style": "form", "explode": False}
         about = ("title", "description", "example")
-        parameter["schema"] = {key: value for key, value in rule.items() if key not in about}
-        query.append(parameter)
+        schema = {key: value for key, value in rule.items() if key not in about}
+        if name in _MOMENTS:
+            schema = {"anyOf": [schema, *_OTHER_MOMENTS]}
+        parameter["schema"] = schema
+        parameters.append(parameter)
+    return parameters
+
+
+def openapi() -> Rule:
+    """Return the document in OpenAPI 3.0."""
+    text_schema = {"type": "string"}
     token: Rule = {"name": TOKEN_HEADER, "in": "header", "description": _TOKEN}
     token["schema"] = {"type": "string", "pattern": "^[!-~]+$"}
     request = {"schema": {"$ref": "#/components/schemas/Request"}}
     common = {"summary": _SUMMARY, "security": [{"bearer": []}, {"basic": []}, {"apiKey": []}]}
+    files = {}
+    for format_name, content_type in FILES.items():
+        responses = _openapi_responses(_STATUSES)
+        content = {content_type: {"schema": {"type": "string", "format": "binary"}}}
+        responses["200"] |= {"description": "The file.", "content": content}
+        files[f"{ENROLLMENTS}.{format_name}"] = {
+            "get": {
+                "operationId": f"getEnrollmentsAs{format_name.capitalize()}",
+                **common,
+                "summary": f"{_SUMMARY} as {format_name}",
+                "parameters": [*_query(FILE_INPUTS), token],
+                "responses": responses,
+            }
+        }
     alive = {"description": "It does.", "content": {"text/plain": {"schema": text_schema}}}
     basic = "The server's key as password; any user name."
     return {
@@ -245,7 +275,7 @@ def openapi() -> Rule:
                 "get": {
                     "operationId": "getEnrollments",
                     **common,
-                    "parameters": [*query, token],
+                    "parameters": [*_query(INPUTS), token],
                     "responses": _openapi_responses(_STATUSES),
                 },
                 "post": {
@@ -256,6 +286,7 @@ def openapi() -> Rule:
                     "responses": _openapi_responses({**_STATUSES, **_STATUSES_OF_BODIES}),
                 },
             },
+            **files,
             "/healthz": {
                 "get": {
                     "operationId": "isHealthy",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector import errors
 from connector.formats.interface import COLUMNS
-from connector.formats.parquet import SCHEMA
+from connector.formats.parquet import schema_of
 from connector.schemas import load_schema
 from connector.settings import allowed, variable
 
@@ -26,26 +26,22 @@ DIFF = README.parent / "docs" / "DIFF.md"
 ACTION = README.parent / "action.yml"
 _COLUMN_NOTES = {
     "resource_grade_ids": "The ids of its grades, with spaces between.",
-    "resource_grades": "In CSV as JSON.",
-    "included": "As JSON; nothing where `include` did not ask for it.",
+    "module_names": "The names of its grades' modules, with semicolons between; only with `names`.",
+    "resource_grades": "Only if `columns` names it; in CSV and xlsx as JSON.",
+    "included": "Only if `columns` names it; as JSON, if `include` names paths.",
 }
 # The action's own inputs, with their defaults.
-_ACTION_INPUTS = {
-    "command": (
-        (
-            "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of shards, or"
-            " `diff` two files. Allowed: fetch, check, merge, diff."
-        ),
-        "fetch",
-    ),
-    "files": (
-        (
-            "For merge: the shards' files, one path per line. For diff: the older file, then the newer"
-            " one. Allowed: paths of output files."
-        ),
-        None,
-    ),
+_ACTION_INPUTS = {"command": "fetch", "files": None}
+_ACTION_TEXTS = {
+    "command": "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of"
+    " shards, or `diff` two files. Allowed: fetch, check, merge, diff.",
+    "files": "For merge: the shards' files, one path per line. For diff: the older file, then the"
+    " newer one. Allowed: paths of output files.",
 }
+_DOCUMENT_FILE = (
+    "The file with the complete document, for later steps of the job; no other user can read it."
+    " With a format other than json and no output-file, it has the records instead."
+)
 # Each error class with its sysexits name, and whether to run again.
 _EXITS = {
     "UsageError": ("USAGE", "no: mend the input that the message names"),
@@ -64,7 +60,9 @@ def inputs_table() -> str:
     """Return the table of inputs, in the schema's order."""
     lines = ["| input | default | meaning |", "|---|---|---|"]
     for name, rule in load_schema("inputs")["properties"].items():
-        default = f"`{_default(rule)}`" if "default" in rule else "none"
+        default = rule.get("x-default", "none")
+        if "default" in rule:
+            default = f"`{_default(rule)}`"
         lines.append(f"| `{name}` | {default} | {_input_description(rule)} |")
     return "\n".join(lines)
 
@@ -135,9 +133,7 @@ def columns_table() -> str:
     described = load_schema("outputs")["$defs"]["enrollment"]["properties"]
     lines = ["| column | Parquet | what |", "|---|---|---|"]
     for name in COLUMNS:
-        kind = "not there: in resource_grades"
-        if name in SCHEMA.names:
-            kind = str(SCHEMA.field(name).type).partition("<")[0]
+        kind = str(schema_of([name]).field(0).type).partition("<")[0]
         note = _COLUMN_NOTES.get(name) or described[name].get("description", "")
         lines.append(f"| `{name}` | {kind} | {note} |")
     return "\n".join(lines)
@@ -146,8 +142,8 @@ def columns_table() -> str:
 def action_inputs() -> str:
     """Return action.yml's inputs: the command, every input and every credential."""
     lines = []
-    for name, (description, default) in _ACTION_INPUTS.items():
-        lines += [f"{name}:", _description(description)]
+    for name, default in _ACTION_INPUTS.items():
+        lines += [f"{name}:", _description(_ACTION_TEXTS[name])]
         if default:
             lines.append(f"  default: {json.dumps(default)}")
     for name, rule in load_schema("inputs")["properties"].items():
@@ -168,6 +164,8 @@ def action_outputs() -> str:
         if name != "enrollments":
             value = f"  value: ${{{{ steps.run.outputs.{name} }}}}"
             lines += [f"{name}:", _description(description), value]
+    lines += ["document_file:", _description(_DOCUMENT_FILE)]
+    lines.append("  value: ${{ steps.run.outputs.document_file }}")
     return "\n".join(lines)
 
 

@@ -78,7 +78,8 @@ class AlmHook(BaseHook):
         """Return the document of ``connector.run``, or raise its ConnectorError."""
         values: dict[str, Any] = dict(self.get_conn())
         for name, value in inputs.items():
-            is_empty = value is None or (isinstance(value, str) and not value.strip())
+            # A template writes a value of None as text.
+            is_empty = value is None or (isinstance(value, str) and value.strip() in ("", "None"))
             if not is_empty:
                 values[name] = value
         try:

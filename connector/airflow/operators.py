@@ -28,6 +28,7 @@ from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -131,7 +132,8 @@ class AlmEnrollmentsOperator(_DocumentOperator):
     """Reads every enrollment of learners, and returns the document of ``connector.run`` as XCom.
 
     Every input of ``schemas/inputs.schema.json`` is a parameter by its name, and a templated
-    field. An input that is not given has its default, whatever the worker's environment says.
+    field. An input that is not given has its default, whatever the worker's environment says; a
+    template that becomes empty, or "None", gives nothing. Moments may be datetimes and dates.
     ``user_ids_file`` and ``output_file`` may be paths of object storage, such as
     ``s3://aws_default@bucket/enrollments.ndjson``. Many records need an ``output_file``: XCom
     gets documents of at most 256 KiB. Of a larger one, the id arrays and then ``users.failed``
@@ -158,9 +160,12 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         sort: str | None = None,
         state: str | None = None,
         include: Sequence[str] | str | None = None,
+        names: bool | str | None = None,
+        locale: str | None = None,
         page_limit: int | str | None = None,
         max_enrollments: int | str | None = None,
-        since: str | None = None,
+        since: date | str | None = None,
+        completed_since: date | str | None = None,
         base_url: str | None = None,
         deadline: float | str | None = None,
         allow_incomplete: bool | str | None = None,
@@ -168,6 +173,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         quota_share: float | str | None = None,
         shard: str | None = None,
         format: str | None = None,  # noqa: A002 - the input's name
+        columns: Sequence[str] | str | None = None,
         output_file: str | None = None,
         resume: bool | str | None = None,
         **kwargs: Any,  # noqa: ANN401 - parameters of every task
@@ -180,9 +186,12 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         self.sort = sort
         self.state = state
         self.include = include
+        self.names = names
+        self.locale = locale
         self.page_limit = page_limit
         self.max_enrollments = max_enrollments
         self.since = since
+        self.completed_since = completed_since
         self.base_url = base_url
         self.deadline = deadline
         self.allow_incomplete = allow_incomplete
@@ -190,6 +199,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         self.quota_share = quota_share
         self.shard = shard
         self.format = format
+        self.columns = columns
         self.output_file = output_file
         self.resume = resume
 

@@ -10,14 +10,15 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from connector.errors import ProtocolError
+from connector.settings import NAME_FIELDS, is_named
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from connector.alm.protocol import Page
 
@@ -39,7 +40,10 @@ class ResourceGrade(Struct, frozen=True):
 
 
 class IncludedResourceGrade(Struct, frozen=True):
-    """A grade with its attributes, as ``include`` brings them; *duration* in seconds."""
+    """A grade with its attributes, as ``include`` brings them; *duration* in seconds.
+
+    *module_name* is set if the modules are included.
+    """
 
     id: str
     module_id: str | None
@@ -53,13 +57,14 @@ class IncludedResourceGrade(Struct, frozen=True):
     date_started: str | None
     date_completed: str | None
     date_success: str | None
+    module_name: str | UnsetType | None = UNSET
 
 
-class Enrollment(Struct, frozen=True, omit_defaults=True):
+class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A learner's enrollment in one instance of a learning object; ``None`` if ALM sent nothing.
 
-    Dates are as ALM writes them. An enrollment is not *is_decoded* if its id has another shape
-    than ALM documents.
+    Dates are as ALM writes them. The names are set if their resources are included. An enrollment
+    is not *is_decoded* if its id has another shape than ALM documents.
     """
 
     id: str
@@ -80,41 +85,58 @@ class Enrollment(Struct, frozen=True, omit_defaults=True):
     rating: float | None
     purchased_price: float | None
     url: str | None
+    lo_name: str | UnsetType | None = UNSET
+    user_name: str | UnsetType | None = UNSET
+    user_email: str | UnsetType | None = UNSET
     resource_grades: tuple[ResourceGrade | IncludedResourceGrade, ...]
     included: dict[str, Any] | None = None
     is_decoded: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return the enrollment as the output document has it; ``included`` only if not None."""
-        values = asdict(self)
-        values["resource_grades"] = [asdict(grade) for grade in self.resource_grades]
+        values = _without_unset(self)
+        values["resource_grades"] = [_without_unset(grade) for grade in self.resource_grades]
         del values["is_decoded"]
         if self.included is None:
             del values["included"]
         return values
 
 
+def _without_unset(record: Struct) -> dict[str, Any]:
+    return {name: value for name, value in asdict(record).items() if value is not UNSET}
+
+
 FIELDS = Enrollment.__struct_fields__
 
 
 class _Included(NamedTuple):
-    """What ``include`` brings: the paths but that of the grades, and the page's resources."""
+    """What ``include`` brings: the paths but that of the grades, and the page's resources.
+
+    *names* are those of NAME_FIELDS that are included.
+    """
 
     paths: tuple[str, ...]
     resources: Mapping[tuple[str, str], Resource]
     has_grades: bool
+    names: frozenset[str]
+    locale: str
 
 
-def read_enrollments(page: Page, include: Iterable[str] = ()) -> list[Enrollment]:
-    """Return the page's enrollments in ALM's order; *include* names the relationship paths.
+def read_enrollments(
+    page: Page, include: Sequence[str] = (), *, related: Sequence[str] = (), locale: str = ""
+) -> list[Enrollment]:
+    """Return the page's enrollments in ALM's order, with the resources at the paths of *include*.
 
+    The page has those of *related*, too: they give the names, in *locale* if there is a choice.
     Raises ProtocolError if an id contradicts a relationship, or for another learner's enrollment.
     """
-    paths = tuple(include)
+    requested = (*include, *related)
     included = _Included(
-        paths=tuple(path for path in paths if path != _GRADES),
+        paths=tuple(path for path in include if path != _GRADES),
         resources={(resource["type"], resource["id"]): resource for resource in page.included},
-        has_grades=any(path.split(".")[0] == _GRADES for path in paths),
+        has_grades=any(path.split(".")[0] == _GRADES for path in requested),
+        names=frozenset(field for field in NAME_FIELDS if is_named(field, requested)),
+        locale=locale.lower(),
     )
     return [_read_enrollment(resource, page, included) for resource in page.enrollments]
 
@@ -167,6 +189,13 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
     if included.paths:
         related = {path: _follow(path, resource, included) for path in included.paths}
     attributes = resource.get("attributes") or {}
+    names: dict[str, str | None] = {}
+    if "lo_name" in included.names:
+        learning_object = _follow("learningObject", resource, included)
+        names["lo_name"] = _localized_name(learning_object, included.locale)
+    if "user_name" in included.names:
+        learner = (_follow("learner", resource, included) or {}).get("attributes") or {}
+        names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
     return Enrollment(
         id=resource["id"],
         user_id=user_id,
@@ -186,6 +215,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         rating=attributes.get("rating"),
         purchased_price=attributes.get("purchasedPrice"),
         url=attributes.get("url"),
+        **names,
         resource_grades=_read_grades(relationships, included),
         included=related,
         is_decoded=match is not None,
@@ -240,6 +270,9 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
     resource = included.resources.get((identifier["type"], identifier["id"]), {})
     attributes = resource.get("attributes") or {}
     module_id, module_version = _module_of(identifier["id"])
+    module_name: str | UnsetType | None = UNSET
+    if "module_name" in included.names:
+        module_name = _localized_name(_follow("loResource", resource, included), included.locale)
     return IncludedResourceGrade(
         id=identifier["id"],
         module_id=module_id,
@@ -253,7 +286,20 @@ def _read_included_grade(identifier: Resource, included: _Included) -> IncludedR
         date_started=attributes.get("dateStarted"),
         date_completed=attributes.get("dateCompleted"),
         date_success=attributes.get("dateSuccess"),
+        module_name=module_name,
     )
+
+
+def _localized_name(resource: Any, locale: str) -> str | None:  # noqa: ANN401 - ALM's JSON
+    """Return the resource's name in *locale*, or else the first one that it lists."""
+    if not isinstance(resource, dict):
+        return None
+    attributes = resource.get("attributes") or {}
+    entries = [entry for entry in attributes.get("localizedMetadata") or () if entry.get("name")]
+    for entry in entries:
+        if (entry.get("locale") or "").lower() == locale:
+            return str(entry["name"])
+    return entries[0]["name"] if entries else None
 
 
 def _follow(path: str, resource: Resource, included: _Included) -> Any:  # noqa: ANN401 - ALM's JSON

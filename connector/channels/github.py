@@ -36,6 +36,8 @@ _JOB_LIMIT = Limit(
 _MAX_SUMMARY = 1_048_576
 _MAX_ANNOTATION_CHARACTERS = 4_096
 _TITLE = "alm-enrollments"
+#: The variable by which the action names the file that has its document in place of the log.
+DOCUMENT_FILE = "CONNECTOR_DOCUMENT_FILE"
 
 
 class GitHub(Channel):
@@ -101,6 +103,8 @@ class GitHub(Channel):
                 f"{', '.join(dropped)}: GitHub drops job outputs like these, for they hold masked"
                 " text. Ids end in the user id: keep user ids in variables, not in secrets."
             )
+        if path := environ.get(DOCUMENT_FILE):
+            kept["document_file"] = path
         self._append(kept)
         if not environ.get("GITHUB_STEP_SUMMARY"):
             return
@@ -124,12 +128,14 @@ class GitHub(Channel):
 
     def full_output_location(self, outputs: RunOutputs) -> str:
         """Name the output file, or write the document to a file of the job and name that."""
+        if path := self.context.environ.get(DOCUMENT_FILE):
+            return path
         folder = self.context.environ.get("RUNNER_TEMP")
         if outputs.document["output_file"] or not folder:
             return super().full_output_location(outputs)
-        path = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
-        write_atomically(path, to_json(outputs.document) + "\n")
-        return str(path)
+        file = Path(folder, f"alm-enrollments-{secrets.token_hex(8)}.json")
+        write_atomically(file, to_json(outputs.document) + "\n")
+        return str(file)
 
     def _append(self, outputs: Mapping[str, str]) -> None:
         text = ""

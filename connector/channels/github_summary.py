@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from connector.channels.interface import Tally
+from connector.clock import parse_utc
 from connector.text import MAX_SUMMARY_RECORDS, one_line
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ _MAX_FAILURES = 50
 _MAX_KINDS = 12
 _MAX_CELL_CHARACTERS = 160
 _MAX_MESSAGE_CHARACTERS = 1_000
+# Mermaid has no escapes: in its labels, anything else could end the label.
+_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
 _OTHERS = "others"
 # The columns of completions, and their headings.
 _COMPLETION_FIELDS = {
@@ -52,8 +56,9 @@ def summary_of(outputs: RunOutputs) -> str:
         _headline(outputs),
         _reasons(document["completeness"]["reasons"]),
         _failures(document),
+        _pie(tally.counts),
         _counts(tally.counts),
-        _first_enrollments(tally),
+        _first_enrollments(tally, shows_names=outputs.shows_names),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
@@ -161,6 +166,18 @@ def _error_cells(error: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _pie(counts: Mapping[tuple[str, str], int]) -> str:
+    by_label = Counter[str]()
+    for (_, state), count in counts.items():
+        by_label[_NOT_IN_LABELS.sub("_", state)[:_MAX_CELL_CHARACTERS]] += count
+    labels = _most_common(by_label)
+    if not labels:
+        return ""
+    others = by_label.total() - sum(by_label[label] for label in labels)
+    slices = [f'    "{label}" : {by_label[label] or others}' for label in labels]
+    return "\n".join(["```mermaid", "pie showData", "    title States", *slices, "```"])
+
+
 def _counts(counts: Mapping[tuple[str, str], int]) -> str:
     if not counts:
         return ""
@@ -192,7 +209,7 @@ def _most_common(counts: Counter[str]) -> list[str]:
     return kinds
 
 
-def _first_enrollments(tally: Tally) -> str:
+def _first_enrollments(tally: Tally, *, shows_names: bool) -> str:
     enrollments = tally.first[:MAX_SUMMARY_RECORDS]
     if not enrollments:
         return ""
@@ -202,17 +219,27 @@ def _first_enrollments(tally: Tally) -> str:
         heading = "The enrollment"
     elif len(enrollments) < count:
         heading = f"The first {len(enrollments)} of {count:,} enrollments"
-    rows = [
-        [
-            _code(enrollment["id"]),
-            _code(enrollment["state"]),
-            _escaped(enrollment["progress_percent"]),
-            _escaped(enrollment["has_passed"]),
-            _escaped(enrollment["date_enrolled"]),
-        ]
-        for enrollment in enrollments
-    ]
-    table = _table(["enrollment", "state", "progress %", "passed", "enrolled"], rows)
+    rows = []
+    for enrollment in enrollments:
+        names = [_code(enrollment["id"])]
+        if shows_names:
+            learner = enrollment.get("user_name") or enrollment.get("user_email")
+            names = [
+                _escaped(learner or enrollment["user_id"]),
+                _escaped(enrollment.get("lo_name") or enrollment["lo_id"]),
+            ]
+        rows.append(
+            [
+                *names,
+                _code(enrollment["state"]),
+                _escaped(enrollment["progress_percent"]),
+                _escaped(enrollment["has_passed"]),
+                _date(enrollment["date_enrolled"]),
+                _date(enrollment["date_completed"]),
+            ]
+        )
+    named = ["learner", "learning object"] if shows_names else ["enrollment"]
+    table = _table([*named, "state", "progress %", "passed", "enrolled", "completed"], rows)
     return f"<details><summary>{heading}</summary>\n\n{table}\n\n</details>"
 
 
@@ -223,6 +250,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _date(text: str | None) -> str:
+    moment = parse_utc(text or "")
+    return f"{moment:%Y-%m-%d}" if moment else _escaped(text)
 
 
 def _code(value: object) -> str:

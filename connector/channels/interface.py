@@ -48,12 +48,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class RunOutputs:
-    """The results of a run, without secrets, and the users that its inputs name."""
+    """The results of a run, without secrets, and the users that its inputs name.
+
+    Only if it *shows_names* does a summary have the names and addresses of learners.
+    """
 
     document: Mapping[str, Any]
     error: ConnectorError | None = None
     named_users: tuple[str, ...] = ()
     tally: Tally | None = None
+    shows_names: bool = False
 
     def as_text(self) -> dict[str, str]:
         """Return each field except the enrollments: strings as they are, the rest as JSON."""

@@ -60,7 +60,7 @@ def check(
     quota = client.quota or ASSUMED
     words = f"{quota.rate * _MINUTE:g} requests a minute, burst {quota.burst:g}"
     yield f"quota      {'' if client.quota else 'not told by ALM; taken to be '}{words}"
-    read = _count(len(read_enrollments(page, inputs.include)), "enrollment")
+    read = _count(len(read_enrollments(page)), "enrollment")
     more = "more follow" if page.next_link else "no more follow"
     yield (
         f"read       {read} of user {first} in {milliseconds:.0f} ms, {more};"

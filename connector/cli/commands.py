@@ -99,6 +99,7 @@ def fetch(console: Console, /, **flags: str | None) -> int:
     from connector.runner import RunHooks, execute
 
     clock = SystemClock()
+    console.shows_names = inputs.names
     console.has_records_on_stdout = inputs.format != "json" and inputs.output_file is None
     write = write_records if console.has_records_on_stdout else None
     try:

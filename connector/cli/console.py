@@ -47,6 +47,7 @@ class Console:
         self.channels: tuple[Channel, ...] = ()
         self.named_users: tuple[str, ...] = ()
         self.tally: Tally | None = None
+        self.shows_names = False
         self._bar: ProgressBar | None = None
         self._has_open_group = False
         self._has_messages = False
@@ -175,7 +176,8 @@ class Console:
 
         self.close_group()
         try:
-            deliver(self.channels, RunOutputs(document, error, self.named_users, self.tally))
+            outputs = RunOutputs(document, error, self.named_users, self.tally, self.shows_names)
+            deliver(self.channels, outputs)
         finally:
             if error:
                 self._annotate(error)

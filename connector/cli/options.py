@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Callback = Callable[[click.Context, click.Parameter, Any], Any]
     Function = TypeVar("Function", bound=Callable[..., Any])
 
+# Columns are too many to list.
+_MAX_METAVAR_CHOICES = 12
 #: Completes file names, and checks nothing.
 FILE = click.Path(readable=False)
 
@@ -35,7 +37,7 @@ def input_options() -> list[click.Option]:
             "metavar": metavars.get(rule["type"], rule["type"].upper()),
             "shell_complete": _completing(choices or rule.get("x-choices", ())),
         }
-        if choices:
+        if choices and len(choices) <= _MAX_METAVAR_CHOICES:
             attributes["metavar"] = "|".join(choices)
         if default:
             text = ",".join(default) if isinstance(default, list) else default

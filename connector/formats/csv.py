@@ -4,48 +4,78 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+import json
+import re
+from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import asdict
-
-from connector.formats.interface import COLUMNS, SCALARS, Format
+from connector.formats.interface import (
+    BOOLEANS,
+    NESTED,
+    NUMBERS,
+    Format,
+    flat_columns,
+    open_text,
+    value_of,
+)
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from connector.alm.records import Enrollment
 
 # What makes a spreadsheet compute a cell (OWASP, CSV Injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile("'*[=+@\t\r-]")
+# Python's own limit for a cell is 128 KB; a page of ALM's has at most 32 MB.
+_MAX_CELL_CHARACTERS = 64 * 1024 * 1024
+_JSON_COLUMNS = (*NUMBERS, *BOOLEANS, *NESTED)
 
 
 class Csv(Format):
     """A header, then one line per enrollment; null is an empty cell, nested values are JSON."""
 
-    begin = ",".join(COLUMNS) + "\r\n"
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        super().__init__(columns)
+        self.begin = ",".join(self.columns) + "\r\n"
+
+    @classmethod
+    def default_columns(cls, related: Iterable[str]) -> tuple[str, ...]:
+        """Return the flat columns."""
+        return flat_columns(related)
 
     def rows(self, enrollments: Sequence[Enrollment]) -> str:
         """Return one line for each enrollment."""
         text = io.StringIO()
-        csv.writer(text).writerows(map(_cells, enrollments))
+        writer = csv.writer(text)
+        for enrollment in enrollments:
+            record = enrollment.as_dict()
+            writer.writerow([cell(value_of(record, column)) for column in self.columns])
         return text.getvalue()
 
-
-def _cells(enrollment: Enrollment) -> list[object]:
-    cells = [cell(getattr(enrollment, name)) for name in SCALARS]
-    grades = enrollment.resource_grades
-    cells.append(cell(" ".join([grade.id for grade in grades])))
-    cells.append(to_json([asdict(grade) for grade in grades]) if grades else None)
-    cells.append(to_json(enrollment.included) if enrollment.included is not None else None)
-    return cells
+    def read(self, path: Path) -> Iterator[dict[str, Any]]:
+        """Yield the record of each line; an empty text reads back as ``None``."""
+        csv.field_size_limit(_MAX_CELL_CHARACTERS)
+        with open_text(path) as lines:
+            for cells in csv.DictReader(lines, strict=True):
+                yield {column: _value(column, text) for column, text in cells.items()}
 
 
 def cell(value: object) -> object:
     """Return *value* as a cell that no spreadsheet computes."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | dict):
+        return to_json(value) if value else None
     # An apostrophe makes a spreadsheet show what follows as text.
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return value
+
+
+def _value(column: str, text: str) -> Any:  # noqa: ANN401 - the column's own type
+    if text and column in _JSON_COLUMNS:
+        return json.loads(text)
+    if text.startswith("'") and _FORMULA.match(text):
+        text = text[1:]
+    return text or None

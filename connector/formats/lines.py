@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from connector.formats.interface import Format
+from connector.formats.interface import Format, flat_columns, open_text
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from connector.alm.records import Enrollment
 
@@ -20,7 +23,7 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Ndjson(Format):
-    """One enrollment per line."""
+    """One enrollment per line, with every field."""
 
     def rows(self, enrollments: Sequence[Enrollment]) -> str:
         r"""Return each enrollment as a line of compact ASCII JSON, ``##`` written ``#\u0023``."""
@@ -34,6 +37,12 @@ class Ndjson(Format):
             return "".join([to_json(enrollment.as_dict()) + "\n" for enrollment in enrollments])
         return lines.replace(b"##", b"#\\u0023").decode()
 
+    def read(self, path: Path) -> Iterator[dict[str, Any]]:
+        """Yield the record of each line."""
+        with open_text(path) as lines:
+            for line in lines:
+                yield json.loads(line)
+
 
 class JsonArray(Ndjson):
     """One array, one enrollment per line."""
@@ -45,3 +54,33 @@ class JsonArray(Ndjson):
     def rows(self, enrollments: Sequence[Enrollment]) -> str:
         """Return one element for each enrollment."""
         return ",".join(["\n" + line for line in super().rows(enrollments).splitlines()])
+
+    def read(self, path: Path) -> Iterator[dict[str, Any]]:
+        """Yield each element of an array whose elements have a line each."""
+        with open_text(path) as lines:
+            for line in lines:
+                if line.strip() not in ("[", "]"):
+                    yield json.loads(line.rstrip().removesuffix(","))
+
+
+class ConvertedLines(Ndjson):
+    """A file that grows as NDJSON, and becomes another one when it is finished."""
+
+    is_streamed = False
+
+    @classmethod
+    def default_columns(cls, related: Iterable[str]) -> tuple[str, ...]:
+        """Return the flat columns."""
+        return flat_columns(related)
+
+    def read_users(
+        self,
+        path: Path,
+        start: int,  # noqa: ARG002 - rows have no position in this file
+        entries: Iterable[Mapping[str, Any]],
+    ) -> Iterator[tuple[Mapping[str, Any], Iterator[bytes]]]:
+        """Yield each of a journal's *entries* with the user's rows as lines of NDJSON."""
+        records = self.read(path)
+        lines = ((to_json(record) + "\n").encode() for record in records)
+        for entry in entries:
+            yield entry, islice(lines, entry["enrollments"])

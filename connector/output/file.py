@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
-import importlib
 import os
 import shutil
-import sys
 import tempfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import OutputError, Problem, UsageError
 from connector.formats import make_format
-from connector.formats.interface import read_pieces
+from connector.formats.interface import read_pieces, zstd
 from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
@@ -62,7 +60,7 @@ class OutputFile:
         self.path = path
         self.part = path.parent / f"{path.name}.part"
         self._scratch = path.parent / f"{path.name}.part.new"
-        self._format = make_format(format_name)
+        self._format = make_format(format_name, inputs.get("columns") or ())
         self._journal = Journal(journal_of(path), redactor)
         self._inputs = {"format": format_name, **inputs}
         self._redactor = redactor
@@ -104,6 +102,11 @@ class OutputFile:
     def location(self) -> Path:
         """Where the complete users are while the run goes on."""
         return self.part if self.part.is_file() else self.path
+
+    @property
+    def earlier_moments(self) -> Mapping[str, str]:
+        """The relative moments of the run that is resumed, by input."""
+        return self._state.inputs.get("moments", {}) if self._state else {}
 
     def has(self, user_id: str) -> bool:
         """Return whether an earlier run has read *user_id* completely."""
@@ -191,7 +194,8 @@ class OutputFile:
             for failed in self._failed:
                 self._journal.write(failed)
             with self._scratch_file():
-                finished = self._format.finish(self.part, self._scratch, str(self.path))
+                report = totals.report(str(self.path), self._clock.now(), self._redactor)
+                finished = self._format.finish(self.part, self._scratch, report)
                 _sync_path(finished)
             self._journal.write(
                 {
@@ -291,7 +295,7 @@ class OutputFile:
                 # After a loss of power the journal may know users whose rows were not kept.
                 length = intact_length(self.part, state)
                 return read_state(state.path, length) if length else None
-            if not state.last or not self.path.is_file():
+            if not state.last or not self.path.is_file() or not self._format.can_grow_again:
                 return None
             if not is_intact(self.path, state):
                 problem = Problem(
@@ -311,7 +315,7 @@ class OutputFile:
         changed = [
             f"{name} was {to_json(state.inputs.get(name))} and is {to_json(value)}"
             for name, value in self._inputs.items()
-            if state.inputs.get(name) != value
+            if name != "moments" and state.inputs.get(name) != value
         ]
         if changed:
             problem = Problem(
@@ -369,6 +373,9 @@ class OutputFile:
                 f"The output file {self.path} is being written by another run.",
                 hint="Wait for it, or name another file.",
             ) from error
+        except OutputError:
+            self.abandon()
+            raise
         except OSError as error:
             self.abandon()
             hint = "Mend it and run again."
@@ -443,8 +450,7 @@ def compressor_for(path: Path) -> Callable[[bytes], bytes]:
         # Without a time in it, the same records make the same file.
         return lambda piece: gzip.compress(piece, compresslevel=6, mtime=0)
     if compression == ".zst":
-        name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-        compress: Callable[[bytes], bytes] = importlib.import_module(name).compress
+        compress: Callable[[bytes], bytes] = zstd().compress
         return compress
     return bytes
 

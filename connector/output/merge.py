@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from connector.clock import SystemClock
 from connector.compact_set import UserIds, canonical_id
 from connector.errors import OutputError, Problem, UsageError
+from connector.formats import make_format
 from connector.output.document import Delivery, build_document, failures_of, partial_error
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 # Entries of a journal's first line that may differ between the shards of one run.
-_DIFFERING = ("alm_enrollments", "end", "crc32", "shard")
+_DIFFERING = ("alm_enrollments", "end", "crc32", "shard", "moments")
 _MAX_LISTED = 3
 _MIN_FILES = 2
 
@@ -92,6 +93,11 @@ def _read_part(path: Path, target: Path) -> _Part:
         raise _refused(
             f'given "{path}", which has no journal beside it',
             f"an output file with its {journal.name}",
+        )
+    if not make_format(state.inputs["format"]).can_grow_again:
+        raise _refused(
+            f'given "{path}", whose format is for people and cannot be read back',
+            "files in another format",
         )
     if not path.is_file() or not is_intact(path, state):
         raise _refused(

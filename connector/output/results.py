@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from connector.alm.completeness import Completeness, Status
 from connector.clock import parse_moment
 from connector.errors import DeadlineError, UserNotFoundError, error_as_dict
+from connector.formats.interface import Report
 from connector.text import MAX_SUMMARY_RECORDS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from connector.alm.records import Enrollment
     from connector.errors import ConnectorError
+    from connector.redact import Redactor
 
 #: Ids that a document lists if an output file has the records.
 MAX_LISTED_IDS = 2_000
@@ -133,6 +135,22 @@ class RunTotals:
         if self._unlisted_reasons:
             reasons.append(f"and {self._unlisted_reasons} more reasons")
         return reasons
+
+    def report(self, name: str, finished_at: datetime, redactor: Redactor) -> Report:
+        """Return what the finished file *name* may say of the run, without secrets."""
+        status = self.status
+        if self.missing or self._failed:
+            status = max(status, Status.INCOMPLETE, key=list(Status).index)
+        return Report(
+            name=name,
+            source=redactor.clean_value(self.source),
+            finished_at=finished_at,
+            status=status,
+            reasons=redactor.clean_value(self.reasons),
+            requested=self.requested,
+            read=self.read,
+            failed=redactor.clean_value(self.failed),
+        )
 
     def add_result(self, place: int, result: UserResult[Any], delivered: Delivered | None) -> None:
         """Add the result of the user at *place* among those asked for.

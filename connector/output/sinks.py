@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from connector.clock import parse_moment
 from connector.errors import DeadlineError, OutputError, error_as_dict
-from connector.formats import make_format
+from connector.formats import columns_of, make_format
 from connector.formats.interface import COPY_BYTES
 from connector.output.buffer import RecordBuffer
 from connector.output.document import Delivery, is_delivered
@@ -35,6 +37,9 @@ class Sink(Protocol[Collected]):
 
     def prepare(self) -> Iterable[Entry]:
         """Check that it can be written; yield the journal entries of users that it has."""
+
+    def resumed(self, inputs: Inputs) -> Inputs:
+        """Return *inputs* with the relative moments of the run that is resumed."""
 
     def has(self, user_id: str) -> bool:
         """Return whether it has *user_id* from an earlier run."""
@@ -81,7 +86,7 @@ def open_sink(
     if inputs.output_file:
         return _FileSink(inputs, redactor, clock, has_tally=has_tally)
     if inputs.format != "json" and write:
-        return _StreamSink(inputs, redactor, write, has_tally=has_tally)
+        return _StreamSink(inputs, redactor, clock, write, has_tally=has_tally)
     return _DocumentSink(inputs)
 
 
@@ -111,6 +116,9 @@ class _DocumentSink:
 
     def prepare(self) -> Iterable[Entry]:
         return ()
+
+    def resumed(self, inputs: Inputs) -> Inputs:
+        return inputs
 
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - a document begins empty
         return False
@@ -160,16 +168,25 @@ class _FileSink:
     def __init__(
         self, inputs: Inputs, redactor: Redactor, clock: Clock, *, has_tally: bool
     ) -> None:
-        journal_inputs = {
+        journal_inputs: dict[str, Any] = {
             "lo_types": list(inputs.lo_types),
             "sort": inputs.sort,
             "state": inputs.state,
             "include": list(inputs.include),
+            "names": inputs.names,
+            "locale": inputs.locale,
+            "columns": list(columns_of(inputs)),
             "max_enrollments": inputs.max_enrollments,
             "since": inputs.since and inputs.since.isoformat(),
+            "completed_since": inputs.completed_since and inputs.completed_since.isoformat(),
+            **inputs.relative,
             "base_url": inputs.base_url,
             "shard": inputs.shard and "/".join(map(str, inputs.shard)),
         }
+        if inputs.relative:
+            # A run that resumes this one, at another time, reads from the same moments.
+            moments = {name: getattr(inputs, name).isoformat() for name in inputs.relative}
+            journal_inputs["moments"] = moments
         path = Path(inputs.output_file or "")
         self._file = OutputFile(path, inputs.format, journal_inputs, redactor, clock)
         self._has_tally = has_tally
@@ -178,6 +195,12 @@ class _FileSink:
 
     def prepare(self) -> Iterable[Entry]:
         return self._file.prepare(resume=self._resume)
+
+    def resumed(self, inputs: Inputs) -> Inputs:
+        moments: dict[str, Any] = {
+            name: parse_moment(text) for name, text in self._file.earlier_moments.items()
+        }
+        return replace(inputs, **moments)
 
     def has(self, user_id: str) -> bool:
         return self._file.has(user_id)
@@ -230,11 +253,13 @@ class _StreamSink:
         self,
         inputs: Inputs,
         redactor: Redactor,
+        clock: Clock,
         write: Callable[[bytes], object],
         *,
         has_tally: bool,
     ) -> None:
-        self._format = make_format(inputs.format)
+        self._format = make_format(inputs.format, columns_of(inputs))
+        self._clock = clock
         self._redactor = redactor
         self._allow_incomplete = inputs.allow_incomplete
         self._write_out = write
@@ -251,6 +276,9 @@ class _StreamSink:
 
     def prepare(self) -> Iterable[Entry]:
         return ()
+
+    def resumed(self, inputs: Inputs) -> Inputs:
+        return inputs
 
     def has(self, user_id: str) -> bool:  # noqa: ARG002 - nothing written can be seen again
         return False
@@ -290,7 +318,7 @@ class _StreamSink:
                 self._write(self._format.end.encode())
                 if self._folder:
                     self._growing.close()
-                    self._copy_finished(Path(self._folder.name))
+                    self._copy_finished(Path(self._folder.name), totals)
         self.abandon()
         return _listed(totals if is_wanted else None)
 
@@ -310,9 +338,9 @@ class _StreamSink:
             self._has_begun = True
             self._write(self._format.begin.encode())
 
-    def _copy_finished(self, folder: Path) -> None:
-        scratch = folder / "finished"
-        finished = self._format.finish(folder / "growing", scratch, "standard output")
+    def _copy_finished(self, folder: Path, totals: RunTotals) -> None:
+        report = totals.report("standard output", self._clock.now(), self._redactor)
+        finished = self._format.finish(folder / "growing", folder / "finished", report)
         with finished.open("rb") as file:
             while piece := file.read(COPY_BYTES):
                 self._write_out(piece)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from connector import signals
-from connector.clock import Deadline
+from connector.clock import Deadline, format_moment
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
@@ -50,6 +50,7 @@ _LOGGERS = (
     "connector.runner.one_user",
     "connector.alm.client",
     "connector.formats.parquet",
+    "connector.formats.xlsx",
     "urllib3.connectionpool",
     "urllib3.connection",
 )
@@ -137,6 +138,9 @@ def execute(
     totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
     for entry in sink.prepare():
         totals.add_from_journal(entry)
+    inputs = sink.resumed(inputs)
+    for name, text in inputs.relative.items():
+        totals.add_reason(-1, f"{name} {text} is {format_moment(getattr(inputs, name))}")
     pending = PendingUsers(users.ids, sink, totals)
     failures = Failures()
     progress = Progress(totals, client, users.total, clock)

@@ -52,7 +52,7 @@ def open_client(
 def request_for(user_id: str, inputs: Inputs) -> PageRequest:
     """Return the request for the first page of *user_id*."""
     base_url = _SANDBOX_URL if inputs.base_url == SANDBOX else inputs.base_url
-    query = Query(inputs.lo_types, inputs.sort, inputs.state, inputs.include, inputs.page_limit)
+    query = Query(inputs.lo_types, inputs.sort, inputs.state, inputs.related, inputs.page_limit)
     return first_request(base_url, user_id, query)
 
 

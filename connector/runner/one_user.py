@@ -66,8 +66,10 @@ def _read_once(
     try:
         for page, following in read_pages(client, request_for(user_id, inputs)):
             answered_at = answered_at or page.answered_at
-            served = read_enrollments(page, inputs.include)
-            missing.add(page, inputs.include)
+            served = read_enrollments(
+                page, inputs.include, related=inputs.related, locale=inputs.locale
+            )
+            missing.add(page, inputs.related)
             cursor = following.cursor if following else None
             are_new = tracker.add_page(map(_id_and_type, served), cursor)
             undecoded.add(served)
@@ -92,10 +94,11 @@ def _read_once(
 
 
 class Selection:
-    """What ``since``, ``max_enrollments`` and the order make of one reading of one user."""
+    """What the moments, ``max_enrollments`` and the order make of one reading of one user."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._since = inputs.since
+        self._completed_since = inputs.completed_since
         self._max = inputs.max_enrollments
         # ALM may serve one type after the other, each in this order.
         self._is_descending = inputs.sort == "-dateEnrolled" and len(inputs.lo_types) == 1
@@ -111,11 +114,23 @@ class Selection:
             wanted = [
                 enrollment for enrollment in enrollments if self._is_wanted(enrollment, self._since)
             ]
+        if self._completed_since is not None:
+            # After the older ones: `since` ends a reading by what was served.
+            wanted = [
+                enrollment for enrollment in wanted if self._is_completed(enrollment.date_completed)
+            ]
         if self._max is not None and self._count + len(wanted) > self._max:
             self._is_cut = True
             wanted = wanted[: self._max - self._count]
         self._count += len(wanted)
         return wanted
+
+    def _is_completed(self, date: str | None) -> bool:
+        if date is None or self._completed_since is None:
+            return False
+        moment = parse_moment(date)
+        # A completion at an unreadable date may be newer.
+        return moment is None or moment >= self._completed_since
 
     @property
     def has_all(self) -> bool:

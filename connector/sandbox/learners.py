@@ -29,6 +29,15 @@ _STATES = (
 )
 _SOURCES = ("SELF_ENROLL", "ADMIN_ENROLL", "AUTO_ENROLL", "MANAGER_ENROLL")
 _MIN_ENROLLMENTS, _MAX_ENROLLMENTS = 8, 60
+_FIRST_NAMES = ("Ada", "Björn", "Chiara", "Deniz", "Emeka", "Fátima", "Grace", "Hiroshi")
+_LAST_NAMES = ("Almeida", "Becker", "Čapek", "Dubois", "Eriksen", "Okafor", "O'Neil", "Tanaka")
+_TOPICS = ("Safety at work", "Data protection", "First aid", "Leading a team", "Cloud basics")
+_TOPICS_IN_GERMAN = {
+    "Safety at work": "Sicherheit am Arbeitsplatz",
+    "Data protection": "Datenschutz",
+    "First aid": "Erste Hilfe",
+    "Leading a team": "Ein Team führen",
+}
 _PERCENT = 100
 
 
@@ -164,8 +173,7 @@ def _resource(resource_type: str, resource_id: str) -> Resource:
             "loResource": {"data": {"id": module_id, "type": "learningObjectResource"}}
         }
     elif resource_type == "learningObject":
-        lo_type, _, number = resource_id.partition(":")
-        name = f"{lo_type} {number}"
+        lo_type = resource_id.partition(":")[0]
         skills = [
             f"{resource_id}_{random.between(f'skill{skill}', 1, 40)}"
             for skill in range(random.between("skills", 0, 2))
@@ -175,9 +183,7 @@ def _resource(resource_type: str, resource_id: str) -> Resource:
             "loType": lo_type,
             "state": "Published",
             "duration": random.between("duration", 300, 36_000),
-            "localizedMetadata": [
-                {"name": name, "locale": "en-US", "description": "Made by the sandbox."}
-            ],
+            "localizedMetadata": _localized(random, resource_id.partition(":")[2]),
         }
         resource["relationships"] = {
             "skills": {"data": [{"id": skill, "type": "learningObjectSkill"} for skill in skills]},
@@ -189,9 +195,26 @@ def _resource(resource_type: str, resource_id: str) -> Resource:
         resource["relationships"] = {
             "loResources": {"data": [{"id": module_id, "type": "learningObjectResource"}]}
         }
+    elif resource_type == "learningObjectResource":
+        number = resource_id.split("_")[2]
+        resource["attributes"] = {"localizedMetadata": _localized(random, number)}
+    elif resource_type == "user":
+        name = f"{random.choice('first', _FIRST_NAMES)} {random.choice('last', _LAST_NAMES)}"
+        resource["attributes"] = {"name": name, "email": f"user{resource_id}@example.com"}
     else:
         resource["attributes"] = {"name": f"Sandbox {resource_id}"}
     return resource
+
+
+def _localized(random: SeededRandom, number: str) -> list[Resource]:
+    """Return a name in English, and in German unless nobody has translated it."""
+    topic = random.choice("topic", _TOPICS)
+    names = {"en-US": topic, "de-DE": _TOPICS_IN_GERMAN.get(topic)}
+    return [
+        {"name": f"{name} {number}", "locale": locale, "description": "Made by the sandbox."}
+        for locale, name in names.items()
+        if name
+    ]
 
 
 def _grade(random: SeededRandom) -> Resource:

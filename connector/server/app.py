@@ -10,7 +10,7 @@ import traceback
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -18,13 +18,22 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from connector.clock import SystemClock
 from connector.errors import ConnectorError, InternalError, TemporaryError
 from connector.schemas import read_file
-from connector.server.request import MAX_BODY_BYTES, check_key, read_body, read_query, read_token
+from connector.server.request import (
+    FILE_INPUTS,
+    MAX_BODY_BYTES,
+    check_key,
+    read_body,
+    read_query,
+    read_token,
+)
 from connector.server.response import (
     ENROLLMENTS,
+    FILES,
     METHODS,
     Response,
     document_response,
     error_response,
+    file_response,
     refusal,
 )
 from connector.server.service import EnrollmentService
@@ -72,6 +81,7 @@ class Application(Flask):
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
         self.url_map.merge_slashes = False
         self.add_url_rule(ENROLLMENTS, view_func=self.read_enrollments, methods=["GET", "POST"])
+        self.add_url_rule(f"{ENROLLMENTS}.<any({', '.join(FILES)}):name>", view_func=self.read_file)
         self.add_url_rule("/healthz", view_func=self.report_health)
         self.add_url_rule("/<any(openapi, swagger):name>.json", view_func=self.describe_api)
         self.before_request(self.begin)
@@ -87,12 +97,23 @@ class Application(Flask):
 
     def read_enrollments(self) -> Response:
         """Run the request and return its document."""
+        # Flask adds HEAD to GET.
         if request.method == "HEAD":
-            # Flask adds it to GET.
             raise MethodNotAllowed
         check_key(request, self._key)
+        is_post = request.method == "POST"
+        return self._run("json", read_body(request) if is_post else read_query(request))
+
+    def read_file(self, name: str) -> Response:
+        """Run the request and return its records in the format *name*, or its error's document."""
+        if request.method == "HEAD":
+            raise MethodNotAllowed
+        check_key(request, self._key)
+        return self._run(name, read_query(request, FILE_INPUTS))
+
+    def _run(self, format_name: str, values: dict[str, Any]) -> Response:
         token = read_token(request)
-        values = read_body(request) if request.method == "POST" else read_query(request)
+        pieces: list[bytes] = []
         # A request that would wait here would take a thread from those that can be answered.
         if not self._reads.acquire(blocking=False):
             error = TemporaryError(
@@ -102,9 +123,14 @@ class Application(Flask):
             )
             return error_response(error, HTTPStatus.TOO_MANY_REQUESTS)
         try:
-            outcome = self.service.read(values, token, g.arrived_at)
+            outcome = self.service.read(
+                {**values, "format": format_name}, token, g.arrived_at, pieces.append
+            )
         finally:
             self._reads.release()
+        if format_name in FILES and outcome.error is None:
+            is_complete = outcome.document["complete"]
+            return file_response(format_name, pieces, is_complete=is_complete)
         return document_response(outcome.document, outcome.error, self._clock.now())
 
     def report_health(self) -> Response:

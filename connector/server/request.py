@@ -16,7 +16,7 @@ from connector.errors import Problem, UsageError
 from connector.settings import credential_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from flask import Request
     from pydantic import SecretStr
@@ -28,12 +28,17 @@ INPUTS = (
     "sort",
     "state",
     "include",
+    "names",
+    "locale",
     "page_limit",
     "max_enrollments",
     "since",
+    "completed_since",
     "deadline",
     "allow_incomplete",
 )
+#: The inputs of a request for a file.
+FILE_INPUTS = (*INPUTS, "columns")
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_FIELDS = 100
 TOKEN_HEADER = "X-ALM-Token"  # noqa: S105 - the header's name
@@ -108,7 +113,7 @@ def read_body(request: Request) -> dict[str, Any]:
         raise usage_error(problem) from None
     if not isinstance(inputs, dict):
         raise usage_error(Problem("the body", "no JSON object", example))
-    if unknown := _unknown_inputs(inputs):
+    if unknown := _unknown_inputs(inputs, INPUTS):
         raise usage_error(*unknown)
     return inputs
 
@@ -125,8 +130,8 @@ def _refuse_constant(_: str) -> NoReturn:
     raise ValueError
 
 
-def read_query(request: Request) -> dict[str, str]:
-    """Return the inputs in the query of *request*.
+def read_query(request: Request, allowed_inputs: Sequence[str] = INPUTS) -> dict[str, str]:
+    """Return the inputs in the query of *request*, each of *allowed_inputs*.
 
     Raises UsageError for an unknown name, a name that comes twice, and text that is not UTF-8.
     """
@@ -147,13 +152,13 @@ def read_query(request: Request) -> dict[str, str]:
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
-    problems += _unknown_inputs(dict(pairs))
+    problems += _unknown_inputs(dict(pairs), allowed_inputs)
     if problems:
         raise usage_error(*problems)
     return dict(pairs)
 
 
-def _unknown_inputs(values: dict[str, Any]) -> list[Problem]:
+def _unknown_inputs(values: dict[str, Any], inputs: Sequence[str]) -> list[Problem]:
     problems = []
     for name in values:
         if name in credential_names():
@@ -162,8 +167,8 @@ def _unknown_inputs(values: dict[str, Any]) -> list[Problem]:
                 " where everything but headers is written to logs"
             )
             problems.append(Problem(name, "no input of a request", allowed))
-        elif name not in INPUTS:
-            near = difflib.get_close_matches(name[:_MAX_QUOTED_CHARACTERS], INPUTS, n=1)
+        elif name not in inputs:
+            near = difflib.get_close_matches(name[:_MAX_QUOTED_CHARACTERS], inputs, n=1)
             problems.append(Problem(_quoted(name), "no input of a request", near="".join(near)))
     return problems
 

@@ -23,15 +23,21 @@ from connector.server.request import MAX_BODY_BYTES
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from connector.errors import ConnectorError
     from connector.output.document import Document
 
 ENROLLMENTS = "/v1/enrollments"
+#: The formats that have a path of their own, for programs that load a table from a URL.
+FILES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 #: The methods of each path.
 METHODS = {
     ENROLLMENTS: ("GET", "POST"),
+    **{f"{ENROLLMENTS}.{name}": ("GET",) for name in FILES},
     "/healthz": ("GET", "HEAD"),
     "/openapi.json": ("GET", "HEAD"),
     "/swagger.json": ("GET", "HEAD"),
@@ -106,6 +112,17 @@ def document_response(
         if retry_at := document["error"]["retry_at"]:
             seconds = (datetime.fromisoformat(retry_at) - now).total_seconds()
             response.headers["Retry-After"] = str(max(math.ceil(seconds), 1))
+    return response
+
+
+def file_response(name: str, pieces: Iterable[bytes], *, is_complete: bool) -> Response:
+    """Return the response with a file in the format *name*.
+
+    Only what a request allows to be incomplete can be so: a header says it.
+    """
+    response = Response(b"".join(pieces), content_type=FILES[name])
+    response.headers["Content-Disposition"] = f"attachment; filename=enrollments.{name}"
+    response.headers["X-Complete"] = str(is_complete).lower()
     return response
 
 

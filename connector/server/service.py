@@ -22,7 +22,7 @@ from connector.server.request import TOKEN_HEADER, usage_error
 from connector.settings import SANDBOX, load_given, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from connector.clock import Clock
     from connector.runner import Outcome
@@ -50,12 +50,18 @@ class EnrollmentService:
         self._own_accounts = lru_cache(_MAX_OWN_ACCOUNTS)(self._open_account)
         self._brought_accounts = lru_cache(_MAX_BROUGHT_ACCOUNTS)(self._open_account)
 
-    def read(self, values: Mapping[str, Any], token: str | None, arrived_at: float) -> Outcome:
+    def read(
+        self,
+        values: Mapping[str, Any],
+        token: str | None,
+        arrived_at: float,
+        write: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
         """Run with the inputs in *values*, with *token* or else with the server's credentials.
 
-        *arrived_at* is the monotonic time from which the deadline counts. Raises UsageError for
-        invalid inputs, UserNotFoundError for a user that the server does not serve, and
-        DeadlineError if the deadline has passed already.
+        *write* receives the records if the format is not json. *arrived_at* is the monotonic time
+        from which the deadline counts. Raises UsageError for invalid inputs, UserNotFoundError for
+        a user that the server does not serve, and DeadlineError if the deadline has passed.
         """
         inputs, credentials = self._load(values, token)
         self._check_users(inputs)
@@ -77,7 +83,7 @@ class EnrollmentService:
             redactor,
             clock=self._clock,
             stdin=io.StringIO(),
-            hooks=RunHooks(account=account),
+            hooks=RunHooks(write=write, account=account),
         )
 
     def account(
@@ -105,7 +111,8 @@ class EnrollmentService:
         redactor = Redactor()
         redactor.add(self._settings.key.get_secret_value())
         try:
-            return load_given({"sort": _SORT, **inputs, **credentials, **present}, redactor)
+            values = {"sort": _SORT, **inputs, **credentials, **present}
+            return load_given(values, redactor, now=self._clock.now())
         except UsageError as error:
             raise _as_request_error(error) from None
 

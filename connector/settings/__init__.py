@@ -6,10 +6,11 @@ Importing this package needs no library; ``load`` and ``load_given`` import pyda
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector.clock import parse_moment
+from connector.clock import parse_moment, parse_relative
 from connector.errors import UsageError
 from connector.schemas import allowed as allowed
 from connector.schemas import load_schema
@@ -19,7 +20,6 @@ from connector.settings.values import read_value as read_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from pydantic import SecretStr
 
@@ -34,6 +34,15 @@ SANDBOX = "sandbox"
 SANDBOX_DAY = "sandbox_day"
 #: The sandbox's last day: learners get new enrollments every few days, for ten years.
 MAX_SANDBOX_DAY = 3_650
+#: Suffixes of compressed text.
+COMPRESSIONS = (".gz", ".zst")
+#: The names of a record, each with the relationship path that brings it.
+NAME_FIELDS = {
+    "lo_name": "learningObject",
+    "user_name": "learner",
+    "user_email": "learner",
+    "module_name": "loResourceGrades.loResource",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,12 @@ class Inputs:
     sort: str
     state: str | None
     include: tuple[str, ...]
+    names: bool
+    locale: str
     page_limit: int
     max_enrollments: int | None
     since: datetime | None
+    completed_since: datetime | None
     base_url: str
     deadline: float
     allow_incomplete: bool
@@ -56,10 +68,19 @@ class Inputs:
     quota_share: float
     shard: tuple[int, int] | None
     format: str
+    columns: tuple[str, ...]
     output_file: str | None
     resume: bool
+    #: Of `since` and `completed_since` those that were given relative to now, as written.
+    relative: Mapping[str, str]
     #: The day whose learners the embedded sandbox has.
     sandbox_day: int | None = None
+
+    @property
+    def related(self) -> tuple[str, ...]:
+        """The relationship paths to request: those of ``include``, and those of ``names``."""
+        paths = (*self.include, *NAME_FIELDS.values()) if self.names else self.include
+        return tuple(dict.fromkeys(paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,11 @@ class Credentials:
     client_id: SecretStr | None = None
     client_secret: SecretStr | None = None
     refresh_token: SecretStr | None = None
+
+
+def is_named(field: str, include: Iterable[str]) -> bool:
+    """Return whether the paths of *include* bring the name *field*."""
+    return any(f"{path}.".startswith(f"{NAME_FIELDS[field]}.") for path in include)
 
 
 def input_names() -> tuple[str, ...]:
@@ -93,30 +119,34 @@ def load(
     *,
     problems: Iterable[Problem] = (),
     secrets_dir: Path | None = SECRETS_DIR,
+    now: datetime | None = None,
 ) -> tuple[Inputs, Credentials]:
     """Return the inputs and credentials of *flags*, environment, env-file and *secrets_dir*.
 
-    The first of them that has a value decides. The flag ``env_file`` names the env-file.
+    The first of them that has a value decides. The flag ``env_file`` names the env-file. Relative
+    moments count from *now*, by default the present.
     The *redactor* learns every credential first. Raises UsageError with all problems at once,
     after the *problems* that the caller has found.
     """
     from connector.settings.sources import read_sources  # noqa: PLC0415 - pydantic
 
-    return _validated(read_sources(flags, secrets_dir), redactor, problems)
+    return _validated(read_sources(flags, secrets_dir), redactor, problems, now)
 
 
-def load_given(values: Mapping[str, Any], redactor: Redactor) -> tuple[Inputs, Credentials]:
+def load_given(
+    values: Mapping[str, Any], redactor: Redactor, *, now: datetime | None = None
+) -> tuple[Inputs, Credentials]:
     """Return the inputs and credentials of *values*, both by name, from no other source.
 
     Raises UsageError as ``load`` does.
     """
     from connector.settings.sources import read_given  # noqa: PLC0415 - pydantic
 
-    return _validated(read_given(values), redactor, ())
+    return _validated(read_given(values), redactor, (), now)
 
 
 def _validated(
-    raw: RawSettings, redactor: Redactor, problems: Iterable[Problem]
+    raw: RawSettings, redactor: Redactor, problems: Iterable[Problem], now: datetime | None
 ) -> tuple[Inputs, Credentials]:
     from connector.settings.problems import find_problems  # noqa: PLC0415 - difflib, for errors
 
@@ -128,7 +158,7 @@ def _validated(
     properties = load_schema("inputs")["properties"]
     values = {name: raw.inputs.get(name, rule.get("default")) for name, rule in properties.items()}
     values[SANDBOX_DAY] = raw.sandbox_day
-    return _inputs(values), Credentials(**raw.credentials)
+    return _inputs(values, now or datetime.now(UTC)), Credentials(**raw.credentials)
 
 
 def _hint(problems: list[Problem]) -> str:
@@ -142,13 +172,29 @@ def _hint(problems: list[Problem]) -> str:
     return "Nothing was sent; alm-enrollments --help tells every input."
 
 
-def _inputs(values: dict[str, Any]) -> Inputs:
+def format_of(output_file: str) -> str | None:
+    """Return the format that the file's suffix names; ``None`` for any other suffix."""
+    path = Path(output_file.lower())
+    if path.suffix in COMPRESSIONS:
+        path = path.with_suffix("")
+    suffixes: dict[str, str] = load_schema("inputs")["properties"]["format"]["x-suffixes"]
+    return suffixes.get(path.suffix)
+
+
+def _inputs(values: dict[str, Any], now: datetime) -> Inputs:
     if "all" in values["lo_types"]:
         choices = load_schema("inputs")["properties"]["lo_types"]["items"]["enum"]
         values["lo_types"] = [choice for choice in choices if choice != "all"]
-    for name in ("user_id", "lo_types", "include"):
+    for name in ("user_id", "lo_types", "include", "columns"):
         values[name] = tuple(values[name] or ())
-    for name, parse in (("since", parse_moment), ("shard", parse_shard)):
-        values[name] = values[name] and parse(values[name])
+    values["relative"] = {}
+    for name in ("since", "completed_since"):
+        moment = parse_relative(values[name] or "", now)
+        if moment:
+            values["relative"][name] = values[name]
+        values[name] = moment or (values[name] and parse_moment(values[name]))
+    values["shard"] = values["shard"] and parse_shard(values["shard"])
+    if values["format"] is None:
+        values["format"] = format_of(values["output_file"] or "") or "json"
     values["base_url"] = values["base_url"].rstrip("/").removesuffix("/primeapi/v2")
     return Inputs(**values)

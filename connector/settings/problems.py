@@ -6,14 +6,24 @@ import difflib
 import ipaddress
 import json
 import re
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from connector.clock import parse_moment
+from connector.clock import parse_moment, parse_relative
 from connector.errors import Problem
 from connector.schemas import allowed, explain, is_valid, load_schema
-from connector.settings import SANDBOX, SECRETS_DIR, credential_names, variable
+from connector.settings import (
+    COMPRESSIONS,
+    NAME_FIELDS,
+    SANDBOX,
+    SECRETS_DIR,
+    credential_names,
+    format_of,
+    is_named,
+    variable,
+)
 from connector.settings.values import parse_shard
 
 if TYPE_CHECKING:
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
 
 _MAX_QUOTED_ITEMS = 3
 _MAX_QUOTED_CHARACTERS = 60
+# The formats that need an extra, each with the library that the extra installs.
+_LIBRARIES = {"parquet": "pyarrow", "xlsx": "xlsxwriter", "html": "jinja2"}
 
 
 def find_problems(raw: RawSettings, redactor: Redactor) -> list[Problem]:
@@ -35,8 +47,11 @@ def find_problems(raw: RawSettings, redactor: Redactor) -> list[Problem]:
         problems += _input_problems(raw, redactor)
     if raw.inputs.get("base_url") != SANDBOX:
         problems += _credential_problems(raw.credentials)
-    if raw.inputs.get("format") == "parquet":
-        problems += _parquet_problems(raw.inputs.get("output_file"), redactor)
+    invalid = {problem.name for problem in problems}
+    valid = {name: value for name, value in raw.inputs.items() if name not in invalid}
+    problems += _format_problems(valid, redactor)
+    if invalid.isdisjoint(("include", "names")):
+        problems += _column_problems(valid)
     return problems
 
 
@@ -79,13 +94,37 @@ def _users_problem(raw: RawSettings) -> Problem:
     return Problem(name, f"given together with {other}", rule)
 
 
-def _parquet_problems(output_file: object, redactor: Redactor) -> Iterator[Problem]:
-    if find_spec("pyarrow") is None:
-        rule = "what is installed; Parquet wants pip install 'alm-enrollments-connector[parquet]'"
-        yield Problem("format", '"parquet"', rule)
-    if str(output_file).endswith((".gz", ".zst")):
-        rule = "a name without .gz and .zst: Parquet is compressed in itself"
-        yield Problem("output_file", _quoted(output_file, redactor), rule)
+def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]:
+    name, output_file = inputs.get("format"), inputs.get("output_file")
+    suffix_name = output_file and format_of(output_file)
+    if output_file:
+        quoted = _quoted(output_file, redactor)
+        if name is None and suffix_name is None:
+            rule = allowed(load_schema("inputs")["properties"]["format"])
+            yield Problem("format", f"missing, and the suffix of {quoted} names none", rule)
+        elif None not in (name, suffix_name) and name != suffix_name:
+            given = f'"{name}", but {quoted} has the suffix of {suffix_name}'
+            yield Problem("format", given, f"{suffix_name}, or another suffix")
+        if (name or suffix_name) in _LIBRARIES and output_file.lower().endswith(COMPRESSIONS):
+            rule = "a name without .gz and .zst, which are for json, ndjson, csv and table"
+            yield Problem("output_file", quoted, rule)
+    name = name or suffix_name
+    if name in _LIBRARIES and find_spec(_LIBRARIES[name]) is None:
+        rule = f"what is installed; {name} needs pip install 'alm-enrollments-connector[{name}]'"
+        yield Problem("format", f'"{name}"', rule)
+    if name in (None, "json", "ndjson") and "columns" in inputs:
+        given = f"given with format {name or 'json'}, which has every field"
+        yield Problem("columns", given, "format csv, xlsx, parquet, table or html")
+
+
+def _column_problems(inputs: Mapping[str, Any]) -> Iterator[Problem]:
+    for column in inputs.get("columns", ()):
+        field = "module_name" if column == "module_names" else column
+        if field not in NAME_FIELDS or inputs.get("names"):
+            continue
+        if not is_named(field, inputs.get("include", ())):
+            given = f'"{column}", without the names that ALM sends only if asked'
+            yield Problem("columns", given, f"names true, or {NAME_FIELDS[field]} in include")
 
 
 def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Problem]:
@@ -142,8 +181,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _is_moment(text: str) -> bool:
+    return (parse_moment(text) or parse_relative(text, datetime.now(UTC))) is not None
+
+
 _FORMATS: dict[str, Callable[[str], bool]] = {
-    "alm-moment": lambda text: parse_moment(text) is not None,
+    "alm-moment": _is_moment,
     "alm-base-url": _is_base_url,
     "alm-shard": lambda text: parse_shard(text) is not None,
 }

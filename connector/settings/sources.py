@@ -21,7 +21,13 @@ from connector.settings import (
     input_names,
     variable,
 )
-from connector.settings.values import read_boolean, read_list, read_number, read_text
+from connector.settings.values import (
+    read_boolean,
+    read_list,
+    read_moment,
+    read_number,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +45,7 @@ def _read_secret(value: object) -> SecretStr:
 
 
 Text = Annotated[str | None, SkipValidation, BeforeValidator(read_text)]
+Moment = Annotated[str | None, SkipValidation, BeforeValidator(read_moment)]
 TextList = Annotated[list[str] | None, SkipValidation, BeforeValidator(read_list)]
 Integer = Annotated[int | None, SkipValidation, BeforeValidator(read_number)]
 Number = Annotated[float | None, SkipValidation, BeforeValidator(read_number)]
@@ -65,9 +72,12 @@ class Settings(BaseSettings):
     sort: Text = None
     state: Text = None
     include: TextList = None
+    names: Boolean = None
+    locale: Text = None
     page_limit: Integer = None
     max_enrollments: Integer = None
-    since: Text = None
+    since: Moment = None
+    completed_since: Moment = None
     base_url: Text = None
     deadline: Number = None
     allow_incomplete: Boolean = None
@@ -75,6 +85,7 @@ class Settings(BaseSettings):
     quota_share: Number = None
     shard: Text = None
     format: Text = None
+    columns: TextList = None
     output_file: Text = None
     resume: Boolean = None
     sandbox_day: Integer = None

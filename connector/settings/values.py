@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,13 @@ def read_text(value: object) -> object:
         return _json_value(value)
     # Every comparison with nan is false, so the schema would accept it.
     return _whole(value) if math.isfinite(value) else str(value)
+
+
+def read_moment(value: object) -> object:
+    """Return the text of a date, or of a moment: UTC if it has no offset."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return value.isoformat() if isinstance(value, date) else read_text(value)
 
 
 def read_list(value: object) -> object:

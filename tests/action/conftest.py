@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +17,11 @@ import yaml
 
 from connector.action import installed_packages
 from tests.action.runner import Command, parse_outputs, read_github
-from tests.support.process import CHECKOUT, PATIENCE_SECONDS, needed_variables
+from tests.support.process import CHECKOUT, PATIENCE_SECONDS, needed_variables, valid_document
 from tests.support.sandbox import sandbox, start_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 __all__ = ["fake_pip", "needed", "sandbox", "start_sandbox"]
 
@@ -66,6 +66,11 @@ class Finished:
     stderr: str
     outputs: dict[str, str]
     summary: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The document, which is in a file of the job and not in its log."""
+        return valid_document(Path(self.outputs["document_file"]).read_text(encoding="utf-8"))
 
     @property
     def commands(self) -> list[Command]:

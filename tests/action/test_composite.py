@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -22,7 +23,6 @@ from tests.support.sandbox import DOCUMENTED_IDS, DOCUMENTED_USER, ids_of
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from connector.sandbox.server import SandboxServer
     from tests.action.conftest import Finished, Job
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 INPUTS = load_schema("inputs")
 OUTPUTS = load_schema("outputs")
-FIELDS = [name for name in OUTPUTS["properties"] if name != "enrollments"]
+FIELDS = [*(name for name in OUTPUTS["properties"] if name != "enrollments"), "document_file"]
 SANDBOX = {"base-url": "sandbox", "user-id": DOCUMENTED_USER}
 # Two seconds are promised; a busy machine gets five times as many.
 MAX_SECONDS = 10.0
@@ -80,14 +80,43 @@ def test_step__returns_every_field(job: Job, sandbox: SandboxServer) -> None:
 
     finished = job.run({**account, "user-id": "31", "lo-types": "all"})
 
-    document = valid_document(finished.stdout)
+    document = finished.document
     assert (finished.exit_code, finished.stderr) == (0, f"::add-mask::{ACCESS_TOKEN}\n")
     assert document["enrollment_ids"] == ids_of(["31"])
     assert list(finished.outputs) == FIELDS
-    for name, output in finished.outputs.items():
+    for name, output in list(finished.outputs.items())[:-1]:
         is_text = isinstance(document[name], str)
         assert document[name] == (output if is_text else json.loads(output or "null"))
     assert sandbox.requests[0]["headers"]["authorization"] == "oauth <ACCESS_TOKEN>"
+
+
+def test_step__keeps_the_document_out_of_the_log(job: Job) -> None:
+    """The document is in a file of the job that only its user may read: the log may be public."""
+    finished = job.run({**SANDBOX, "names": "true", "user-id": "31"})
+
+    path = Path(finished.outputs["document_file"])
+    assert (finished.exit_code, finished.stdout, finished.stderr) == (0, "", "")
+    assert (path.parent, path.stat().st_mode & 0o777) == (job.temp, 0o600)
+    assert finished.document["enrollments"][0]["user_email"] == "user31@example.com"
+    assert "user31" not in finished.summary + str(finished.outputs).replace(str(path), "")
+
+
+@pytest.mark.parametrize("names", ["true", "false"])
+def test_step__shows_names_only_if_asked(names: str, job: Job) -> None:
+    """The summary, which everybody who reads the run sees, has names only with the input names."""
+    finished = job.run({**SANDBOX, "names": names, "include": "learner,learningObject"})
+
+    record = finished.document["enrollments"][0]
+    assert (record["user_name"] in finished.summary) == (names == "true")
+
+
+def test_step__writes_records_to_the_file_too(job: Job) -> None:
+    """Records that the command would print are in the file, too, and not in the log."""
+    finished = job.run({**SANDBOX, "format": "csv", "columns": "id"})
+
+    assert (finished.exit_code, finished.stdout) == (0, "")
+    text = Path(finished.outputs["document_file"]).read_text(encoding="utf-8")
+    assert text.splitlines() == ["id", *DOCUMENTED_IDS]
 
 
 def test_step__needs_no_account_for_the_sandbox(job: Job) -> None:
@@ -249,7 +278,8 @@ def test_step__changes_nothing_outside_the_jobs_folder(new_job: Job, python: Pat
 
     assert finished.exit_code == 0
     assert [*python.parent.rglob("site-packages/*"), *new_job.root.glob("home/**/*")] == before
-    assert len(list(new_job.temp.iterdir())) == 1
+    # And the file with the document.
+    assert len(list(new_job.temp.iterdir())) == 2
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -263,10 +293,12 @@ def test_step__can_be_cancelled(
 
     process.send_signal(number)
     began = time.monotonic()
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    process.communicate(timeout=PATIENCE_SECONDS)
 
     assert time.monotonic() - began < MAX_SECONDS
-    assert (process.returncode, valid_document(stdout)["error"]["code"]) == (exit_code, exit_code)
+    (path,) = job.temp.glob("*.json")
+    error = valid_document(path.read_text(encoding="utf-8"))["error"]
+    assert (process.returncode, error["code"]) == (exit_code, exit_code)
 
 
 # Writes a package that is not complete, says so, and never ends.

@@ -17,7 +17,7 @@ import pytest
 
 from connector import action
 from connector.action import CHECKOUT, installed_packages
-from connector.errors import UnreachableError
+from connector.errors import OutputError, UnreachableError
 from tests.action.conftest import fake_pip, needed
 
 WHEEL = "probe-1.0-py3-none-any.whl"
@@ -326,13 +326,26 @@ def test_installed_packages__not_on_a_runner(
 
 
 def test_main__installed(environ: dict[str, str]) -> None:
-    """With its packages the step runs the command."""
+    """With its packages the step runs the command, whose document is in a file of the job."""
     packages_folder(environ, CHECKOUT / "requirements/run.lock").mkdir()
 
     finished = run(environ, sys.executable)
 
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert json.loads(finished.stdout)["enrollment_count"] == 3
+    (path,) = Path(environ["RUNNER_TEMP"]).glob("*.json")
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+    assert json.loads(path.read_bytes())["enrollment_count"] == 3
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_redirect_document__without_a_folder(tmp_path: Path) -> None:
+    """If the file for the document cannot be created, the step ends with 73."""
+    with pytest.raises(OutputError) as raised:
+        action.redirect_document({"RUNNER_TEMP": str(tmp_path / "missing")})
+
+    assert str(raised.value) == (
+        "The file for the document cannot be written: No such file or directory."
+        " Nothing was sent; make room in the runner's temporary folder."
+    )
 
 
 def test_main__no_index(environ: dict[str, str], tmp_path: Path) -> None:

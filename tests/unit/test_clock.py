@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.clock import Clock, Deadline, SystemClock, parse_moment
+from connector.clock import (
+    Clock,
+    Deadline,
+    SystemClock,
+    format_moment,
+    parse_moment,
+    parse_relative,
+    parse_utc,
+)
 from tests.support.clock import VirtualClock
 
 if TYPE_CHECKING:
@@ -36,6 +44,53 @@ def alarm() -> Iterator[None]:
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("yesterday", datetime(2023, 6, 28, tzinfo=UTC)),
+        ("1d", datetime(2023, 6, 28, 12, 34, 33, tzinfo=UTC)),
+        ("7d", datetime(2023, 6, 22, 12, 34, 33, tzinfo=UTC)),
+        ("12h", datetime(2023, 6, 29, 0, 34, 33, tzinfo=UTC)),
+        ("9999d", AT_NOON - timedelta(days=9_999)),
+    ],
+)
+def test_parse_relative(text: str, moment: datetime) -> None:
+    """Yesterday began at midnight, UTC; days and hours count from now, in whole seconds."""
+    now = AT_NOON.replace(microsecond=987_654)
+
+    assert parse_relative(text, now) == moment
+    assert parse_relative(text, now.astimezone(PLUS_TWO)) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "today", "Yesterday", "0d", "07d", "7", "7 d", "7D", "-7d", "1.5d", "10000d", "7w"]
+)
+def test_parse_relative__other_texts(text: str) -> None:
+    """Anything else is no such moment."""
+    assert parse_relative(text, AT_NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (AT_NOON, "2023-06-29T12:34:33.000Z"),
+        (AT_NOON.replace(microsecond=120_000), "2023-06-29T12:34:33.120Z"),
+        (AT_NOON.replace(microsecond=120_001), "2023-06-29T12:34:33.120001Z"),
+        (AT_NOON.replace(tzinfo=PLUS_TWO), "2023-06-29T10:34:33.000Z"),
+    ],
+)
+def test_format_moment__as_alm_writes_them(moment: datetime, text: str) -> None:
+    """Moments are written in UTC, in milliseconds unless they have more."""
+    assert format_moment(moment) == text
+
+
+@pytest.mark.parametrize("text", ["soon", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
+def test_parse_utc__without_such_a_moment(text: str) -> None:
+    """Text that is no moment, or none that UTC has, gives nothing."""
+    assert parse_utc(text) is None
+    assert parse_utc("2023-06-29T14:34:33+02:00") == AT_NOON
 
 
 @pytest.mark.parametrize(

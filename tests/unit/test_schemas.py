@@ -21,9 +21,12 @@ INPUTS = (
     "sort",
     "state",
     "include",
+    "names",
+    "locale",
     "page_limit",
     "max_enrollments",
     "since",
+    "completed_since",
     "base_url",
     "deadline",
     "allow_incomplete",
@@ -31,19 +34,21 @@ INPUTS = (
     "quota_share",
     "shard",
     "format",
+    "columns",
     "output_file",
     "resume",
 )
 DEFAULTS = {
     "lo_types": ["course"],
     "sort": "dateEnrolled",
+    "names": False,
+    "locale": "en-US",
     "page_limit": 10,
     "base_url": "https://learningmanager.adobe.com",
     "deadline": 600,
     "allow_incomplete": False,
     "concurrency": 8,
     "quota_share": 1.0,
-    "format": "json",
     "resume": False,
 }
 OUTPUTS = (
@@ -256,13 +261,14 @@ def test_inputs__credentials() -> None:
 
 
 def test_outputs__names() -> None:
-    """A document and an enrollment have the promised fields, all but one of each always."""
+    """A document and an enrollment have the promised fields; names only if they are requested."""
     schema = load_schema("outputs")
     enrollment = schema["$defs"]["enrollment"]
 
     assert tuple(schema["properties"]) == OUTPUTS
     assert schema["required"] == [name for name in OUTPUTS if name != "enrollments"]
-    assert tuple(enrollment["properties"]) == (*ENROLLMENT, "included")
+    names = ("lo_name", "user_name", "user_email")
+    assert tuple(enrollment["properties"]) == (*ENROLLMENT[:-1], *names, ENROLLMENT[-1], "included")
     assert tuple(enrollment["required"]) == ENROLLMENT
 
 

@@ -25,7 +25,7 @@ VALIDATORS = {"openapi.json": OpenAPIV30SpecValidator, "swagger.json": OpenAPIV2
 #: The inputs that no request may set; every other input must be in INPUTS.
 NOT_OF_REQUESTS = {
     *("user_ids_file", "base_url", "concurrency", "quota_share", "shard"),
-    *("format", "output_file", "resume"),
+    *("format", "columns", "output_file", "resume"),
 }
 # The schemas of each document, and how it writes that a value may be null.
 SCHEMAS = {

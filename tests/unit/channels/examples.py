@@ -77,11 +77,14 @@ def enrollment(
     """Return the fields of an enrollment that a summary shows."""
     return {
         "id": enrollment_id,
+        "user_id": "3",
+        "lo_id": "course:1",
         "lo_type": "course",
         "state": state,
         "progress_percent": 0,
         "has_passed": False,
         "date_enrolled": "2023-06-29T11:34:50.000Z",
+        "date_completed": None,
         **fields,
     }
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from connector.channels import ChannelContext
-from connector.channels.github import GitHub
+from connector.channels.github import DOCUMENT_FILE, GitHub
 from connector.errors import TemporaryError, UserNotFoundError, error_as_dict
 from connector.text import one_line, to_json
 from tests.action.runner import (
@@ -76,6 +76,13 @@ def test_write__full_text(tmp_path: Path, stderr: Stderr) -> None:
     )
     assert len(set(re.findall("<<(.*)", text))) == len(OUTPUTS)
     assert stderr.text == ""
+
+
+def test_write__the_file_with_the_document(tmp_path: Path, stderr: Stderr) -> None:
+    """In the action, one more output names the file that has the document instead of the log."""
+    channel(tmp_path, stderr, **{DOCUMENT_FILE: "/tmp/x.json"}).write(run_outputs())  # noqa: S108 - a name
+
+    assert outputs_in(tmp_path) == {**OUTPUTS, "document_file": "/tmp/x.json"}  # noqa: S108 - a name
 
 
 def test_write__new_delimiters(tmp_path: Path, stderr: Stderr) -> None:

@@ -39,7 +39,7 @@ PARTIAL: dict[str, Any] = {
     "hint": "The other was.",
     **NO_ERROR,
 }
-OWN_TAGS = set("h3 p strong code ul li table thead tbody tr th td details summary wbr".split())  # noqa: SIM905 - a list of 15 strings is harder to read
+OWN_TAGS = set("h3 p strong pre code ul li table thead tbody tr th td details summary wbr".split())  # noqa: SIM905 - a list of 16 strings is harder to read
 
 
 class Page(HTMLParser):
@@ -117,22 +117,27 @@ def test_summary_of__one_user() -> None:
         run_outputs(named_users=("3",), enrollment_count=2, enrollments=enrollments)
     )
 
-    date = "2023&#45;06&#45;29T11&#58;<wbr>34&#58;<wbr>50&#46;000Z"
     assert summary == (
         f"{HEAD}**✅ complete** · **2 enrollments** of user <code>3</code>"
         " · verified from 1 page, 1 request.\n\n"
+        "```mermaid\n"
+        "pie showData\n"
+        "    title States\n"
+        '    "ENROLLED" : 1\n'
+        '    "COMPLETED" : 1\n'
+        "```\n\n"
         "| type | <code>ENROLLED</code> | <code>COMPLETED</code> | all |\n"
         "| --- | --- | --- | --- |\n"
         "| <code>course</code> | 1 |  | 1 |\n"
         "| <code>jobAid</code> |  | 1 | 1 |\n"
         "| **all** | **1** | **1** | **2** |\n\n"
         "<details><summary>The enrollments</summary>\n\n"
-        "| enrollment | state | progress % | passed | enrolled |\n"
-        "| --- | --- | --- | --- | --- |\n"
+        "| enrollment | state | progress % | passed | enrolled | completed |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
         "| <code>course&#58;<wbr>1&#95;2&#95;3</code> | <code>ENROLLED</code>"
-        f" | 0 | no | {date} |\n"
+        " | 0 | no | 2023-06-29 |  |\n"
         "| <code>jobAid&#58;<wbr>4&#95;5&#95;3</code> | <code>COMPLETED</code>"
-        f" | 100 |  | {date} |\n\n"
+        " | 100 |  | 2023-06-29 |  |\n\n"
         "</details>\n"
     )
 
@@ -266,8 +271,8 @@ def test_summary_of__missing_fields() -> None:
     assert page.tables == [
         [["type", "None", "all"], ["None", "1", "1"], ["all", "1", "1"]],
         [
-            ["enrollment", "state", "progress %", "passed", "enrolled"],
-            ["course:1_2_3", "", "0", "no", ""],
+            ["enrollment", "state", "progress %", "passed", "enrolled", "completed"],
+            ["course:1_2_3", "", "0", "no", "", ""],
         ],
     ]
 
@@ -289,14 +294,78 @@ def test_summary_of__hostile_texts(first: str, second: str, third: str) -> None:
     page = Page(summary_of(outputs))
 
     assert page.tags <= OWN_TAGS
-    assert (page.attributes, page.links) == ([], [])
+    # The only attribute is that of the pie.
+    assert (page.attributes, page.links) == ([("class", "language-mermaid")], [])
     assert [table[1:] for table in page.tables] == [
         [["0", "76", cell(first, 1_000), cell(second, 1_000), cell(third)]],
         [[cell(third), "1", "1"], ["all", "1", "1"]],
-        [[cell(first), cell(second), "0", "no", cell(first)]],
+        [[cell(first), cell(second), "0", "no", cell(first), ""]],
     ]
     assert page.tables[1][0] == ["type", cell(second), "all"]
     assert page.items == [cell(second, 1_000), cell(third, 1_000)]
+
+
+def pie_of(*states: str) -> str:
+    """Return the pie of enrollments in *states*."""
+    counts = Counter(("course", state) for state in states)
+    text = summary_of(replace(run_outputs(), tally=Tally(counts, [])))
+    return text.partition("```mermaid\n")[2].partition("```")[0]
+
+
+@given(hostile)
+@example('" : 9\n    "x')
+@settings(max_examples=100)
+def test_pie__hostile_states(state: str) -> None:
+    """A state is part of its own label, whatever it is: a pie has no escapes."""
+    assert re.fullmatch(
+        r'pie showData\n    title States\n    "[A-Za-z0-9 _-]*" : 1\n', pie_of(state)
+    )
+
+
+def test_pie__of_many_states() -> None:
+    """States that look alike are added up, and beyond twelve the rarest are one slice."""
+    states = ["A!", "A?", *(f"S{number:02}" for number in range(14) for _ in range(20 - number))]
+
+    lines = pie_of(*states).splitlines()
+
+    assert lines[2:4] == ['    "S00" : 20', '    "S01" : 19']
+    # S12, S13 and the two that look alike.
+    assert lines[-1] == '    "others" : 17'
+    assert len(lines) == 2 + 13
+
+
+def test_pie__without_enrollments() -> None:
+    """A run without enrollments has no pie."""
+    assert pie_of() == ""
+
+
+NAMED = {"user_name": "Ada", "user_email": "ada@example.com", "lo_name": "First aid"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        (NAMED, ["Ada", "First aid"]),
+        ({**NAMED, "user_name": None}, ["ada@example.com", "First aid"]),
+        (dict.fromkeys(NAMED), ["3", "course:1"]),
+        ({}, ["3", "course:1"]),
+    ],
+)
+def test_summary_of__names(fields: dict[str, str | None], names: list[str]) -> None:
+    """With names, the enrollments are listed by learner and learning object, if they have any."""
+    outputs = run_outputs(enrollments=[enrollment(date_completed="2024-01-02T03:04Z", **fields)])
+
+    page = Page(summary_of(replace(outputs, shows_names=True)))
+
+    assert page.tables[-1][0][:2] == ["learner", "learning object"]
+    assert page.tables[-1][1] == [*names, "ENROLLED", "0", "no", "2023-06-29", "2024-01-02"]
+
+
+def test_summary_of__names_that_were_not_asked_for() -> None:
+    """Names that include brings are not in the summary: more people read it than the document."""
+    outputs = run_outputs(enrollments=[enrollment(**NAMED)])
+
+    assert all(name not in summary_of(outputs) for name in ("Ada", "ada", "First"))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -11,24 +11,25 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.formats.csv import Csv
-from connector.formats.interface import COLUMNS
+from connector.formats.interface import COLUMNS, SCALARS
 from tests.support.records import HOSTILE, enrollment, included_grade
 
+ALL = Csv(COLUMNS)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def read(text: str) -> list[dict[str, str]]:
     """Return the rows of CSV *text*, each by column, as a strict reader has them."""
-    return list(csv.DictReader(io.StringIO(Csv.begin + text, newline=""), strict=True))
+    return list(csv.DictReader(io.StringIO(ALL.begin + text, newline=""), strict=True))
 
 
 def test_rows__the_complete_text() -> None:
     """CSV is one line per enrollment as in RFC 4180: null is empty, nested values are JSON."""
-    grade = included_grade(id="g1")
+    grade = included_grade(id="g1", module_name="Ä")
 
-    text = Csv.begin + Csv().rows(
+    text = ALL.begin + ALL.rows(
         [
-            enrollment(number=7, url='a "b", c'),
+            enrollment(number=7, url='a "b", c', lo_name="First aid"),
             enrollment(resource_grades=(grade, grade), included={"learner": {"id": "##"}}),
         ]
     )
@@ -37,17 +38,18 @@ def test_rows__the_complete_text() -> None:
         '{""id"":""g1"",""module_id"":""7"",""module_version"":0,""progress_percent"":50,'
         '""has_passed"":false,""score"":-1.5,""highest_score"":3,""max_score"":10,""duration"":61,'
         '""date_started"":""2023-06-29T12:34:33.000Z"",""date_completed"":null,'
-        '""date_success"":null}'
+        '""date_success"":null,""module_name"":""\\u00c4""}'
     )
     assert text == (
         "id,user_id,lo_id,lo_type,lo_instance_id,state,progress_percent,has_passed,score,"
         "enrollment_source,date_enrolled,date_started,date_completed,completion_deadline,"
-        "last_access_date,rating,purchased_price,url,resource_grade_ids,resource_grades,included\r\n"
+        "last_access_date,rating,purchased_price,url,lo_name,user_name,user_email,"
+        "resource_grade_ids,module_names,resource_grades,included\r\n"
         "course:7_2_31,31,course:7,course,course:7_2,COMPLETED,100,true,87.5,SELF_ENROLL,"
-        '2023-06-29T12:34:33.000Z,2023-06-29T12:34:33.000Z,,,,,,"a ""b"", c",course:7_2_7_0_31,'
-        '"[{""id"":""course:7_2_7_0_31"",""module_id"":""7"",""module_version"":0}]",\r\n'
+        '2023-06-29T12:34:33.000Z,2023-06-29T12:34:33.000Z,,,,,,"a ""b"", c",First aid,,,'
+        'course:7_2_7_0_31,,"[{""id"":""course:7_2_7_0_31"",""module_id"":""7"",""module_version"":0}]",\r\n'
         "course:1_2_31,31,course:1,course,course:1_2,COMPLETED,100,true,87.5,SELF_ENROLL,"
-        "2023-06-29T12:34:33.000Z,2023-06-29T12:34:33.000Z,,,,,,,g1 g1,"
+        "2023-06-29T12:34:33.000Z,2023-06-29T12:34:33.000Z,,,,,,,,,,g1 g1,Ä; Ä,"
         f'"[{json_grade},{json_grade}]","{{""learner"":{{""id"":""#\\u0023""}}}}"\r\n'
     )
 
@@ -55,7 +57,7 @@ def test_rows__the_complete_text() -> None:
 @given(texts=st.lists(st.tuples(HOSTILE, HOSTILE), max_size=4))
 def test_rows__read_back(texts: list[tuple[str, str]]) -> None:
     """Any text reads back, in its row and column; nested text reads back as JSON."""
-    rows = Csv().rows(
+    rows = ALL.rows(
         [enrollment(url=f"x{url}", included={"learner": {"name": name}}) for url, name in texts]
     )
 
@@ -70,7 +72,7 @@ def test_rows__no_formula(text: str, beginning: str) -> None:
     hostile = beginning + text
     grades = (included_grade(id=hostile),)
 
-    (row,) = read(Csv().rows([enrollment(id=hostile, url=hostile, resource_grades=grades)]))
+    (row,) = read(ALL.rows([enrollment(id=hostile, url=hostile, resource_grades=grades)]))
 
     expected = f"'{hostile}" if hostile.startswith(FORMULA) else hostile
     assert [row["id"], row["url"], row["resource_grade_ids"]] == [expected] * 3
@@ -80,11 +82,20 @@ def test_rows__no_formula(text: str, beginning: str) -> None:
 @pytest.mark.parametrize("value", [-1, -0.5, 1e300])
 def test_rows__a_negative_number_is_a_number(value: float) -> None:
     """A number keeps its sign and gets no apostrophe."""
-    (row,) = read(Csv().rows([enrollment(score=value)]))
+    (row,) = read(ALL.rows([enrollment(score=value)]))
 
     assert float(row["score"]) == value
 
 
-def test_columns__are_those_of_the_header() -> None:
-    """The columns that other formats share are those of the CSV header, in its order."""
-    assert Csv.begin == ",".join(COLUMNS) + "\r\n"
+def test_columns__in_the_order_selected() -> None:
+    """A selection of columns decides which there are, and their order."""
+    written_as = Csv(["state", "user_name", "id"])
+
+    text = written_as.begin + written_as.rows([enrollment(user_name="Ada", id="x")])
+
+    assert text == "state,user_name,id\r\nCOMPLETED,Ada,x\r\n"
+
+
+def test_columns__no_json_unless_selected() -> None:
+    """By default no cell is JSON, and there is no column for names that were not requested."""
+    assert Csv().begin == ",".join((*SCALARS, "resource_grade_ids")) + "\r\n"

@@ -6,6 +6,7 @@ import errno
 import json
 import tempfile
 import zlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -278,27 +279,37 @@ def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
         sort="-dateEnrolled",
         state="active",
         include="learner",
+        names=True,
+        locale="de-DE",
+        columns="id,lo_name",
         max_enrollments=5,
-        since="2024-01-01",
+        since="7d",
+        completed_since="2024-01-01",
         user_id="31,32",
         shard="1/1",
     )
     sink.close(take(sink, result(sink, "31")), None, is_forgiven=False)
 
-    first_line = (tmp_path / "out.users").read_bytes().splitlines()[0]
-    assert json.loads(first_line) == {
+    first = json.loads((tmp_path / "out.users").read_bytes().splitlines()[0])
+    ago = datetime.now(UTC) - datetime.fromisoformat(first.pop("moments")["since"])
+    assert timedelta(days=7) <= ago < timedelta(days=8)
+    assert first == {
         "alm_enrollments": 2,
         "format": "csv",
         "lo_types": ["jobAid"],
         "sort": "-dateEnrolled",
         "state": "active",
         "include": ["learner"],
+        "names": True,
+        "locale": "de-DE",
+        "columns": ["id", "lo_name"],
         "max_enrollments": 5,
-        "since": "2024-01-01T00:00:00+00:00",
+        "since": "7d",
+        "completed_since": "2024-01-01T00:00:00+00:00",
         "base_url": "sandbox",
         "shard": "1/1",
-        "end": len(Csv.begin),
-        "crc32": zlib.crc32(Csv.begin.encode()),
+        "end": len(b"id,lo_name\r\n"),
+        "crc32": zlib.crc32(b"id,lo_name\r\n"),
     }
 
 
@@ -355,7 +366,7 @@ def test_stream__of_a_run_that_failed(
 
     delivery = sink.close(totals, error, is_forgiven=is_forgiven)
 
-    rows = [Csv.begin] + [Csv().rows(enrollments(1, user)) for user in users or ["31"]]
+    rows = [Csv().begin] + [Csv().rows(enrollments(1, user)) for user in users or ["31"]]
     assert b"".join(written).decode() == "".join(rows)
     assert delivery.enrollment_ids == [f"course:0_2_{user}" for user in users]
     assert delivery.enrollment_count == len(users)

@@ -152,5 +152,5 @@ def test_related_to__never_changes() -> None:
 
     assert len(resources) == 175
     assert fingerprint(resources) == (
-        "2737a9ebda09c16206d1deb79f620012271522f516ce8806b36511e8f186d880"
+        "45ca78990827cfdbab5ac18df2024b69c6ef702c578a2294817f977599734fee"
     )

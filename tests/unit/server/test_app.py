@@ -54,13 +54,23 @@ def test_application__is_made_when_first_used(
         *((method, "/healthz", 405, "GET, HEAD") for method in ("POST", "OPTIONS", "X")),
         *((method, "/swagger.json", 405, "GET, HEAD") for method in ("POST", "OPTIONS")),
         *((method, "/v1/enrollments", 401, None) for method in ("GET", "POST")),
+        *(("GET", f"/v1/enrollments.{name}", 401, None) for name in ("csv", "xlsx")),
+        *((method, "/v1/enrollments.csv", 405, "GET") for method in ("HEAD", "POST", "OPTIONS")),
         *(
             (method, "/v1/enrollments", 405, "GET, POST")
             for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "PROPFIND")
         ),
         *(
             ("GET", path, 404, None)
-            for path in ("/", "/healthz/", "/v1//enrollments", "/outputs.json", "/static/x")
+            for path in (
+                "/",
+                "/v1/enrollments.html",
+                "/v1/enrollments.",
+                "/healthz/",
+                "/v1//enrollments",
+                "/outputs.json",
+                "/static/x",
+            )
         ),
     ],
 )

@@ -108,7 +108,10 @@ REFUSALS = {
     ),
     404: (
         "There is nothing at this path.",
-        "What there is: /v1/enrollments, /healthz, /openapi.json, /swagger.json.",
+        (
+            "What there is: /v1/enrollments, /v1/enrollments.csv, /v1/enrollments.xlsx, /healthz,"
+            " /openapi.json, /swagger.json."
+        ),
         [],
     ),
     405: ("/healthz is not to be asked in this way.", "Use GET or HEAD.", [("Allow", "GET, HEAD")]),

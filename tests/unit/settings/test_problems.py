@@ -29,15 +29,22 @@ INCLUDE = (
     "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
     " or dotted paths below them"
 )
-MOMENT = "YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset"
+MOMENT = "YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an offset; or yesterday, 7d, 12h"
 SHARD = "a shard's number and how many there are, such as 2/8"
 URL = (
     "https://HOST, http://127.0.0.1:PORT or another loopback address, or sandbox;"
     " without user info, query or fragment"
 )
 SECONDS = "a number above 0 to 31536000"
-UNCOMPRESSED = "a name without .gz and .zst: Parquet is compressed in itself"
-FORMATS = "json, ndjson, csv, parquet, table"
+UNCOMPRESSED = "a name without .gz and .zst, which are for json, ndjson, csv and table"
+FORMATS = "json, ndjson, csv, parquet, table, xlsx, html"
+WITH_COLUMNS = "format csv, xlsx, parquet, table or html"
+NAMES = {
+    "lo_name": "learningObject",
+    "user_name": "learner",
+    "user_email": "learner",
+    "module_names": "loResourceGrades.loResource",
+}
 ORDERS = "dateEnrolled, -dateEnrolled"
 
 
@@ -86,7 +93,12 @@ def refusal(values: dict[str, Any]) -> UsageError:
         ("page_limit", "ten", '"ten" (allowed: a whole number from 1 to 10)'),
         ("page_limit", True, "true (allowed: a whole number from 1 to 10)"),
         ("max_enrollments", "0", "0 (allowed: a whole number from 1)"),
-        ("since", "yesterday", f'"yesterday" (allowed: {MOMENT})'),
+        ("since", "tomorrow", f'"tomorrow" (allowed: {MOMENT})'),
+        ("since", "yesterdy", f'"yesterdy" (allowed: {MOMENT}; did you mean yesterday?)'),
+        ("since", "0d", f'"0d" (allowed: {MOMENT})'),
+        ("completed_since", "7w", f'"7w" (allowed: {MOMENT})'),
+        ("locale", "en_US", '"en_US" (allowed: a language tag such as en-US)'),
+        ("names", "si", '"si" (allowed: true or false)'),
         ("since", "2023-02-30", f'"2023-02-30" (allowed: {MOMENT})'),
         ("since", 20230629, f"20230629 (allowed: {MOMENT})"),
         ("base_url", "Sandbox", f'"Sandbox" (allowed: {URL}; did you mean sandbox?)'),
@@ -132,9 +144,45 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
             {"user_id": "1", "resume": True},
             "output_file is missing (allowed: a path that can be written, which resume needs)",
         ),
+        *(
+            (
+                {"user_id": "1", "format": name, "output_file": "x.GZ"},
+                f'output_file is "x.GZ" (allowed: {UNCOMPRESSED})',
+            )
+            for name in ("parquet", "xlsx", "html")
+        ),
         (
-            {"user_id": "1", "format": "parquet", "output_file": "x.gz"},
-            f'output_file is "x.gz" (allowed: {UNCOMPRESSED})',
+            {"user_id": "1", "format": "csv", "output_file": "x.json.gz"},
+            (
+                'format is "csv", but "x.json.gz" has the suffix of json'
+                " (allowed: json, or another suffix)"
+            ),
+        ),
+        (
+            {"user_id": "1", "output_file": "x.txt"},
+            f'format is missing, and the suffix of "x.txt" names none (allowed: {FORMATS})',
+        ),
+        (
+            {"user_id": "1", "columns": "id"},
+            f"columns is given with format json, which has every field (allowed: {WITH_COLUMNS})",
+        ),
+        (
+            {"user_id": "1", "columns": "id", "output_file": "x.jsonl"},
+            f"columns is given with format ndjson, which has every field (allowed: {WITH_COLUMNS})",
+        ),
+        (
+            {"user_id": "1", "format": "csv", "columns": "id,lo_nme", "names": "true"},
+            'columns is "lo_nme" (allowed: columns of docs/EXPORT.md; did you mean lo_name?)',
+        ),
+        *(
+            (
+                {"user_id": "1", "format": "csv", "columns": column, "include": "loResourceGrades"},
+                (
+                    f'columns is "{column}", without the names that ALM sends only if asked'
+                    f" (allowed: names true, or {path} in include)"
+                ),
+            )
+            for column, path in NAMES.items()
         ),
     ],
 )
@@ -145,17 +193,36 @@ def test_inputs__message(values: dict[str, Any], problem: str) -> None:
     assert str(error) == f"1 input is not valid: {problem}. {NOTHING_SENT}"
 
 
-def test_inputs__parquet_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The format parquet without its library is refused with the command that installs it."""
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+@pytest.mark.parametrize(
+    ("name", "library"), [("parquet", "pyarrow"), ("xlsx", "xlsxwriter"), ("html", "jinja2")]
+)
+def test_inputs__a_format_is_not_installed(
+    name: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A format without its library is refused with the command that installs it."""
+    monkeypatch.setitem(sys.modules, library, None)
 
-    assert refusal({**SANDBOX, "format": "parquet"}).problems == (
-        Problem(
-            "format",
-            '"parquet"',
-            "what is installed; Parquet wants pip install 'alm-enrollments-connector[parquet]'",
-        ),
+    rule = f"what is installed; {name} needs pip install 'alm-enrollments-connector[{name}]'"
+    assert refusal({**SANDBOX, "output_file": f"x.{name}"}).problems == (
+        Problem("format", f'"{name}"', rule),
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"names": True},
+        {"include": list(NAMES.values())},
+        {"include": ["learner.manager", "learningObject.skills", "loResourceGrades.loResource"]},
+    ],
+)
+def test_columns__names_that_are_requested(values: dict[str, Any]) -> None:
+    """The columns of names are allowed with names, and with the paths that bring them."""
+    given = {**SANDBOX, "format": "csv", "columns": list(NAMES), **values}
+
+    inputs, _ = load_given(given, Redactor())
+
+    assert inputs.columns == tuple(NAMES)
 
 
 def test_inputs__unknown_names_in_order() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import traceback
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -38,6 +38,8 @@ SANDBOX = {"user_id": "1", "base_url": "sandbox"}
 CANARY = "Canary+0042/é&=secret"
 SENDABLE_CANARY = "Canary+0042/~&=secret"
 USERS = "ALM user ids, decimal digits each, or user_ids_file instead"
+NAME_PATHS = ("learningObject", "learner", "loResourceGrades.loResource")
+LAST_PATHS = ("learningObject", "loResourceGrades.loResource")
 DEFAULTS = Inputs(
     user_id=("1",),
     user_ids_file=None,
@@ -45,9 +47,12 @@ DEFAULTS = Inputs(
     sort="dateEnrolled",
     state=None,
     include=(),
+    names=False,
+    locale="en-US",
     page_limit=10,
     max_enrollments=None,
     since=None,
+    completed_since=None,
     base_url="sandbox",
     deadline=600,
     allow_incomplete=False,
@@ -55,8 +60,10 @@ DEFAULTS = Inputs(
     quota_share=1.0,
     shard=None,
     format="json",
+    columns=(),
     output_file=None,
     resume=False,
+    relative={},
 )
 
 # A text for every input that does not exclude another one, and the value that it has.
@@ -66,17 +73,21 @@ TEXTS = {
     "sort": "-dateEnrolled",
     "state": "active",
     "include": "learner",
+    "names": "yes",
+    "locale": "de-DE",
     "page_limit": "3",
     "max_enrollments": "7",
     "since": "2023-06-29",
+    "completed_since": "2023-06-30",
     "base_url": "sandbox",
     "deadline": "1.5",
     "allow_incomplete": "yes",
     "concurrency": "32",
     "quota_share": ".25",
     "shard": "2/8",
-    "format": "ndjson",
-    "output_file": " x.ndjson ",
+    "format": "csv",
+    "columns": "id,user_name",
+    "output_file": " x.csv ",
     "resume": "no",
 }
 READ = Inputs(
@@ -86,18 +97,23 @@ READ = Inputs(
     sort="-dateEnrolled",
     state="active",
     include=("learner",),
+    names=True,
+    locale="de-DE",
     page_limit=3,
     max_enrollments=7,
     since=datetime(2023, 6, 29, tzinfo=UTC),
+    completed_since=datetime(2023, 6, 30, tzinfo=UTC),
     base_url="sandbox",
     deadline=1.5,
     allow_incomplete=True,
     concurrency=32,
     quota_share=0.25,
     shard=(2, 8),
-    format="ndjson",
-    output_file="x.ndjson",
+    format="csv",
+    columns=("id", "user_name"),
+    output_file="x.csv",
     resume=False,
+    relative={},
 )
 
 
@@ -159,7 +175,7 @@ def test_settings__fields_are_the_schemas() -> None:
     """The class declares exactly the inputs and credentials of the schema, each with its type."""
     types = {"array": "TextList", "string": "Text", "boolean": "Boolean"}
     kinds = {
-        name: types.get(rule["type"], rule["type"].title())
+        name: "Moment" if name.endswith("since") else types.get(rule["type"], rule["type"].title())
         for name, rule in load_schema("inputs")["properties"].items()
     }
 
@@ -248,6 +264,84 @@ def test_load__since(text: str, moment: datetime) -> None:
     since = inputs_of({**SANDBOX, "since": text}).since
 
     assert (since, since and since.utcoffset()) == (moment, moment.utcoffset())
+
+
+@pytest.mark.parametrize("name", ["since", "completed_since"])
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        (date(2023, 6, 29), datetime(2023, 6, 29, tzinfo=UTC)),
+        (datetime(2023, 6, 29, 12, 34), datetime(2023, 6, 29, 12, 34, tzinfo=UTC)),  # noqa: DTZ001 - the case
+        (
+            datetime(2023, 6, 29, 12, tzinfo=timezone(timedelta(hours=-5))),
+            datetime(2023, 6, 29, 17, tzinfo=UTC),
+        ),
+    ],
+)
+def test_load__moments_of_python(name: str, value: object, moment: datetime) -> None:
+    """Python's dates and datetimes are moments, too: UTC if they have no offset."""
+    inputs = inputs_of({**SANDBOX, name: value})
+
+    assert (getattr(inputs, name), inputs.relative) == (moment, {})
+
+
+def test_load__relative_moments_once() -> None:
+    """Moments relative to now are resolved against one clock reading, and kept as written."""
+    now = datetime(2023, 6, 29, 12, 34, 33, tzinfo=UTC)
+    given = {**SANDBOX, "since": " 7d ", "completed_since": "yesterday"}
+
+    inputs, _ = load_given(given, Redactor(), now=now)
+
+    assert inputs.since == datetime(2023, 6, 22, 12, 34, 33, tzinfo=UTC)
+    assert inputs.completed_since == datetime(2023, 6, 28, tzinfo=UTC)
+    assert inputs.relative == {"since": "7d", "completed_since": "yesterday"}
+
+
+@pytest.mark.parametrize(
+    ("output_file", "expected"),
+    [
+        ("x.json", "json"),
+        ("x.ndjson", "ndjson"),
+        ("x.jsonl", "ndjson"),
+        ("x.csv", "csv"),
+        ("x.CSV.GZ", "csv"),
+        ("x.ndjson.zst", "ndjson"),
+        ("a.csv/x.json", "json"),
+        ("x.parquet", "parquet"),
+        ("x.xlsx", "xlsx"),
+        ("x.html", "html"),
+    ],
+)
+def test_load__the_format_of_the_suffix(output_file: str, expected: str) -> None:
+    """The output file's suffix names the format, and may be confirmed by it."""
+    assert inputs_of({**SANDBOX, "output_file": output_file}).format == expected
+    assert inputs_of({**SANDBOX, "output_file": output_file, "format": expected}).format == expected
+
+
+@pytest.mark.parametrize("output_file", ["x", "x.txt", "x.gz", ".csv"])
+def test_load__the_format_of_another_suffix(output_file: str) -> None:
+    """For any other name the format is given."""
+    given = {**SANDBOX, "output_file": output_file, "format": "table"}
+
+    assert inputs_of(given).format == "table"
+    assert inputs_of({**SANDBOX}).format == "json"
+
+
+@pytest.mark.parametrize(
+    ("values", "related"),
+    [
+        ({}, ()),
+        ({"include": "learner.manager"}, ("learner.manager",)),
+        ({"names": "true"}, NAME_PATHS),
+        (
+            {"names": "true", "include": "loInstance,learner"},
+            ("loInstance", "learner", *LAST_PATHS),
+        ),
+    ],
+)
+def test_inputs__related(values: dict[str, str], related: tuple[str, ...]) -> None:
+    """With names, their paths are requested besides those of include, each once."""
+    assert inputs_of({**SANDBOX, **values}).related == related
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\n", "\t \r\n", None])
@@ -456,9 +550,11 @@ def test_env_file__forms(text: str, kind: Any, env_file: Path) -> None:
 def test_env_file__expands_nothing(env_file: Path, set_variables: SetVariables) -> None:
     """A dollar sign in the env-file has no meaning, and names no other file."""
     set_variables({"ALM_ENV_FILE": "other.env"})
-    env_file.write_text("ALM_OUTPUT_FILE=${HOME}\nALM_ENV_FILE=other.env\n", encoding="utf-8")
+    env_file.write_text("ALM_OUTPUT_FILE=${HOME}.json\nALM_ENV_FILE=other.env\n", encoding="utf-8")
 
-    assert inputs_of({**SANDBOX, "env_file": env_file}) == replace(DEFAULTS, output_file="${HOME}")
+    assert inputs_of({**SANDBOX, "env_file": env_file}) == replace(
+        DEFAULTS, output_file="${HOME}.json"
+    )
 
 
 def test_env_file__from_a_pipe() -> None:

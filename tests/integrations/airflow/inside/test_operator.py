@@ -97,6 +97,41 @@ def test_defaults__whatever_the_environment_says(
     assert server.users == ["20941371"]
 
 
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("name", ["since", "completed_since"])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ dag_run.logical_date or run_after }}", "{{ macros.datetime(2026, 1, 1).date() }}"],
+)
+def test_templates__moments(name: str, template: str, run_dag: RunDag) -> None:
+    """A native template may be a datetime or a date."""
+    ran = run_dag(
+        lambda: AlmEnrollmentsOperator(task_id="read", user_id="31", **{name: template}),
+        render_template_as_native_obj=True,
+    )
+
+    assert ran.states == {"read": "success"}
+    assert ran.xcom()["enrollments"] == []
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("is_native", [False, True])
+@pytest.mark.parametrize("template", ["{{ none }}", "{{ params.missing }}", "None", " ", ""])
+def test_templates__of_nothing(template: str, *, is_native: bool, run_dag: RunDag) -> None:
+    """A template that becomes nothing, or the text "None", gives no input."""
+    names = ("since", "completed_since", "lo_types", "max_enrollments", "output_file", "columns")
+
+    ran = run_dag(
+        lambda: AlmEnrollmentsOperator(
+            task_id="read", user_id="20941371", **dict.fromkeys(names, template)
+        ),
+        params={"missing": None},
+        render_template_as_native_obj=is_native,
+    )
+
+    assert ran.xcom()["enrollment_count"] == 3
+
+
 @pytest.mark.parametrize("is_native", [False, True])
 def test_templates__are_rendered(*, is_native: bool, run_dag: RunDag, server: TimedServer) -> None:
     """Parameters may be templates: of params, of XCom, as text and as native objects."""
