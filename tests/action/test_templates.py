@@ -87,7 +87,9 @@ class Repository:
             "store/artifacts.json": '{"artifacts": []}',
             "home/empty": "",
             "mine/learners.csv": "\n".join(["user_id", *USERS, ""]),
-            "mine/.github/workflows/template.yml": text_of(template),
+            "mine/.github/workflows/template.yml": (
+                CHECKOUT / "examples/github" / template
+            ).read_text(encoding="utf-8"),
         }
         for name, text in files.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -139,15 +141,6 @@ class Repository:
         return {path.name: path for path in (self.root / "store" / str(run) / name).iterdir()}
 
 
-def text_of(template: str) -> str:
-    """Return a template; the suffix of a file does not decide its format yet."""
-    text = (CHECKOUT / "examples/github" / template).read_text(encoding="utf-8")
-    for file, name in (("enrollments.xlsx", "csv"), ("report.html", "table")):
-        line = f"          output-file: {file}\n"
-        text = text.replace(line, f"          format: {name}\n{line}")
-    return text
-
-
 @pytest.fixture
 def repository(tmp_path: Path, python: Path, packages: Path) -> Repository:
     """Return a repository that is not created yet."""
@@ -196,7 +189,7 @@ def test_nightly__tells_what_was_completed_since_yesterday(repository: Repositor
     assert heading == f"{len(ids)} completed since the last run:"
     records = {
         record["id"]: record
-        for record in read_records(repository.artifact(2, "enrollments")["enrollments.xlsx"], "csv")
+        for record in read_records(repository.artifact(2, "enrollments")["enrollments.xlsx"])
     }
     assert sorted(lines) == sorted(
         f"{records[one].get('user_name') or records[one]['user_id']} completed"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.sandbox import StartSandbox
 
 USERS = [str(user) for user in range(1, 7)]
-KINDS = ("ndjson", "json.gz", "csv.zst", "parquet", "document.json")
+KINDS = ("ndjson", "json.gz", "csv.zst", "parquet", "xlsx", "document.json")
 EMPTY = {"not_comparable_users": [], "not_comparable_count": 0, "output_file": None}
 _VALIDATOR = jsonschema.Draft202012Validator(load_schema("diff"))
 
