@@ -30,27 +30,18 @@ _COLUMN_NOTES = {
     "resource_grades": "Only if `columns` names it; in CSV and xlsx as JSON.",
     "included": "Only if `columns` names it; as JSON, if `include` names paths.",
 }
+# The action's own inputs, with their defaults.
+_ACTION_INPUTS = {"command": "fetch", "files": None}
+_ACTION_TEXTS = {
+    "command": "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of"
+    " shards, or `diff` two files. Allowed: fetch, check, merge, diff.",
+    "files": "For merge: the shards' files, one path per line. For diff: the older file, then the"
+    " newer one. Allowed: paths of output files.",
+}
 _DOCUMENT_FILE = (
     "The file with the complete document, for later steps of the job; no other user can read it."
     " With a format other than json and no output-file, it has the records instead."
 )
-# The action's own inputs, with their defaults.
-_ACTION_INPUTS = {
-    "command": (
-        (
-            "What to do: `fetch` enrollments, `check` token and quota, `merge` the files of shards,"
-            " or `diff` two files. Allowed: fetch, check, merge, diff."
-        ),
-        "fetch",
-    ),
-    "files": (
-        (
-            "For merge: the shards' files, one path per line. For diff: the older file, then the"
-            " newer one. Allowed: paths of output files."
-        ),
-        None,
-    ),
-}
 # Each error class with its sysexits name, and whether to run again.
 _EXITS = {
     "UsageError": ("USAGE", "no: mend the input that the message names"),
@@ -151,8 +142,8 @@ def columns_table() -> str:
 def action_inputs() -> str:
     """Return action.yml's inputs: the command, every input and every credential."""
     lines = []
-    for name, (description, default) in _ACTION_INPUTS.items():
-        lines += [f"{name}:", _description(description)]
+    for name, default in _ACTION_INPUTS.items():
+        lines += [f"{name}:", _description(_ACTION_TEXTS[name])]
         if default:
             lines.append(f"  default: {json.dumps(default)}")
     for name, rule in load_schema("inputs")["properties"].items():

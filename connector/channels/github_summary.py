@@ -83,16 +83,19 @@ def _summary_of_difference(outputs: RunOutputs) -> str:
         f"{text}.",
         _error_table(rows),
         _counts(tally.counts),
-        _completions(tally.first),
+        _completions(tally.first, shows_names=outputs.shows_names),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _completions(changes: Sequence[Mapping[str, Any]]) -> str:
+def _completions(changes: Sequence[Mapping[str, Any]], *, shows_names: bool) -> str:
     if not changes:
         return ""
-    # Names are in the records if the runs asked for them.
-    fields = [name for name in _COMPLETION_FIELDS if name in changes[0]["after"]]
+    fields = [
+        name
+        for name in _COMPLETION_FIELDS
+        if name in changes[0]["after"] and (shows_names or not name.endswith("_name"))
+    ]
     rows = [[_escaped(change["after"].get(name)) for name in fields] for change in changes]
     table = _table([_COMPLETION_FIELDS[name] for name in fields], rows)
     return f"<details open><summary>Completed</summary>\n\n{table}\n\n</details>"

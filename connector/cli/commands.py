@@ -223,6 +223,7 @@ def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # n
             bar.show(scan.done, scan.total, lambda: f"{scan.path.name}: {scan.done:,} records read")
 
         difference = compare(files, options, console.redactor, show)
+    console.shows_names = difference.has_names
     console.tally = Tally(difference.counts, difference.completions)
     exit_code = console.finish(difference.document, None)
     if flags["exit_code"] and difference.counts:

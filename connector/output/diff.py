@@ -62,9 +62,13 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The document of a comparison; for a summary, counts by type and change, and completions."""
+    """The document of a comparison; for a summary, counts by type and change, and completions.
+
+    It *has_names* if the run of the newer file was asked for the names of learners.
+    """
 
     document: Document
+    has_names: bool
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     completions: list[Record] = field(default_factory=list)
 
@@ -119,7 +123,7 @@ def compare(
         comparison.find_removed()
         if output:
             output.write(store.lines())
-        return comparison.result()
+        return comparison.result(has_names=bool((new.inputs or {}).get("names")))
 
 
 def failed_difference(error: ConnectorError) -> Document:
@@ -179,7 +183,7 @@ class _Comparison:
             if self._store.is_complete(NEW, record["user_id"], is_read=False):
                 self._add_change("removed", record, None)
 
-    def result(self) -> Difference:
+    def result(self, *, has_names: bool) -> Difference:
         """Return the difference."""
         counts = {kind: self._counts[kind] for kind in (*_KINDS, "completed")}
         counts["not_comparable"] = self._store.count_not_comparable()
@@ -191,7 +195,7 @@ class _Comparison:
         values["output_file"] = self._options.output_file
         values["error"] = None
         document = self._redactor.clean_value(_validated(values))
-        return Difference(document, self._counts_by_type, self._completions)
+        return Difference(document, has_names, self._counts_by_type, self._completions)
 
     def _listed(self, texts: Iterator[str], count: int) -> list[str] | None:
         if self._options.output_file and count > MAX_LISTED_IDS:

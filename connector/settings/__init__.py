@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 PREFIX = "ALM_"
 SECRETS_DIR = Path("/run/secrets")
 SANDBOX = "sandbox"
+#: The variable ``ALM_SANDBOX_DAY``: no input, for ALM itself has no days.
+SANDBOX_DAY = "sandbox_day"
+#: The sandbox's last day: learners get new enrollments every few days, for ten years.
+MAX_SANDBOX_DAY = 3_650
 #: Suffixes of compressed text.
 COMPRESSIONS = (".gz", ".zst")
 #: The names of a record, each with the relationship path that brings it.
@@ -77,15 +81,14 @@ class Inputs:
     resume: bool
     #: Of `since` and `completed_since` those that were given relative to now, as written.
     relative: Mapping[str, str]
+    #: The day whose learners the embedded sandbox has.
+    sandbox_day: int | None = None
 
     @property
     def related(self) -> tuple[str, ...]:
         """The relationship paths to request: those of ``include``, and those of ``names``."""
         paths = (*self.include, *NAME_FIELDS.values()) if self.names else self.include
         return tuple(dict.fromkeys(paths))
-
-    #: The day whose learners the embedded sandbox has.
-    sandbox_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,9 @@ class Repository:
             "store/artifacts.json": '{"artifacts": []}',
             "home/empty": "",
             "mine/learners.csv": "\n".join(["user_id", *USERS, ""]),
-            "mine/.github/workflows/template.yml": text_of(template),
+            "mine/.github/workflows/template.yml": (
+                CHECKOUT / "examples/github" / template
+            ).read_text(encoding="utf-8"),
         }
         for name, text in files.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -139,11 +141,6 @@ class Repository:
         return {path.name: path for path in (self.root / "store" / str(run) / name).iterdir()}
 
 
-def text_of(template: str) -> str:
-    """Return a template."""
-    return (CHECKOUT / "examples/github" / template).read_text(encoding="utf-8")
-
-
 @pytest.fixture
 def repository(tmp_path: Path, python: Path, packages: Path) -> Repository:
     """Return a repository that is not created yet."""
@@ -192,9 +189,7 @@ def test_nightly__tells_what_was_completed_since_yesterday(repository: Repositor
     assert heading == f"{len(ids)} completed since the last run:"
     records = {
         record["id"]: record
-        for record in read_records(
-            repository.artifact(2, "enrollments")["enrollments.xlsx"], "xlsx"
-        )
+        for record in read_records(repository.artifact(2, "enrollments")["enrollments.xlsx"])
     }
     assert sorted(lines) == sorted(
         f"{records[one].get('user_name') or records[one]['user_id']} completed"

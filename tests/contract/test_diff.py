@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.sandbox import StartSandbox
 
 USERS = [str(user) for user in range(1, 7)]
-KINDS = ("ndjson", "json.gz", "csv.zst", "parquet", "document.json")
+KINDS = ("ndjson", "json.gz", "csv.zst", "parquet", "xlsx", "document.json")
 EMPTY = {"not_comparable_users": [], "not_comparable_count": 0, "output_file": None}
 _VALIDATOR = jsonschema.Draft202012Validator(load_schema("diff"))
 
@@ -462,7 +462,7 @@ def test_diff__cannot_write(command: Command, fetch: Fetch) -> None:
 def test_diff__reaches_every_channel(command: Command, fetch: Fetch) -> None:
     """Each field is an output of every channel; the summary counts and names what was completed."""
     for day in (1, 2):
-        fetch(f"{day}.ndjson", day)
+        fetch(f"{day}.ndjson", day, "--names")
     environ = {
         name: str(command.folder / name.lower())
         for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
@@ -480,6 +480,7 @@ def test_diff__reaches_every_channel(command: Command, fetch: Fetch) -> None:
     assert "completed_count<<" in files["github_output"]
     assert "variable=completed_count;isoutput=true]" in finished.stderr
     assert f"**{document['completed_count']} completed**" in files["github_step_summary"]
+    assert "| user | name | enrollment | learning object |" in files["github_step_summary"]
 
 
 def test_diff__as_python(command: Command, fetch: Fetch) -> None:

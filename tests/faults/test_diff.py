@@ -42,7 +42,7 @@ ENROLLMENTS = st.dictionaries(
 )
 STATES = st.fixed_dictionaries(dict.fromkeys(USERS, ENROLLMENTS))
 FATES = st.fixed_dictionaries(dict.fromkeys(USERS, st.sampled_from(["read"] * 6 + [*FAILURES])))
-FILES = st.sampled_from(["ndjson", "csv.gz", "json", "parquet", "document.json"])
+FILES = st.sampled_from(["ndjson", "csv.gz", "json", "parquet", "xlsx", "document.json"])
 KINDS = ("added", "removed", "changed")
 Values = tuple[Any, ...]
 

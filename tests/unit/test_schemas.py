@@ -13,7 +13,7 @@ from connector import schemas
 from connector.schemas import SchemaError, allowed, explain, first_error, is_valid, load_schema
 from connector.settings import credential_names, input_names
 
-NAMES = ["inputs", "enrollments-page", "outputs"]
+NAMES = ["inputs", "enrollments-page", "outputs", "diff"]
 INPUTS = (
     "user_id",
     "user_email",
@@ -282,7 +282,15 @@ def test_outputs__codes() -> None:
     assert error["required"] == ["code", "message", "hint", "http_status", "request_id", "retry_at"]
 
 
-@pytest.mark.parametrize("name", ["enrollments-page", "outputs", "users-page"])
+def test_diff__names() -> None:
+    """The document of a comparison has every field always, and an error as every document has."""
+    schema = load_schema("diff")
+
+    assert schema["required"] == list(schema["properties"])
+    assert schema["$defs"]["error"] == load_schema("outputs")["$defs"]["error"]
+
+
+@pytest.mark.parametrize("name", ["diff", "enrollments-page", "outputs", "users-page"])
 def test_examples__are_valid(name: str) -> None:
     """The documents that a schema shows as examples are valid by it."""
     examples = load_schema(name)["examples"]

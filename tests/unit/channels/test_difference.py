@@ -36,7 +36,7 @@ def test_summary_of__a_difference() -> None:
     found = document(**fields, not_comparable_count=1, output_file="c.csv")
     named = completion(user_name="Ada", lo_name="Safety")
 
-    text = summary_of(RunOutputs(found, tally=Tally(counts, [named])))
+    text = summary_of(RunOutputs(found, tally=Tally(counts, [named]), shows_names=True))
 
     page = Page(text)
     assert text.startswith(
@@ -55,6 +55,15 @@ def test_summary_of__a_difference() -> None:
             ["31", "Ada", "a", "Safety", "2026-01-02", "7"],
         ],
     ]
+
+
+def test_summary_of__without_names() -> None:
+    """Names are shown only if the run was asked for them, whatever its records have."""
+    named = completion(user_name="Ada", lo_name="Safety")
+
+    page = Page(summary_of(RunOutputs(document(), tally=Tally({}, [named]))))
+
+    assert page.tables[0][0] == ["user", "enrollment", "completed", "score"]
 
 
 def test_summary_of__no_difference() -> None:
@@ -84,7 +93,8 @@ def test_summary_of__hostile_difference(first: str, second: str, third: str) -> 
     found = document(output_file=third)
     named = completion(id=first, user_name=second)
 
-    page = Page(summary_of(RunOutputs(found, tally=Tally({(first, "added"): 1}, [named]))))
+    tally = Tally({(first, "added"): 1}, [named])
+    page = Page(summary_of(RunOutputs(found, tally=tally, shows_names=True)))
 
     assert page.tags <= OWN_TAGS
     assert (page.attributes, page.links) == ([("open", None)], [])
