@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ class Replay:
 
     def fetch(self, request: PageRequest) -> Page:
         """Return the next recorded page."""
-        return read_page(request, Response(200, {}, next(self._bodies)), datetime.now(UTC))
+        return read_page(request, Response(200, {}, next(self._bodies)))
 
 
 def inputs_of(**values: object) -> Inputs:
@@ -129,7 +128,7 @@ def recorded_pages() -> list[bytes]:
     while request:
         target = request.address.removeprefix(ORIGIN)
         bodies.append(sandbox.answer(Request("GET", target, headers, ORIGIN)).body)
-        page = read_page(request, Response(200, {}, bodies[-1]), datetime.now(UTC))
+        page = read_page(request, Response(200, {}, bodies[-1]))
         request = next_request(first, page.next_link)
     return bodies
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, TypeGuard, TypeVar
 from pydantic import SecretStr
 
 from connector.alm.auth import CHECK_REGION, read_refresh
-from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
+from connector.alm.protocol import (
+    REFRESH_PATH,
+    error_for,
+    read_date,
+    read_page,
+    read_request_id,
+)
 from connector.alm.rate_limit import MAX_WAIT_SECONDS
 from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
@@ -24,10 +30,12 @@ from connector.errors import (
     ProtocolError,
     UnreachableError,
     UntrustedHostError,
+    UserNotFoundError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from connector.alm.auth import TokenSource
     from connector.alm.protocol import Page, PageRequest, Response
@@ -66,6 +74,8 @@ class Client:
         self.requests = 0
         #: How often a request has waited for the quota.
         self.waits = 0
+        #: The server's own time of the first page, or of the first user whom ALM does not have.
+        self.answered_at: datetime | None = None
 
     @property
     def quota(self) -> Quota | None:
@@ -95,7 +105,6 @@ class Client:
             return read_page(
                 request,
                 response,
-                received_at=self._clock.now(),
                 check_deadline=lambda: self._check_deadline(response, request.subject),
             )
 
@@ -121,9 +130,10 @@ class Client:
             try:
                 return self._fetch_with_token(request, read)
             except ConnectorError as error:
-                # If another thread has reached the host meanwhile, the next attempt waits for it.
-                if not (_is_unreachable(error) and self._outage.has_answered):
-                    self._wait_to_retry(Attempt(number, error, self._jitter()))
+                # In an outage the next attempt waits for the host; this one does not count.
+                if _is_unreachable(error) and self._outage.has_answered:
+                    continue
+                self._wait_to_retry(Attempt(number, error, self._jitter()))
             number += 1
 
     def _wait_to_retry(self, attempt: Attempt) -> None:
@@ -186,6 +196,7 @@ class Client:
     ) -> Result:
         """Send the request as soon as the rate limiter allows, and read the response."""
         self._refuse_secrets(request)
+        self._wait_out_outage()
         self._acquire()
         with self._lock:
             self.requests += 1
@@ -197,9 +208,15 @@ class Client:
             read_seconds=INCLUDE_READ_SECONDS if request.has_include else READ_SECONDS,
         )
         self._rate_limiter.update(response.headers, self._clock.monotonic())
+        answered_at = read_date(response.headers) or self._clock.now()
         if response.status != HTTPStatus.OK:
-            raise error_for(response, request.subject)
-        return read(response)
+            error = error_for(response, request.subject)
+            if isinstance(error, UserNotFoundError):
+                self._note_answer(answered_at)
+            raise error
+        result = read(response)
+        self._note_answer(answered_at)
+        return result
 
     def _refuse_secrets(self, request: PageRequest | UserLookup) -> None:
         """Raise ProtocolError if a next link has put a secret into any parameter, or its name."""
@@ -225,6 +242,10 @@ class Client:
                 retry_at=self._deadline.moment(),
             )
 
+    def _note_answer(self, moment: datetime) -> None:
+        with self._lock:
+            self.answered_at = min(moment, self.answered_at or moment)
+
     def _acquire(self) -> None:
         """Wait until the rate limiter allows a request; raise if that is after the deadline."""
         while True:
@@ -234,8 +255,9 @@ class Client:
                 if seconds > 0:
                     self._wait_for_quota(seconds)
             except BaseException:
-                # Other runs on the credential would wait for a request that is never sent.
+                # Others would wait for a request that is never sent.
                 self._rate_limiter.release(booked_at)
+                self._outage.release()
                 raise
             # If ALM has refused another thread's request meanwhile, book again, after the block.
             if not self._rate_limiter.was_blocked_since(booked_at):
@@ -256,7 +278,10 @@ class Client:
         self._clock.sleep(seconds)
 
     def _wait_out_outage(self) -> None:
-        """Wait while a host that has answered before cannot be reached."""
+        """Wait while a host that has answered in this run cannot be reached.
+
+        Called before the quota is booked: what has waited for the host must not be sent at once.
+        """
         while (seconds := self._outage.seconds_to_wait(self._clock.monotonic())) > 0:
             if seconds >= self._deadline.left():
                 moment = self._deadline.moment()
@@ -270,6 +295,7 @@ class Client:
             self._clock.sleep(seconds)
 
     def _send_refresh(self, form: Mapping[str, SecretStr]) -> SecretStr:
+        self._wait_out_outage()
         # A refresh does not count against the quota, but a blocked limiter blocks it too.
         while (seconds := self._rate_limiter.blocked_for(self._clock.monotonic())) > 0:
             self._wait_for_quota(seconds)
@@ -293,25 +319,21 @@ class Client:
         form: Mapping[str, SecretStr] | None = None,
         read_seconds: float = READ_SECONDS,
     ) -> Response:
-        """Send one request, after an outage if there is one, and log it."""
-        while True:
-            self._wait_out_outage()
-            started_at = self._clock.monotonic()
-            try:
-                response = self._transport.send(
-                    method, url, subject, token=token, form=form, read_seconds=read_seconds
-                )
-            except BaseException as error:
-                if not _is_unreachable(error):
-                    self._outage.release()
-                    raise
-                now, left = self._clock.monotonic(), self._deadline.left()
-                if not self._outage.add_failure(now, self._jitter(), left):
-                    raise
+        """Send one request, note whether the host has answered, and log it."""
+        started_at = self._clock.monotonic()
+        try:
+            response = self._transport.send(
+                method, url, subject, token=token, form=form, read_seconds=read_seconds
+            )
+        except BaseException as error:
+            if not _is_unreachable(error):
+                self._outage.release()
+            elif self._outage.add_failure(
+                self._clock.monotonic(), self._jitter(), self._deadline.left()
+            ):
                 _log.warning("waiting for the host to come back: %s", error.message)
-            else:
-                self._outage.end()
-                break
+            raise
+        self._outage.end()
         _log.debug(
             "%s %s: %d in %.0f ms, request id %s",
             method,

@@ -117,8 +117,6 @@ class Page:
     included: list[dict[str, Any]]
     next_link: str | None
     request_id: str | None
-    #: The server's own time of the response.
-    answered_at: datetime
 
 
 def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
@@ -128,12 +126,9 @@ def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
 
 
 def read_page(
-    request: PageRequest,
-    response: Response,
-    received_at: datetime,
-    check_deadline: Callable[[], None] = lambda: None,
+    request: PageRequest, response: Response, check_deadline: Callable[[], None] = lambda: None
 ) -> Page:
-    """Return the page in the 200 *response* to *request*, *received_at* by this machine's clock.
+    """Return the page in the 200 *response* to *request*.
 
     Calls *check_deadline* after each step that takes long if the page is large. Raises
     TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
@@ -151,7 +146,6 @@ def read_page(
         # The last page has an empty link, or none.
         next_link=next_link.strip() or None,
         request_id=read_request_id(response.headers),
-        answered_at=read_date(response.headers) or received_at,
     )
 
 

@@ -16,6 +16,8 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from connector.compact_set import UserIds
 from connector.files import JOURNAL, target_of
 from connector.text import to_json
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 Entry = dict[str, Any]
 _VERSION = 2
+_decode = msgspec.json.Decoder().decode
 
 
 @dataclass
@@ -128,11 +131,19 @@ def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:
             entry = None
             if line.endswith(b"\n"):
                 with contextlib.suppress(ValueError):
-                    entry = json.loads(line)
+                    entry = _read_json(line)
             if not isinstance(entry, dict):
                 return
             place += len(line)
             yield entry, place
+
+
+def _read_json(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return _decode(line)
+    except msgspec.DecodeError:
+        # Python's own reader accepts half a surrogate pair, which an id or a reason may have.
+        return json.loads(line)
 
 
 def read_state(path: Path, length: int | None = None) -> JournalState | None:

@@ -169,7 +169,6 @@ class Reading(Generic[Collected]):
         self._doubts: list[str] = []
         self._stopped: str | None = None
         self._error: ConnectorError | None = None
-        self._answered_at: datetime | None = None
         self.tracker = CompletenessTracker()
 
     def read(self) -> None:
@@ -192,7 +191,6 @@ class Reading(Generic[Collected]):
             self._stopped = self._error.message
 
     def _add(self, page: Page, following: PageRequest | None) -> None:
-        self._answered_at = self._answered_at or page.answered_at
         page, repeated_ids = without_repeats(page)
         served = read_enrollments(
             page,
@@ -213,7 +211,7 @@ class Reading(Generic[Collected]):
             pairs = zip(served, are_new, strict=True)
             served = [enrollment for enrollment, is_new in pairs if is_new]
         if self._email:
-            served = [structs.replace(record, user_email=self._email) for record in served]
+            served = [_with_email(record, self._email) for record in served]
         self._records.add(self._selection.take(served))
 
     def result(self, explanation: str = "") -> UserResult[Collected]:
@@ -235,9 +233,14 @@ class Reading(Generic[Collected]):
             self._records,
             completeness,
             self._error,
-            self._answered_at,
+            self._client.answered_at,
             self._email,
         )
+
+
+def _with_email(record: Enrollment, email: str) -> Enrollment:
+    """Return *record* with the address that led to it, unless it has the learner's own."""
+    return record if record.user_email else structs.replace(record, user_email=email)
 
 
 class Selection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ class VirtualClock:
         """Jump *seconds* ahead."""
         with self._lock:
             self.slept.append(seconds)
-            self._seconds += seconds
+            self._seconds = _later(self._seconds, seconds)
 
 
 class SimulatedClock:
@@ -40,7 +41,7 @@ class SimulatedClock:
     """
 
     # A thread that sleeps may hold what another one waits for: then time moves on all the same.
-    _STALLED_SECONDS = 0.2
+    _STALLED_SECONDS = 1.0
     _POLL_SECONDS = 0.005
 
     def __init__(
@@ -68,7 +69,7 @@ class SimulatedClock:
         woken = threading.Event()
         with self._lock:
             self._threads.add(threading.current_thread())
-            wakes_at = self._seconds + max(seconds, 0.0)
+            wakes_at = _later(self._seconds, seconds)
             heapq.heappush(self._sleepers, (wakes_at, next(self._number), woken))
             self._changed_at = time.monotonic()
             self._move_on()
@@ -87,3 +88,8 @@ class SimulatedClock:
             self._changed_at = now
             self._awaited = 0
             woken.set()
+
+
+def _later(moment: float, seconds: float) -> float:
+    """Return *moment* and *seconds*: as on a real clock, no wait is too short to move it."""
+    return max(moment + seconds, math.nextafter(moment, math.inf))

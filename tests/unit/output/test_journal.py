@@ -123,6 +123,14 @@ def test_read_entries__up_to_a_torn_line(cut: int) -> None:
         assert list(read_entries(path)) == expected
 
 
+def test_read_entries__half_a_surrogate_pair(tmp_path: Path) -> None:
+    """An id that UTF-8 cannot express is read as it was written."""
+    entry = {**USER, "enrollment_ids": ["course:1_2_3\ud800"]}
+    write(tmp_path / "j", entry)
+
+    assert [read for read, _ in read_entries(tmp_path / "j")] == [FIRST, entry]
+
+
 @pytest.mark.parametrize(
     "content",
     [

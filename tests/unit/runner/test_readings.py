@@ -13,7 +13,7 @@ from connector.errors import ConnectorError, ProtocolError, TemporaryError, User
 from connector.runner.one_user import HiddenRows, read_address, read_user
 from connector.settings.users import Users
 from tests.support.inputs import inputs_of
-from tests.support.pages import ANSWERED_AT, count_cursor
+from tests.support.pages import count_cursor
 
 if TYPE_CHECKING:
     from connector.alm.client import Client
@@ -50,7 +50,7 @@ class ScriptedClient:
         ids, counted = step
         resources: list[dict[str, Any]] = [{"id": one, "type": "enrollment"} for one in ids]
         link = None if counted is None else f"?page[cursor]={count_cursor(counted)}"
-        return Page("31", request.cursor, resources, [], link, "r-1", ANSWERED_AT)
+        return Page("31", request.cursor, resources, [], link, "r-1")
 
     def find_user(self, _: str) -> str:
         """Return the user of any address."""
