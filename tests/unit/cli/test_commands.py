@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Standard input that is nothing of the kind is what only an internal error could bring about.
 IMPOSSIBLE = ["--user-ids-file", "-", "--base-url", "sandbox"]
-DEFECT = "AttributeError: 'int' object has no attribute 'read'"
+DEFECT = "AttributeError: 'int' object has no attribute 'seekable'"
 SANDBOX = {"ALM_BASE_URL": "sandbox"}
 BARE_HELP = """\
 Usage: alm-enrollments [COMMAND] [OPTIONS]
