@@ -10,12 +10,19 @@ CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_RE
 
 COMPILE := $(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --python-version 3.11 pyproject.toml
 
-.PHONY: run test lint types unit mutants engines bench docs lock clean
+# What differs between versions of the libraries.
+LOWEST := build/lowest
+FAST := $(addprefix tests/unit/,alm/test_protocol.py alm/test_records.py alm/test_transport.py cli/test_group.py \
+	cli/test_options.py formats output/test_document.py server/test_app.py server/test_listener.py \
+	settings/test_problems.py settings/test_settings.py test_schemas.py) \
+	$(addprefix tests/field/,test_network.py test_numbers.py test_sources.py)
+
+.PHONY: run test lint types lowest unit mutants engines bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
 
-test: lint types unit ## everything; what CI calls
+test: lint types lowest unit ## everything; what CI calls
 
 lint: $(VENV)/.test
 	$(PY) -m ruff check .
@@ -24,6 +31,9 @@ lint: $(VENV)/.test
 
 types: $(VENV)/.test
 	$(PY) -m mypy
+
+lowest: $(LOWEST)/.made ## the tests of what touches libraries, with the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(FAST)
 
 unit: $(VENV)/.test
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97
@@ -64,3 +74,9 @@ $(VENV)/.run: requirements/run.lock | $(PY)
 $(VENV)/.test: requirements/test.lock | $(PY)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements/test.lock
 	@touch $@ $(VENV)/.run
+
+$(LOWEST)/.made: pyproject.toml requirements/test.lock | $(VENV)/.test
+	@$(PY) -m uv venv --quiet --clear --python $(PY) $(LOWEST)
+	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: --resolution lowest-direct -r pyproject.toml --extra serve --extra parquet
+	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: -c requirements/test.lock pytest pytest-xdist hypothesis
+	@touch $@

@@ -11,7 +11,7 @@ import re
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from connector.compact_set import UserIds, canonical_id
 from connector.errors import Problem, UsageError
@@ -140,7 +140,8 @@ class _Source:
 
     def __init__(self, path: str, stdin: TextIO | None) -> None:
         self._path = path
-        self._stdin: BinaryIO | None = None
+        # Tests and notebooks have a standard input of text only.
+        self._stdin: IO[Any] | None = getattr(stdin, "buffer", stdin)
         self._start = 0
         self.name, self.quoted_name = path, f'"{path}"'
         self.is_pipe = path == STANDARD_INPUT
@@ -154,25 +155,20 @@ class _Source:
                 self.is_pipe = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
             return
         self.name = self.quoted_name = "standard input"
-        if stdin is not None:
-            self.is_pipe = not getattr(stdin, "buffer", stdin).seekable()
-            self._stdin = getattr(stdin, "buffer", None) or io.BytesIO(stdin.read().encode())
-            self._start = 0 if self.is_pipe else self._stdin.tell()
+        if self._stdin is not None and self._stdin.seekable():
+            self.is_pipe = False
+            self._start = self._stdin.tell()
 
     def lines(self) -> Iterator[tuple[int, str]]:
         r"""Yield the number and the text of each line, with ``\n`` for any line end.
 
         Raises UsageError, OSError, and ValueError for text that is not UTF-8.
         """
-        if self._path == STANDARD_INPUT and self._stdin is None:
-            raise _refusal("-", "a standard input that is open")
-        stream: BinaryIO = self._stdin or Path(self._path).open("rb")  # noqa: SIM115 - closed below
+        stream = self._open()
         self.deleted = 0
         # Files of ids are UTF-8, whatever the encoding of the terminal.
         text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         try:
-            if not self.is_pipe:
-                stream.seek(self._start)
             for number in itertools.count(1):
                 line = text.readline(_MAX_LINE_CHARACTERS)
                 if not line:
@@ -184,8 +180,19 @@ class _Source:
                 yield number, line
         finally:
             text.detach()
-            if self._stdin is None:
+            if stream is not self._stdin:
                 stream.close()
+
+    def _open(self) -> BinaryIO:
+        if self._path != STANDARD_INPUT:
+            return Path(self._path).open("rb")
+        if self._stdin is None:
+            raise _refusal("-", "a standard input that is open")
+        if not self.is_pipe:
+            self._stdin.seek(self._start)
+        if isinstance(self._stdin, io.TextIOBase):
+            return io.BytesIO(self._stdin.read().encode())
+        return cast("BinaryIO", self._stdin)
 
 
 def _read_pipe(source: _Source) -> Iterator[str]:

@@ -22,8 +22,11 @@ UPDATE = "Nothing was sent. Update the runner."
 
 def fake_python(folder: Path, name: str, version: tuple[int, int], *, has_pip: bool = True) -> None:
     """Create a Python in *folder* that says which action it would run, if it is asked to."""
-    missing = "" if has_pip else "; u.find_spec = {'pip': None, 'sys': sys}.get"
-    code = f"import sys, importlib.util as u; sys.version_info = {version}{missing};"
+    modules = {"pip": has_pip, "sys": True}
+    code = (
+        f"import sys, importlib.util as u; sys.version_info = {version};"
+        f" u.find_spec = {modules}.get;"
+    )
     check = f'[ "$2" != -c ] || exec {sys.executable} -I -c "{code} $3" "$4"'
     fake_command(folder / name, f'{check}\necho "{name}: $*"')
 

@@ -15,9 +15,9 @@ LIMITS = (
     "a limit on processes (ulimit -u, or pids.max of the container) or on memory (ulimit -v) is"
     " reached"
 )
-# Each thread's stack needs a part of the memory, in KB.
-FEW = "ulimit -s 500000 -v 1700000"
-NONE = "ulimit -s 2500000 -v 1700000"
+# Addresses for two stacks and everything else, and for no stack, in KB.
+FEW = "ulimit -s 4000000 -v 10500000"
+NONE = "ulimit -s 12000000 -v 10500000"
 USERS = ",".join(str(user) for user in range(31, 41))
 
 
