@@ -95,6 +95,7 @@ HARMLESS: dict[str, Step] = {
     "bare-line-feeds": _sends(
         lambda body: head(f"Content-Length: {len(body)}").replace(b"\r", b"") + body
     ),
+    "next-empty": _in_body(b'"links": {}', b'"links": {"next": ""}'),
     "header-without-colon": _sends(lambda body: answer(200, body, "no colon in here")),
     "header-in-latin-1": _sends(lambda body: answer(200, body, "X-Request-Id: \xe9\xff\x80")),
     "header-folded": _sends(lambda body: answer(200, body, "X-Long: one\r\n two")),
@@ -163,7 +164,7 @@ UNDOCUMENTED_BODIES: dict[str, Step] = {
         for text in ("null", "1", '"data"', "[]", "{}", '{"data":null}', '{"data":{}}')
     },
     "json-error-as-200": (answer(200, b'{"errors":[{"status":"500"}]}'),),
-    "next-empty": (answer(200, b'{"data":[],"links":{"next":""}}'),),
+    "links-and-an-error": (answer(200, b'{"links":{},"errors":[]}'),),
     "next-number": (answer(200, b'{"data":[],"links":{"next":7}}'),),
     "wrong-user": (answer(200, body_of(page(["course:1_11_99"]))),),
     "id-against-relationship": (
@@ -172,11 +173,11 @@ UNDOCUMENTED_BODIES: dict[str, Step] = {
 }
 
 FOREIGN_LINKS: dict[str, Step] = {
-    "next-foreign-host": _link(f"https://evil.example{PATH}/31/enrollments?a=b"),
+    "next-user-info": _link(f"https://alm@evil.example{PATH}/31/enrollments?a=b"),
     "next-foreign-user": _link(f"{PATH}/32/enrollments?a=b"),
     "next-other-path": _link(f"{PATH}?page[cursor]=1"),
     "next-parent-path": _link("../../users/32/enrollments"),
-    "next-no-scheme": _link(f"//evil.example{PATH}/31/enrollments"),
+    "next-no-scheme": _link(f"//evil.example{PATH}/32/enrollments"),
     "next-no-url": _link(f"http://[{PATH}/31/enrollments"),
     "next-script": _link("javascript:alert(1)"),
     "next-too-long": _link(f"{PATH}/31/enrollments?a=" + "b" * 20_000),
