@@ -310,7 +310,8 @@ def test_pipe__with_an_invalid_line_ends_there(command: Command, sandbox: Sandbo
     assert (first.exit_code, kept) == (64, ["out.part", "out.users"])
     assert first.stderr == (
         "alm-enrollments: error: 1 input is not valid: user_ids_file is without an id"
-        " in line 3 of standard input (allowed: one ALM user id, decimal digits, in each line)."
+        " in line 3 of standard input (allowed: one ALM user id, decimal digits, or e-mail"
+        " address in each line)."
         " Users before it were asked for; of an output_file, resume keeps those that were read.\n"
     )
     assert (second.exit_code, users_of(command.folder / "out")) == (0, ["31", "32", "33"])
