@@ -14,7 +14,7 @@ from connector.alm.auth import CHECK_REGION, read_refresh
 from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
 from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
-from connector.alm.users import UserLookup, read_user_id
+from connector.alm.users import CHECK_ADDRESS, UserLookup, read_user_id
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
@@ -23,6 +23,7 @@ from connector.errors import (
     ProtocolError,
     UnreachableError,
     UntrustedHostError,
+    UserNotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Client:
         def read(response: Response) -> Page:
             return read_page(request, response, received_at=self._clock.now())
 
-        added = list(request.added)
-        if self._redactor.clean_value(added) != added:
+        parts = list(request.link_parts)
+        if self._redactor.clean_value(parts) != parts:
             raise ProtocolError(
                 "ALM's link to the next page holds one of this run's own secrets.",
                 hint="It was not followed: addresses are written to logs on the way."
@@ -113,6 +114,10 @@ class Client:
         except PermissionDeniedError as error:
             hint = "Only a token with the scope admin:read looks up addresses; ids need no look-up."
             raise error.replaced(hint=hint) from None
+        except UserNotFoundError as error:
+            if error.http_status == HTTPStatus.OK:
+                raise
+            raise error.replaced(hint=CHECK_ADDRESS) from None
 
     def _fetch(
         self, request: PageRequest | UserLookup, read: Callable[[Response], Result]
