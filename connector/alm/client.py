@@ -21,7 +21,7 @@ from connector.alm.protocol import (
 from connector.alm.rate_limit import MAX_WAIT_SECONDS
 from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
-from connector.alm.users import UserLookup, read_user_id
+from connector.alm.users import CHECK_ADDRESS, UserLookup, read_user_id
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
@@ -121,6 +121,10 @@ class Client:
         except PermissionDeniedError as error:
             hint = "Only a token with the scope admin:read looks up addresses; ids need no look-up."
             raise error.replaced(hint=hint) from None
+        except UserNotFoundError as error:
+            if error.http_status == HTTPStatus.OK:
+                raise
+            raise error.replaced(hint=CHECK_ADDRESS) from None
 
     def _fetch(
         self, request: PageRequest | UserLookup, read: Callable[[Response], Result]
@@ -219,11 +223,11 @@ class Client:
         return result
 
     def _refuse_secrets(self, request: PageRequest | UserLookup) -> None:
-        """Raise ProtocolError if a next link has put a secret into any parameter, or its name."""
+        """Raise ProtocolError if a next link has a secret in any of its parts."""
         if isinstance(request, UserLookup) or request.cursor is None:
             return
-        parameters = "\n".join("=".join(pair) for pair in request.added)
-        if self._redactor.clean(parameters) != parameters:
+        parts = "\n".join(request.link_parts)
+        if self._redactor.clean(parts) != parts:
             raise ProtocolError(
                 "ALM's link to the next page holds one of this run's own secrets.",
                 hint="It was not followed: addresses are written to logs on the way."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
@@ -48,10 +49,12 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
         _refuse(link, "leads to another path")
     own_names = {name for name, _ in first.parameters}
     query = _parse_query(target.query)
-    added = tuple((name, value) for name, value in query if name not in own_names)
+    added = [(name, value) for name, value in query if name not in own_names]
     # Without a cursor everything that the link adds identifies the page, so a loop is noticed.
     cursor = dict(added).get(_CURSOR) or urlencode(added)
-    return PageRequest(first.user_id, first.url, (*first.parameters, *added), cursor, added)
+    foreign = [pair for pair in query if pair not in first.parameters]
+    parts = (target.netloc, target.fragment, *chain.from_iterable(foreign))
+    return PageRequest(first.user_id, first.url, (*first.parameters, *added), cursor, parts)
 
 
 def _is_of_user(path: str, user_id: str) -> bool:

@@ -80,8 +80,8 @@ class PageRequest:
     url: str
     parameters: tuple[tuple[str, str], ...]
     cursor: str | None = None
-    #: Those of the parameters that ALM's link has added.
-    added: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    #: What ALM's link consists of, except for the run's own parameters.
+    link_parts: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def address(self) -> str:

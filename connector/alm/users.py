@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = "users-page"
 _MAX_MATCHES = 10
+CHECK_ADDRESS = "Check the address, and that base_url is the region of this account."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def read_user_id(lookup: UserLookup, response: Response) -> str:
     if len(ids) == 1:
         return next(iter(ids))
     happened = f"No user of ALM has the address {lookup.email}."
-    hint = "Check the address, and that base_url is the region of this account."
+    hint = CHECK_ADDRESS
     if ids:
         happened = f"Several users of ALM have the address {lookup.email}: {', '.join(ids)}."
         hint = "Ask for the right one by its id, in user_id or in the file of users."

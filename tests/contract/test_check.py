@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.pages import answer, body_of
 from tests.support.sandbox import reaching
+from tests.support.server import FaultServer
 
 if TYPE_CHECKING:
     from connector.sandbox.server import SandboxServer
@@ -59,6 +61,37 @@ def test_check__assumes_the_documented_quota(command: Command, start_sandbox: St
 
     quota = "quota      not told by ALM; taken to be 100 requests a minute, burst 30"
     assert finished.stdout.splitlines()[2] == quota
+
+
+def test_check__quotes_a_quota_that_it_cannot_read(command: Command) -> None:
+    """A rate in an unknown unit is quoted, and every estimate is marked as a guess."""
+    page = body_of({"links": {}})
+    quota = ("x-rate-limit: 500r/fortnight", "x-burst: 9")
+
+    with FaultServer((), (answer(200, page, *quota),)) as server:
+        variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token"}
+        finished = command("check --user-id 31", **variables)
+
+    lines = finished.stdout.splitlines()
+    assert lines[2] == (
+        'quota      "500r/fortnight" is not understood; taken to be 100 requests a minute, burst 30'
+    )
+    guess = "at least 0 s at this quota, which is a guess"
+    assert [line.endswith(guess) for line in lines[4:]] == [True] * 3
+
+
+def test_check__shows_the_unit_of_the_quota(command: Command) -> None:
+    """A quota is shown in ALM's own unit."""
+    page = body_of({"links": {}})
+    quota = ("x-rate-limit: 500r/h", "x-burst: 20")
+
+    with FaultServer((), (answer(200, page, *quota),)) as server:
+        variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token"}
+        finished = command("check --user-id 31", **variables)
+
+    lines = finished.stdout.splitlines()
+    assert lines[2] == "quota      500 requests an hour, burst 20"
+    assert lines[-1].endswith("20 requests, at least 0 s at this quota")
 
 
 def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer) -> None:

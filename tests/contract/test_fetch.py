@@ -218,6 +218,8 @@ FAILURES = [
     ("*:429/30x*", "31", 75, "ALM's quota is used up, asked for user 31"),
     ("*:schemax*", "31", 76, "ALM's page for user 31 is not of the documented shape, at data/0/id"),
     ("*:redirectx*", "31", 76, "ALM's address redirects"),
+    ("*:foreign-pathx*", "31", 76, "ALM's link to the next page leads to another path"),
+    ("*:next-userinfox*", "31", 76, "ALM's link to the next page has user info"),
     ("*:foreign-userx*", "31", 76, "ALM's link to the next page leads to another path"),
     ("page=1:loopx*", "31", 76, CONTRADICTION),
     ("page=2:duplicatex*", "31", 76, CONTRADICTION),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -147,11 +148,11 @@ def test_real_alm__a_token_for_nobody_else(command: Command, start_sandbox: Star
     """A learner's token for a list of others ends the run after the first twenty."""
     server = start_sandbox("*:denied-tokenx*")
 
-    finished = command.as_process(f"--user-id {LEARNERS} --concurrency 4", **reaching(server))
+    finished = command.as_process(f"--user-id {LEARNERS} --concurrency 1", **reaching(server))
 
     assert finished.exit_code == 77
     assert "nor any other of the first 20 users" in finished.error["message"]
-    assert len(requested_users(server)) <= 24
+    assert len(requested_users(server)) == 20
 
 
 def test_real_alm__hidden_rows_of_many(command: Command, start_sandbox: StartSandbox) -> None:
@@ -292,6 +293,71 @@ def test_user_email__resumed(command: Command, sandbox: SandboxServer) -> None:
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert len(sandbox.requests) == requests_of_first
     assert second.document["users"] == first.document["users"]
+
+
+def test_user_email__merged(command: Command, sandbox: SandboxServer) -> None:
+    """Shards go by the address, and their join keeps users and failures with their addresses."""
+    emails = [f"ada.{number}@example.com" for number in range(31, 41)]
+    (command.folder / "list").write_text(
+        "email\n" + "\n".join([*emails, "x@example.com", "y@example.com"])
+    )
+    line = "--user-ids-file list --format ndjson --resume"
+    for number in (1, 2):
+        command(f"{line} --shard {number}/2 --output-file {number}.ndjson", **reaching(sandbox))
+
+    document = command("merge all.ndjson 1.ndjson 2.ndjson").document
+
+    records = (command.folder / "all.ndjson").read_text().splitlines()
+    failed = [(user["user_id"], user["user_email"]) for user in document["users"]["failed"]]
+    assert {json.loads(record)["user_email"] for record in records} == set(emails)
+    assert (document["users"]["requested"], document["users"]["read"]) == (12, 10)
+    assert sorted(failed) == [(None, "x@example.com"), (None, "y@example.com")]
+    assert document["error"]["message"].startswith("2 of 12 users could not be read: ")
+    reasons = document["completeness"]["reasons"]
+    named = sorted(reason.partition(":")[0] for reason in reasons)
+    assert named == ["user x@example.com", "user y@example.com"]
+
+
+def test_user_email__found_later(command: Command, start_sandbox: StartSandbox) -> None:
+    """An address that failed is tried by the next run that resumes, and a known id is kept."""
+    server = start_sandbox("page=0:403")
+    line = "--format ndjson --output-file out.ndjson --resume --concurrency 1"
+    first = command(f"{line} --user-email {EMAIL},32@x.org", **reaching(server))
+
+    second = command(f"{line} --user-email {EMAIL},32@x.org,b.32@x.org", **reaching(server))
+
+    assert (first.exit_code, first.document["users"]["read"]) == (65, 1)
+    assert (second.exit_code, second.document["users"]["failed"]) == (0, [])
+    ids = [
+        json.loads(record)["id"]
+        for record in (command.folder / "out.ndjson").read_text().splitlines()
+    ]
+    assert sorted(ids) == sorted(ids_of(("31", "32"), "course"))
+
+
+def test_user_email__step_summary(command: Command, sandbox: SandboxServer) -> None:
+    """The step summary names the address with the id, of a user and of a failure."""
+    github = {"GITHUB_STEP_SUMMARY": "summary.md", "GITHUB_OUTPUT": "output"}
+
+    command(f"--user-email {EMAIL}", **reaching(sandbox), **github)
+    command("--user-email nobody@example.com,404@x.org", **reaching(sandbox), **github)
+
+    text = (command.folder / "summary.md").read_text()
+    shown = re.sub("<.*?>", "", re.sub(r"&#([0-9]+);", lambda code: chr(int(code[1])), text))
+    assert "of user 31 (ada.31@example.com)" in shown
+    assert "| nobody@example.com | 67 |" in shown
+
+
+def test_check__an_address(command: Command, sandbox: SandboxServer) -> None:
+    """A check looks up the first user's address, and counts the look-ups of all."""
+    report = f"email,state\n{EMAIL},\n32@x.org,\n33@x.org,DELETED\n"
+
+    finished = command("check --user-ids-file -", stdin=report, **reaching(sandbox))
+
+    lines = finished.stdout.splitlines()
+    assert lines[0].startswith("inputs     valid: 2 users (1 deleted ones skipped); course;")
+    assert lines[3].startswith("read       1 enrollment of user 31 (ada.31@example.com) in ")
+    assert lines[4].startswith("full read  2 users of 10 enrollments: 4 requests, at least ")
 
 
 def pages_of_the_public_client(url: str) -> list[dict[str, Any]]:

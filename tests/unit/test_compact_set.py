@@ -114,7 +114,45 @@ def test_user_ids__look_alike(known: str, other: str) -> None:
     assert built.add(other) is True
 
 
-@pytest.mark.parametrize(("user_id", "canonical"), [("7", "7"), ("007", "7"), ("00", "0")])
+def test_user_ids__addresses() -> None:
+    """Addresses are in the set with the ids, in whichever case."""
+    built = UserIds()
+
+    assert [built.add(user) for user in ("Ada@x", "31", "ada@X", "31@x", "0ada@x")] == [
+        *(True, True, False, True, True)
+    ]
+    assert ("ADA@x" in built, "ben@x" in built, len(built)) == (True, False, 4)
+
+
+@given(known=st.lists(st.integers(0, 50)), others=st.lists(st.integers(0, 50)))
+def test_has_all_of__another_set(known: list[int], others: list[int]) -> None:
+    """A set has all numbers of another one, or does not."""
+    sets = []
+    for numbers in (known, others):
+        sets.append(CompactSet())
+        for number in numbers:
+            sets[-1].add(number)
+
+    assert sets[0].has_all_of(sets[1]) is set(known).issuperset(others)
+
+
+@pytest.mark.parametrize("missing", [0, 1, 1_500])
+def test_has_all_of__a_large_set(missing: int) -> None:
+    """So does a large one, zero included."""
+    numbers = range(2_000)
+    large, lacking = CompactSet(), CompactSet()
+    for number in numbers:
+        large.add(number)
+        if number != missing:
+            lacking.add(number)
+
+    assert (large.has_all_of(lacking), lacking.has_all_of(large)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "canonical"),
+    [("7", "7"), ("007", "7"), ("00", "0"), ("0Ada@X.org", "0ada@x.org")],
+)
 def test_canonical_id__without_leading_zeros(user_id: str, canonical: str) -> None:
-    """An id with leading zeros is the user without them; one digit always stays."""
+    """An id with leading zeros is the user without them; an address is in lower case."""
     assert canonical_id(user_id) == canonical

@@ -97,6 +97,8 @@ def test_fetch__page(open_client: OpenClient, sent: Sent) -> None:
         "snapshot=a-long-secret&page[cursor]=x&snapshot=1",
         "page[cursor]=x&a-long-secret=1",
         "page[cursor]=x&a-long-%73ecret",
+        "page[limit]=a-long-secret&page[cursor]=x",
+        "page[cursor]=x#a-long-secret",
         "page[cursor]=x&z=YS1sb25nLXNlY3JldA==",
     ],
 )

@@ -182,12 +182,15 @@ def test_next_request__path_of_base_url() -> None:
     assert request.url == "https://gateway.example/alm/primeapi/v2/users/1/enrollments"
 
 
-def test_next_request__added_parameters() -> None:
-    """What the link adds is known, for the search for secrets: every name and value of it."""
-    request = next_request(FIRST, "?page[limit]=3&a=1&page[cursor]=x&a=%32&%62")
+def test_next_request__parts_of_the_link() -> None:
+    """What the link consists of is known, for the search for secrets, but for the run's own."""
+    query = "page[limit]=10&page[limit]=3&a=1&page[cursor]=x&a=%32&%62"
+
+    request = next_request(FIRST, f"https://other.example{PATH}?{query}#top")
 
     assert request is not None
-    assert request.added == (("a", "1"), ("page[cursor]", "x"), ("a", "2"), ("b", ""))
+    parts = ("page[limit]", "3", "a", "1", "page[cursor]", "x", "a", "2", "b", "")
+    assert request.link_parts == ("other.example", "top", *parts)
 
 
 class FakeClient:

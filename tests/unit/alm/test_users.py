@@ -134,6 +134,18 @@ def test_find_user__as_a_page(
     ] * 2
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_find_user__unknown(open_client: Callable[..., Client], status: int) -> None:
+    """ALM may also refuse an address that nobody has."""
+    with pytest.raises(UserNotFoundError) as caught:
+        open_client((status, {}, b'{"title":"OBJECT_DOESNT_EXIST"}')).find_user(EMAIL)
+
+    assert str(caught.value) == (
+        f'ALM knows no user {EMAIL} ({status}: "OBJECT_DOESNT_EXIST"). Check the address, and that'
+        " base_url is the region of this account."
+    )
+
+
 def test_find_user__denied(open_client: Callable[..., Client]) -> None:
     """A token that may not list users is told which scope that needs."""
     with pytest.raises(PermissionDeniedError) as caught:

@@ -104,6 +104,24 @@ def test_since__of_several_types_reads_to_the_end() -> None:
     assert (kept, selection.has_all) == ([NEWER, NEW, NEWER], False)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "has_all"),
+    [
+        ({}, True),
+        ({"lo_types": "course,jobAid"}, False),
+        ({"lo_types": "all"}, False),
+        ({"query": "includeHierarchicalEnrollments=true"}, False),
+    ],
+)
+def test_since__ends_early_only_in_a_known_order(inputs: dict[str, str], *, has_all: bool) -> None:
+    """After an older enrollment nothing newer follows, if one type comes in its own order."""
+    newest_first = inputs_of(since=SINCE, sort="-dateEnrolled", **inputs)
+
+    _, selection = select(newest_first, [NEWER, NEW, OLD])
+
+    assert selection.has_all is has_all
+
+
 def test_since__oldest_first_reads_to_the_end() -> None:
     """Oldest first, older enrollments are left out and the reading goes on."""
     kept, selection = select(rules(SINCE, newest_first=False), [OLDER, OLD], [NEW, NEWER])

@@ -92,6 +92,19 @@ def test_users__that_the_server_serves() -> None:
     assert caught.value.message == "This server is not to be asked for user 33."
 
 
+@pytest.mark.usefixtures("sandboxed")
+def test_users__by_address() -> None:
+    """Only addresses that are listed lead to a user, whatever user they lead to."""
+    service = make_service(user_ids=frozenset({"31", "ada.31@example.com"}))
+
+    document = service.read({"user_email": "Ada.31@example.com"}, None, 0.0).document
+    with pytest.raises(UserNotFoundError) as caught:
+        service.read({"user_email": "b.31@example.com"}, None, 0.0)
+
+    assert document["users"] == {"requested": 1, "read": 1, "failed": []}
+    assert caught.value.message == "This server is not to be asked for user b.31@example.com."
+
+
 def test_credentials__of_the_request(
     set_variables: SetVariables, start_sandbox: StartSandbox
 ) -> None:
