@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,98 +16,25 @@ import pytest
 from connector import action
 from connector.action import CHECKOUT, installed_packages
 from connector.errors import OutputError, UnreachableError
-from tests.action.conftest import fake_pip, needed
+from tests.action.conftest import fake_pip
+from tests.support.installer import (
+    WHEEL,
+    cached_wheel,
+    environ,
+    fake_python,
+    index,
+    lock,
+    packages_folder,
+    without_index,
+)
 
-WHEEL = "probe-1.0-py3-none-any.whl"
+__all__ = ["cached_wheel", "environ", "fake_python", "index", "lock"]
+
 HINT = (
     "Nothing was sent. The runner needs pip, which actions/setup-python brings,"
     " and an index: PIP_INDEX_URL names a mirror."
 )
 UNWANTED = re.compile("ALM_|INPUT_|PIP_", re.IGNORECASE).match
-# Creates a file per --dest and --target, and writes down each call.
-FAKE_PYTHON = """#!/bin/sh
-echo "$@" >> "$RECORD"
-env > "$RECORD.environ"
-case "$*" in *"config list"*) echo "$LISTED"; exit ;; esac
-while [ $# -gt 1 ]; do
-    case "$1" in --dest|--target) : > "$2/probe.whl" ;; esac
-    shift
-done
-"""
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Path:
-    """Return an index that has only one wheel, which is nearly empty."""
-    project = tmp_path / "index/probe"
-    project.mkdir(parents=True)
-    (project / "index.html").write_text(f'<a href="{WHEEL}">{WHEEL}</a>')
-    info = "probe-1.0.dist-info"
-    with zipfile.ZipFile(project / WHEEL, "w") as wheel:
-        wheel.writestr("probe.py", "")
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return tmp_path / "index"
-
-
-@pytest.fixture
-def lock(tmp_path: Path, index: Path) -> Path:
-    """Return a lock that has only that wheel."""
-    digest = hashlib.sha256((index / "probe" / WHEEL).read_bytes()).hexdigest()
-    path = tmp_path / "run.lock"
-    path.write_text(f"probe==1.0 --hash=sha256:{digest}\n")
-    return path
-
-
-@pytest.fixture
-def environ(tmp_path: Path, index: Path) -> dict[str, str]:
-    """Return the variables of a new job on a new runner."""
-    for name in ("temp", "tools", "home"):
-        (tmp_path / name).mkdir()
-    return {
-        **needed(),
-        "HOME": str(tmp_path / "home"),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_INDEX_URL": index.as_uri(),
-        "PIP_NO_CACHE_DIR": "1",
-        "LISTED": "",
-        "RECORD": str(tmp_path / "record"),
-        "RUNNER_TEMP": str(tmp_path / "temp"),
-        "RUNNER_TOOL_CACHE": str(tmp_path / "tools"),
-    }
-
-
-@pytest.fixture
-def cached_wheel(environ: dict[str, str], lock: Path, index: Path) -> Path:
-    """Return the wheel that an earlier job left with the runner's tools."""
-    name = packages_folder(environ, lock).name.removeprefix("alm-enrollments-")
-    wheel = Path(environ["RUNNER_TOOL_CACHE"], "alm-enrollments", name, WHEEL)
-    wheel.parent.mkdir(parents=True)
-    wheel.write_bytes((index / "probe" / WHEEL).read_bytes())
-    return wheel
-
-
-@pytest.fixture
-def fake_python(tmp_path: Path) -> str:
-    """Return a Python whose pip does nothing but create files."""
-    path = tmp_path / "python"
-    path.write_text(FAKE_PYTHON)
-    path.chmod(0o755)
-    return str(path)
-
-
-def packages_folder(environ: dict[str, str], lock: Path) -> Path:
-    """Return the folder of the packages of *lock*."""
-    python = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
-    digest = hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:16]
-    return Path(environ["RUNNER_TEMP"], f"alm-enrollments-{digest}")
-
-
-def without_index(environ: dict[str, str]) -> dict[str, str]:
-    """Return *environ* with an index that cannot be reached, and whose address has a password."""
-    url = "https://reader:hunter2-hunter2@127.0.0.1:9/simple/"
-    return {**environ, "PIP_INDEX_URL": url, "PIP_RETRIES": "0"}
 
 
 def run(environ: dict[str, str], python: str) -> subprocess.CompletedProcess[str]:
@@ -223,7 +148,7 @@ def test_installed_packages__arguments_of_pip(
 
     installed_packages({**environ, **secrets}, lock=lock, python=fake_python)
 
-    variables = set(Path(f"{environ['RECORD']}.environ").read_text().splitlines())
+    variables = set(Path(f"{environ['RECORD']}.install").read_text().splitlines())
     settings = {name for name in environ if name.startswith("PIP_")}
     others = {f"{name}={environ[name]}" for name in environ.keys() - settings}
     assert variables >= {*others, f"PIP_CONFIG_FILE={os.devnull}"}
