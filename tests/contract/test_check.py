@@ -69,7 +69,7 @@ def test_check__quotes_a_quota_that_it_cannot_read(command: Command) -> None:
     quota = ("x-rate-limit: 500r/fortnight", "x-burst: 9")
 
     with FaultServer((), (answer(200, page, *quota),)) as server:
-        variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token"}
+        variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token-42"}
         finished = command("check --user-id 31", **variables)
 
     lines = finished.stdout.splitlines()
@@ -86,7 +86,7 @@ def test_check__shows_the_unit_of_the_quota(command: Command) -> None:
     quota = ("x-rate-limit: 500r/h", "x-burst: 20")
 
     with FaultServer((), (answer(200, page, *quota),)) as server:
-        variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token"}
+        variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token-42"}
         finished = command("check --user-id 31", **variables)
 
     lines = finished.stdout.splitlines()

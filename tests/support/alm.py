@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from connector.alm.protocol import Response
 from connector.alm.retry import out_of_time
-from connector.alm.transport import RunEndedError
+from connector.alm.transport import READ_SECONDS, RunEndedError
 from connector.errors import TemporaryError, UnreachableError
 from tests.support.pages import count_cursor, offset_of
 
@@ -152,6 +152,7 @@ class FakeTransport:
         *,
         token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,  # noqa: ARG002 - as the real one
+        read_seconds: float = READ_SECONDS,  # noqa: ARG002 - the same
     ) -> Response:
         """Return the response, after the latency, or raise what the real transport does."""
         if self._is_closed:

@@ -40,6 +40,7 @@ class ScriptedClient:
         self._script = iter(script)
         self._user = user
         self.requests = 0
+        self.answered_at = None
 
     def fetch(self, request: PageRequest) -> Page:
         """Return the next page."""
