@@ -175,6 +175,7 @@ class Dialect:
                 rule["enum"] = [*rule["enum"], None]
         if self.has_alternatives:
             properties["user_id"] = _any_of(properties["user_id"], properties["user_id"]["items"])
+            properties["locale"] = _any_of(properties["locale"], {"type": "string", "maxLength": 0})
             for name in _MOMENTS:
                 empty = {"type": "string", "maxLength": 0}
                 properties[name] = _any_of(properties[name], *_OTHER_MOMENTS, empty)

@@ -18,7 +18,7 @@ from connector.settings import NAME_FIELDS, is_named
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from connector.alm.protocol import Page
 
@@ -123,13 +123,14 @@ class _Included(NamedTuple):
 
 
 def read_enrollments(
-    page: Page, include: Sequence[str] = (), *, related: Sequence[str] = (), locale: str = ""
+    page: Page, include: Iterable[str] = (), *, related: Iterable[str] = (), locale: str = ""
 ) -> list[Enrollment]:
     """Return the page's enrollments in ALM's order, with the resources at the paths of *include*.
 
     The page has those of *related*, too: they give the names, in *locale* if there is a choice.
     Raises ProtocolError if an id contradicts a relationship, or for another learner's enrollment.
     """
+    include = tuple(include)
     requested = (*include, *related)
     included = _Included(
         paths=tuple(path for path in include if path != _GRADES),

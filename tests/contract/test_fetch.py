@@ -348,7 +348,7 @@ BAD_INPUT = {
     "ALM_SORT": "dateenrolled",
     "ALM_LO_TYPES": "courses",
     "ALM_LO_TYPE": "all",
-    "ALM_SINCE": "yesterday",
+    "ALM_SINCE": "tomorrow",
 }
 
 
@@ -369,7 +369,7 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         ' sort is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
         " page_limit is 50 (allowed: a whole number from 1 to 10);"
-        ' since is "yesterday" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
-        " offset)."
+        ' since is "tomorrow" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
+        " offset; or yesterday, 7d, 12h)."
         " Nothing was sent; alm-enrollments --help tells every input.\n"
     )

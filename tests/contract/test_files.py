@@ -164,12 +164,12 @@ def test_refused_token__keeps_the_finished_users(
 
 def test_failed_user__leaves_files_as_they_were(command: Command) -> None:
     """If no user was read there is no file, and an earlier one stays as it was."""
-    command("--user-id 31 --base-url sandbox --output-file out")
+    command("--user-id 31 --base-url sandbox --output-file out.json")
     before = content(command.folder)
 
     runs = [
         command(f"--user-id 4041 --base-url sandbox --output-file {name}")
-        for name in ("new", "out")
+        for name in ("new.json", "out.json")
     ]
 
     assert [finished.exit_code for finished in runs] == [67, 67]
@@ -336,7 +336,7 @@ def test_user_file__is_validated_before_anything_is_sent(
     """An invalid line of a file ends the run before the first request."""
     (command.folder / "users").write_text("31\n32\nx\n33\n", encoding="utf-8")
 
-    finished = command("--user-ids-file users --output-file out", **reaching(sandbox))
+    finished = command("--user-ids-file users --output-file out.json", **reaching(sandbox))
 
     assert (finished.exit_code, sandbox.requests) == (64, [])
     assert list(content(command.folder)) == ["users"]
@@ -438,7 +438,7 @@ def test_progress__is_a_bar_on_a_terminal(command: Command, sandbox: SandboxServ
     terminal, other_end = pty.openpty()
     termios.tcsetwinsize(other_end, (24, 200))
     users = ",".join(map(str, range(1000, 1020)))
-    argv = [sys.executable, "-m", "connector", "--user-id", users, "--output-file", "out"]
+    argv = [sys.executable, "-m", "connector", "--user-id", users, "--output-file", "out.json"]
     environ = {**needed_variables(), "PYTHONPATH": str(CHECKOUT), **reaching(sandbox)}
 
     subprocess.run(
@@ -460,7 +460,7 @@ def test_progress__is_a_bar_on_a_terminal(command: Command, sandbox: SandboxServ
 
 def test_progress__is_not_shown_elsewhere(command: Command) -> None:
     """Without a terminal there is no bar."""
-    assert command(f"{TWO} --base-url sandbox --output-file out").stderr == ""
+    assert command(f"{TWO} --base-url sandbox --output-file out.json").stderr == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the peak in /proc")

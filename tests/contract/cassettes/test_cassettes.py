@@ -216,6 +216,7 @@ WITH_GRADES = record(
     COURSE,
     *(grade(COURSE, "301", 1, **PASSED), grade(COURSE, "302", **NOT_PASSED)),
     date_enrolled="2024-01-01T08:00:00.000Z",
+    lo_name=None,
     included={"learningObject": LEARNING_OBJECT},
 )
 

@@ -351,7 +351,7 @@ NAMED = {"user_name": "Ada", "user_email": "ada@example.com", "lo_name": "First 
         ({}, ["3", "course:1"]),
     ],
 )
-def test_summary_of__names(fields: dict[str, str | None], names: list[str]) -> None:
+def test_summary_of__names(fields: dict[str, Any], names: list[str]) -> None:
     """With names, the enrollments are listed by learner and learning object, if they have any."""
     outputs = run_outputs(enrollments=[enrollment(date_completed="2024-01-02T03:04Z", **fields)])
 
