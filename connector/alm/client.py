@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, TypeGuard
 from pydantic import SecretStr
 
 from connector.alm.auth import read_refresh
-from connector.alm.protocol import REFRESH_PATH, error_for, read_page, read_request_id
+from connector.alm.protocol import (
+    REFRESH_PATH,
+    error_for,
+    read_date,
+    read_page,
+    read_request_id,
+)
 from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
 from connector.alm.transport import Transport
 from connector.errors import (
@@ -21,10 +27,12 @@ from connector.errors import (
     ProtocolError,
     UnreachableError,
     UntrustedHostError,
+    UserNotFoundError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from connector.alm.auth import TokenSource
     from connector.alm.protocol import Page, PageRequest, Response
@@ -62,6 +70,8 @@ class Client:
         self.requests = 0
         #: How often a request has waited for the quota.
         self.waits = 0
+        #: The server's own time of the first page, or of the first user whom ALM does not have.
+        self.answered_at: datetime | None = None
 
     @property
     def quota(self) -> Quota | None:
@@ -86,9 +96,10 @@ class Client:
             try:
                 return self._fetch_with_token(request)
             except ConnectorError as error:
-                # If another thread has reached the host meanwhile, the next attempt waits for it.
-                if not (_is_unreachable(error) and self._outage.has_answered):
-                    self._wait_to_retry(Attempt(number, error, self._jitter()))
+                # In an outage the next attempt waits for the host; this one does not count.
+                if _is_unreachable(error) and self._outage.has_answered:
+                    continue
+                self._wait_to_retry(Attempt(number, error, self._jitter()))
             number += 1
 
     def _wait_to_retry(self, attempt: Attempt) -> None:
@@ -141,15 +152,26 @@ class Client:
                 hint="It was not followed: addresses are written to logs on the way."
                 " Look for a proxy between here and ALM.",
             )
+        self._wait_out_outage()
         self._acquire()
         with self._lock:
             self.requests += 1
         subject = f"user {request.user_id}"
         response = self._send("GET", request.address, subject, token=token)
         self._rate_limiter.update(response.headers, self._clock.monotonic())
+        answered_at = read_date(response.headers) or self._clock.now()
         if response.status != HTTPStatus.OK:
-            raise error_for(response, subject)
-        return read_page(request, response, received_at=self._clock.now())
+            error = error_for(response, subject)
+            if isinstance(error, UserNotFoundError):
+                self._note_answer(answered_at)
+            raise error
+        page = read_page(request, response)
+        self._note_answer(answered_at)
+        return page
+
+    def _note_answer(self, moment: datetime) -> None:
+        with self._lock:
+            self.answered_at = min(moment, self.answered_at or moment)
 
     def _acquire(self) -> None:
         """Wait until the rate limiter allows a request; raise if that is after the deadline."""
@@ -160,8 +182,9 @@ class Client:
                 if seconds > 0:
                     self._wait_for_quota(seconds)
             except BaseException:
-                # Other runs on the credential would wait for a request that is never sent.
+                # Others would wait for a request that is never sent.
                 self._rate_limiter.release(booked_at)
+                self._outage.release()
                 raise
             # If ALM has refused another thread's request meanwhile, book again, after the block.
             if not self._rate_limiter.was_blocked_since(booked_at):
@@ -182,7 +205,10 @@ class Client:
         self._clock.sleep(seconds)
 
     def _wait_out_outage(self) -> None:
-        """Wait while a host that has answered before cannot be reached."""
+        """Wait while a host that has answered in this run cannot be reached.
+
+        Called before the quota is booked: what has waited for the host must not be sent at once.
+        """
         while (seconds := self._outage.seconds_to_wait(self._clock.monotonic())) > 0:
             if seconds >= self._deadline.left():
                 moment = self._deadline.moment()
@@ -196,6 +222,7 @@ class Client:
             self._clock.sleep(seconds)
 
     def _send_refresh(self, form: Mapping[str, SecretStr]) -> SecretStr:
+        self._wait_out_outage()
         # A refresh does not count against the quota, but a blocked limiter blocks it too.
         while (seconds := self._rate_limiter.blocked_for(self._clock.monotonic())) > 0:
             self._wait_for_quota(seconds)
@@ -218,23 +245,19 @@ class Client:
         token: SecretStr | None = None,
         form: Mapping[str, SecretStr] | None = None,
     ) -> Response:
-        """Send one request, after an outage if there is one, and log it."""
-        while True:
-            self._wait_out_outage()
-            started_at = self._clock.monotonic()
-            try:
-                response = self._transport.send(method, url, subject, token=token, form=form)
-            except BaseException as error:
-                if not _is_unreachable(error):
-                    self._outage.release()
-                    raise
-                now, left = self._clock.monotonic(), self._deadline.left()
-                if not self._outage.add_failure(now, self._jitter(), left):
-                    raise
+        """Send one request, note whether the host has answered, and log it."""
+        started_at = self._clock.monotonic()
+        try:
+            response = self._transport.send(method, url, subject, token=token, form=form)
+        except BaseException as error:
+            if not _is_unreachable(error):
+                self._outage.release()
+            elif self._outage.add_failure(
+                self._clock.monotonic(), self._jitter(), self._deadline.left()
+            ):
                 _log.warning("waiting for the host to come back: %s", error.message)
-            else:
-                self._outage.end()
-                break
+            raise
+        self._outage.end()
         _log.debug(
             "%s %s: %d in %.0f ms, request id %s",
             method,

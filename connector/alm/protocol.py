@@ -94,8 +94,6 @@ class Page:
     included: list[dict[str, Any]]
     next_link: str | None
     request_id: str | None
-    #: The server's own time of the response.
-    answered_at: datetime
 
 
 def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
@@ -104,8 +102,8 @@ def first_request(base_url: str, user_id: str, query: Query) -> PageRequest:
     return PageRequest(user_id, url, query.parameters())
 
 
-def read_page(request: PageRequest, response: Response, received_at: datetime) -> Page:
-    """Return the page in the 200 *response* to *request*, *received_at* by this machine's clock.
+def read_page(request: PageRequest, response: Response) -> Page:
+    """Return the page in the 200 *response* to *request*.
 
     Raises TemporaryError if the body is not JSON (cut, garbled, a proxy's page: a retry may help),
     ProtocolError if it breaks the schema of pages.
@@ -139,7 +137,6 @@ def read_page(request: PageRequest, response: Response, received_at: datetime) -
         included=document.get("included") or [],
         next_link=(document.get("links") or {}).get("next"),
         request_id=request_id,
-        answered_at=read_date(response.headers) or received_at,
     )
 
 

@@ -55,7 +55,7 @@ class UserResult(Generic[Collected]):
     records: Collected
     completeness: Completeness
     error: ConnectorError | None = None
-    #: The server's own time when it answered with the user's first page.
+    #: The server's own time when it first answered in the run that read the user.
     answered_at: datetime | None = None
 
 
@@ -115,8 +115,8 @@ class RunTotals:
     def next_since(self) -> str | None:
         """The ``since`` of a next run that misses nothing; ``None`` if this run missed something.
 
-        Five minutes before the server answered with the run's first page: time for an enrollment
-        to appear in the API, and for servers whose clocks differ.
+        Five minutes before the server's first answer in the run: time for an enrollment to appear
+        in the API, and for servers whose clocks differ.
         """
         if self._answered_at is None or self._is_cut_short or self.missing:
             return None

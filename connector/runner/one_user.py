@@ -62,10 +62,9 @@ def _read_once(
     undecoded, missing = _UndecodedIds(), _MissingResources()
     records = sink.new_records()
     doubts: list[str] = []
-    stopped, failed, answered_at = None, None, None
+    stopped, failed = None, None
     try:
         for page, following in read_pages(client, request_for(user_id, inputs)):
-            answered_at = answered_at or page.answered_at
             served = read_enrollments(
                 page, inputs.include, related=inputs.related, locale=inputs.locale
             )
@@ -90,7 +89,7 @@ def _read_once(
         stopped = failed.message
     doubts += missing.reasons
     completeness = tracker.result(stopped, doubts=doubts, remarks=undecoded.remarks)
-    return UserResult(user_id, records, completeness, failed, answered_at)
+    return UserResult(user_id, records, completeness, failed, client.answered_at)
 
 
 class Selection:

@@ -40,7 +40,7 @@ class SimulatedClock:
     """
 
     # A thread that sleeps may hold what another one waits for: then time moves on all the same.
-    _STALLED_SECONDS = 0.2
+    _STALLED_SECONDS = 1.0
     _POLL_SECONDS = 0.005
 
     def __init__(

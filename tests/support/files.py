@@ -19,6 +19,6 @@ def text_of(path: Path) -> str:
 
 
 def without_order(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what a document says regardless of the order of users, the file's name and the time."""
+    """Return what a document says regardless of order, the file's name and the time."""
     ids = {name: sorted(document[name]) for name in ("enrollment_ids", "resource_grade_ids")}
     return {**document, **ids, "output_file": None, "next_since": None}

@@ -15,9 +15,8 @@ USER = "31"
 PAGE_SIZE = 2
 IDS = ("course:1_11_31", "course:2_21_31", "course:3_31_31")
 FRESH_TOKEN = "fresh-canary+t0ken/2=="
-#: The server's own time of a response, and the header that says so.
+#: The server's own time when it first answered in a run.
 ANSWERED_AT = datetime(2023, 6, 29, 11, 59, 58, tzinfo=UTC)
-DATE = "Thu, 29 Jun 2023 11:59:58 GMT"
 _TYPES = ("jobAid", "course", "learningProgram", "certification")
 
 

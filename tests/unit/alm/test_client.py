@@ -28,7 +28,6 @@ from connector.errors import (
 )
 from connector.settings import Credentials
 from tests.support.errors import facts
-from tests.support.pages import ANSWERED_AT, DATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +45,8 @@ if TYPE_CHECKING:
     Sent = list[requests.PreparedRequest]
 
 FIRST = first_request("https://alm.example", "5", Query(("course",), "dateEnrolled", None, (), 10))
-EMPTY: Step = (200, {"x-request-id": "trace", "date": DATE}, b'{"data":[]}')
-PAGE = Page("5", None, [], [], None, "trace", ANSWERED_AT)
+EMPTY: Step = (200, {"x-request-id": "trace"}, b'{"data":[]}')
+PAGE = Page("5", None, [], [], None, "trace")
 TRIO = Credentials(
     None, SecretStr("an-id"), SecretStr("a client/secret"), SecretStr("a+refresh&token")
 )
@@ -163,6 +162,38 @@ def test_fetch__learns_from_errors(open_client: OpenClient) -> None:
     failed(client)
 
     assert client.quota == Quota(100 / 60, 100)
+
+
+DATED = {"date": "Thu, 29 Jun 2023 11:59:58 GMT"}
+LATER = {"date": "Thu, 29 Jun 2023 13:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("script", "answered_at"),
+    [
+        ([EMPTY], "12:00:00"),
+        ([(200, DATED, b'{"data":[]}')], "11:59:58"),
+        ([(200, LATER, b'{"data":[]}'), (200, DATED, b'{"data":[]}')], "11:59:58"),
+        # A user who does not exist yet may come, and enroll, before the first page.
+        ([(404, DATED, b""), (200, LATER, b'{"data":[]}')], "11:59:58"),
+        # Neither a failure nor a page that is not read is an answer.
+        ([(403, DATED, b""), (200, LATER, b'{"data":[]}')], "13:00:00"),
+        ([(200, DATED, b'{"data":{}}'), (200, LATER, b'{"data":[]}')], "13:00:00"),
+        ([(401, DATED, b"")], None),
+    ],
+)
+def test_fetch__first_answer(
+    open_client: OpenClient, script: list[Step], answered_at: str | None
+) -> None:
+    """The first answer is the earliest by the server's own time, by this clock without one."""
+    client = open_client(*script)
+
+    for _ in script:
+        with contextlib.suppress(ConnectorError):
+            client.fetch(FIRST)
+
+    moment = client.answered_at
+    assert (moment and f"{moment:%H:%M:%S}") == answered_at
 
 
 def test_fetch__refreshes_once(
@@ -366,9 +397,24 @@ def test_fetch__waits_for_a_host_that_answered(
 
     assert pages == [PAGE, PAGE]
     assert clock.slept == [0.75, 1.5, 3, 6, 12, 22.5, 22.5, 22.5, 22.5]
-    # A request that has not reached the host is still the same one.
-    assert (len(sent), client.requests) == (11, 2)
+    assert (len(sent), client.requests) == (11, 11)
     assert [record.getMessage() for record in caplog.records] == [WAITING] * 9
+
+
+def test_fetch__books_the_quota_after_the_outage(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
+) -> None:
+    """What waits for the host has no booking: afterwards all requests keep to the rate."""
+    client = open_client(EMPTY, GONE, EMPTY, jitter=0.0)
+    client.fetch(FIRST)
+    levels: list[float] = []
+    meanwhile = Meanwhile(clock, lambda: levels.append(rate_limiter._level))
+    client._clock = meanwhile
+
+    client.fetch(FIRST)
+
+    # Two requests were booked before the wait, and the third one is after it.
+    assert levels == [2]
 
 
 def test_fetch__waits_for_the_host_until_the_deadline(

@@ -12,7 +12,6 @@ from connector.alm.pagination import MAX_PAGES, next_request, read_pages
 from connector.alm.protocol import Page, PageRequest, Query, first_request
 from connector.errors import ProtocolError, TemporaryError
 from tests.support.errors import facts
-from tests.support.pages import ANSWERED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -208,7 +207,7 @@ class FakeClient:
 
 def page(link: str | None) -> Page:
     """Return a page with this next link."""
-    return Page("20941371", None, [], [], link, "trace", ANSWERED_AT)
+    return Page("20941371", None, [], [], link, "trace")
 
 
 def test_read_pages__in_order() -> None:

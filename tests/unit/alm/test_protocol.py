@@ -16,6 +16,7 @@ from connector.alm.protocol import (
     error_for,
     first_request,
     parse_message,
+    read_date,
     read_page,
     read_request_id,
 )
@@ -30,7 +31,6 @@ from connector.errors import (
     UserNotFoundError,
 )
 from tests.support.errors import facts
-from tests.support.pages import ANSWERED_AT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,11 +83,11 @@ def test_read_page__documented(request: pytest.FixtureRequest) -> None:
     path: Path = request.path.with_name("documented_page.json")
     document = json.loads(path.read_bytes())
 
-    page = read_page(FIRST, response(path.read_bytes()), ANSWERED_AT)
+    page = read_page(FIRST, response(path.read_bytes()))
 
     link = document["links"]["next"]
     assert len(document["data"]) == 3
-    assert page == Page("20941371", None, document["data"], [], link, "trace", ANSWERED_AT)
+    assert page == Page("20941371", None, document["data"], [], link, "trace")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,7 @@ def test_read_page__documented(request: pytest.FixtureRequest) -> None:
 )
 def test_read_page__empty(body: bytes) -> None:
     """A page without enrollments is a page, however it says that no other follows."""
-    assert read_page(FIRST, response(body), ANSWERED_AT) == Page(
-        "20941371", None, [], [], None, "trace", ANSWERED_AT
-    )
+    assert read_page(FIRST, response(body)) == Page("20941371", None, [], [], None, "trace")
 
 
 def test_read_page__of_its_request() -> None:
@@ -111,10 +109,9 @@ def test_read_page__of_its_request() -> None:
     page = read_page(
         PageRequest("7", URL, (), "a-cursor"),
         Response(200, {}, json.dumps(body).encode()),
-        ANSWERED_AT,
     )
 
-    assert page == Page("7", "a-cursor", [], [], "?page[cursor]=x", None, ANSWERED_AT)
+    assert page == Page("7", "a-cursor", [], [], "?page[cursor]=x", None)
 
 
 @pytest.mark.parametrize(
@@ -123,18 +120,18 @@ def test_read_page__of_its_request() -> None:
         ("Sun, 09 Jun 2024 13:05:19 GMT", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
         ("Sun, 09 Jun 2024 15:05:19 +0200", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
         ("Sun Jun  9 13:05:19 2024", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
-        *((date, ANSWERED_AT) for date in ("", "soon", "Sun, 32 Jun 2024 13:05:19 GMT")),
-        ("Fri, 31 Dec 9999 23:59:59 -0100", ANSWERED_AT),
-        ("Sun, 09 Jun 2024 13:05:19 +99999999999999999999", ANSWERED_AT),
+        *((date, None) for date in ("", "soon", "Sun, 32 Jun 2024 13:05:19 GMT")),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
+        ("Sun, 09 Jun 2024 13:05:19 +99999999999999999999", None),
     ],
 )
-def test_read_page__answered_at(date: str, expected: datetime) -> None:
-    """A page has the server's own time in UTC, or the time of receipt if the server names none."""
-    response = Response(200, {"date": date} if date else {}, b'{"data":[]}')
+def test_read_date__in_utc(date: str, expected: datetime | None) -> None:
+    """The server's time is read in UTC; a header that is no date is not believed."""
+    moment = read_date({"date": date})
 
-    page = read_page(FIRST, response, ANSWERED_AT)
-
-    assert (page.answered_at, page.answered_at.tzinfo) == (expected, UTC)
+    assert moment == expected
+    assert moment is None or moment.tzinfo is UTC
+    assert read_date({}) is None
 
 
 @pytest.mark.parametrize(
@@ -161,7 +158,7 @@ def test_read_page__answered_at(date: str, expected: datetime) -> None:
 def test_read_page__no_json(body: bytes, description: str) -> None:
     """A body that is not JSON is temporary, and the message says what it was."""
     with pytest.raises(TemporaryError) as caught:
-        read_page(FIRST, response(body), ANSWERED_AT)
+        read_page(FIRST, response(body))
 
     text = (
         f"ALM answered for user 20941371 with {description} where a page of enrollments was due."
@@ -177,7 +174,7 @@ def test_read_page__infinite_number(number: str) -> None:
     body = b'{"data":[],"included":[{"id":"1","type":"user","attributes":%s}]}' % attributes
 
     with pytest.raises(ProtocolError) as caught:
-        read_page(FIRST, response(body), ANSWERED_AT)
+        read_page(FIRST, response(body))
 
     text = (
         f'ALM\'s page has a number that is too large to be one: "{number}".'
@@ -191,7 +188,7 @@ def test_read_page__python_reads_the_rest() -> None:
     attributes = b'{"points":-1.25e2,"name":"\\ud800"}'
     body = b'{"data":[],"included":[{"id":"1","type":"user","attributes":%s}]}' % attributes
 
-    page = read_page(FIRST, response(body), ANSWERED_AT)
+    page = read_page(FIRST, response(body))
 
     assert page.included[0]["attributes"] == {"points": -125.0, "name": "\ud800"}
 
@@ -204,7 +201,7 @@ def test_read_page__name_with_half_a_character(member: bytes) -> None:
     body = b'{"data":[{"id":"x","type":"learningObjectInstanceEnrollment",%s}]}' % member
 
     with pytest.raises(ProtocolError) as caught:
-        read_page(FIRST, response(body), ANSWERED_AT)
+        read_page(FIRST, response(body))
 
     text = f"ALM's page for user 20941371 has a name that is no Unicode text. {REPORT}"
     assert facts(caught.value) == (ProtocolError, text, 200, None)
@@ -269,7 +266,7 @@ BREACHES: list[tuple[Any, str]] = [
 def test_read_page__breach(document: object, path: str) -> None:
     """A page that breaks the schema is refused, and the message names the path."""
     with pytest.raises(ProtocolError) as caught:
-        read_page(FIRST, response(document), ANSWERED_AT)
+        read_page(FIRST, response(document))
 
     happened = f"ALM's page for user 20941371 is not of the documented shape, at {path}: "
     assert caught.value.message.startswith(happened)
@@ -302,9 +299,9 @@ def test_read_page__drift(members: dict[str, Any]) -> None:
         "meta": 1,
     }
 
-    page = read_page(FIRST, response(document), ANSWERED_AT)
+    page = read_page(FIRST, response(document))
 
-    assert page == Page("20941371", None, [enrollment], included, None, "trace", ANSWERED_AT)
+    assert page == Page("20941371", None, [enrollment], included, None, "trace")
 
 
 ELSEWHERE = (

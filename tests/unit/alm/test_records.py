@@ -18,7 +18,6 @@ from connector.alm.records import (
 )
 from connector.errors import ProtocolError
 from tests.support.errors import facts
-from tests.support.pages import ANSWERED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +61,7 @@ OF_USER_3 = {
 def page_of(*enrollments: Resource, included: Sequence[Resource] = (), user_id: str = "3") -> Page:
     """Return a page of *enrollments*."""
     typed = [{"type": "learningObjectInstanceEnrollment", **resource} for resource in enrollments]
-    return Page(user_id, None, typed, list(included), None, "trace", ANSWERED_AT)
+    return Page(user_id, None, typed, list(included), None, "trace")
 
 
 def read(
