@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -52,7 +51,7 @@ ALL = (USER, COURSE, MODULE, GRADES)
 
 def read(*included: Resource, related: tuple[str, ...] = NAMES, locale: str = "en-US") -> Resource:
     """Return the record of a page whose resources are *included*."""
-    page = Page("3", None, [ENROLLMENT], list(included), None, "trace", datetime.now(UTC))
+    page = Page("3", None, [ENROLLMENT], list(included), None, "trace")
     (enrollment,) = read_enrollments(page, related=related, locale=locale)
     return enrollment.as_dict()
 
@@ -93,7 +92,7 @@ def test_names__included_only_if_asked_for() -> None:
 
 def test_names__of_include_have_the_resource_too() -> None:
     """A path in include fills the name, and is in the record."""
-    page = Page("3", None, [ENROLLMENT], list(ALL), None, "trace", datetime.now(UTC))
+    page = Page("3", None, [ENROLLMENT], list(ALL), None, "trace")
 
     (enrollment,) = read_enrollments(page, ("learner",))
 
