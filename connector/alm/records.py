@@ -190,13 +190,6 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
     if included.paths:
         related = {path: _follow(path, resource, included) for path in included.paths}
     attributes = resource.get("attributes") or {}
-    names: dict[str, str | None] = {}
-    if "lo_name" in included.names:
-        learning_object = _follow("learningObject", resource, included)
-        names["lo_name"] = _localized_name(learning_object, included.locale)
-    if "user_name" in included.names:
-        learner = (_follow("learner", resource, included) or {}).get("attributes") or {}
-        names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
     return Enrollment(
         id=resource["id"],
         user_id=user_id,
@@ -216,11 +209,23 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         rating=attributes.get("rating"),
         purchased_price=attributes.get("purchasedPrice"),
         url=attributes.get("url"),
-        **names,
+        **_read_names(resource, included),
         resource_grades=_read_grades(relationships, included),
         included=related,
         is_decoded=match is not None,
     )
+
+
+def _read_names(resource: Resource, included: _Included) -> dict[str, str | None]:
+    """Return the names of learning object and learner, if they are included."""
+    names: dict[str, str | None] = {}
+    if "lo_name" in included.names:
+        learning_object = _follow("learningObject", resource, included)
+        names["lo_name"] = _localized_name(learning_object, included.locale)
+    if "user_name" in included.names:
+        learner = (_follow("learner", resource, included) or {}).get("attributes") or {}
+        names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
+    return names
 
 
 def _related_id(relationships: Resource, name: str) -> str | None:
