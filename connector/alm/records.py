@@ -295,12 +295,6 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         )
     related = included.of(resource) if included.paths else None
     attributes = _with_doubles(resource.get("attributes") or {}, page)
-    names: dict[str, str | None] = {}
-    if "lo_name" in included.names:
-        names["lo_name"] = included.name_of(resource, "learningObject")
-    if "user_name" in included.names:
-        learner = included.attributes(resource, "learner")
-        names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
     return Enrollment(
         id=resource["id"],
         user_id=user_id,
@@ -320,11 +314,22 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         rating=attributes.get("rating"),
         purchased_price=attributes.get("purchasedPrice"),
         url=attributes.get("url"),
-        **names,
+        **_read_names(resource, included),
         resource_grades=_read_grades(resource, included),
         included=related,
         is_decoded=match is not None,
     )
+
+
+def _read_names(resource: Resource, included: _Included) -> dict[str, str | None]:
+    """Return the names of learning object and learner, if they are included."""
+    names: dict[str, str | None] = {}
+    if "lo_name" in included.names:
+        names["lo_name"] = included.name_of(resource, "learningObject")
+    if "user_name" in included.names:
+        learner = included.attributes(resource, "learner")
+        names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
+    return names
 
 
 def _related_id(relationships: Resource, name: str) -> str | None:

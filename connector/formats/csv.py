@@ -52,10 +52,19 @@ class Csv(Format):
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
         """Yield the record of each line; an empty text reads back as ``None``."""
-        csv.field_size_limit(_MAX_CELL_CHARACTERS)
-        with open_text(path) as lines:
-            for cells in csv.DictReader(lines, strict=True):
-                yield {column: _value(column, text) for column, text in cells.items()}
+        # The limit is one of the process, in which files of users have a smaller one.
+        limit = csv.field_size_limit(_MAX_CELL_CHARACTERS)
+        try:
+            with open_text(path) as lines:
+                rows = csv.reader(lines, strict=True)
+                columns = next(rows, [])
+                for row in rows:
+                    cells = zip(columns, row, strict=True)
+                    yield {column: _value(column, text) for column, text in cells}
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+        finally:
+            csv.field_size_limit(limit)
 
 
 def cell(value: object) -> object:

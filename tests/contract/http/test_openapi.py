@@ -124,14 +124,20 @@ def test_examples__are_valid(definition: str, name: str) -> None:
 
 def test_schemathesis__finds_no_failure(start_server: StartServer, tmp_path: Path) -> None:
     """The server responds as the document says to whatever schemathesis makes of it."""
+    # OpenAPI cannot say that some columns need another input: those requests are refused.
+    (tmp_path / "schemathesis.toml").write_text(
+        "[[operations]]\n"
+        """include-path-regex = '[.](csv|xlsx)$'\n"""
+        "checks.positive_data_acceptance.enabled = false\n"
+    )
     # The sandbox answers 403 for some other users; schemathesis would report 502 as a failure.
     api = start_server(ALM_SERVE_USER_IDS="20941371", ALM_QUOTA_SHARE="1")
     finished = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "7"),
-            # OpenAPI cannot say that some columns need `names`.
-            *("--exclude-path-regex", r"enrollments\."),
+            # The one user that this server serves is not among those that schemathesis makes up.
+            *("--warnings", "off"),
             *("--no-color", "-H", f"Authorization: Bearer {KEY}"),
         ],
         cwd=tmp_path,

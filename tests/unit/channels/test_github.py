@@ -227,6 +227,19 @@ def test_full_output_location__own_file(tmp_path: Path, stderr: Stderr) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [Path(name).name, "output"]
 
 
+def test_full_output_location__in_the_action(tmp_path: Path, stderr: Stderr) -> None:
+    """In the action the warning names the file that has the document anyway."""
+    variables = {DOCUMENT_FILE: "x.json", "RUNNER_TEMP": str(tmp_path)}
+
+    channel(tmp_path, stderr, is_action=True, **variables).write(
+        run_outputs(output_file="x" * 131_072)
+    )
+
+    (warning,) = warnings_in(stderr)
+    assert warning.endswith("Look in x.json.")
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
 def test_full_output_location__output_file(tmp_path: Path, stderr: Stderr) -> None:
     """If the run has an output file, which has the records already, the warning names that."""
     channel(tmp_path, stderr, RUNNER_TEMP=str(tmp_path)).write(

@@ -6,15 +6,21 @@ import csv
 import io
 import json
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from connector.formats import read_records
 from connector.formats.csv import Csv
 from connector.formats.interface import COLUMNS, SCALARS
 from connector.text import unescape_cell
+from tests.support.formats import finished
 from tests.support.records import HOSTILE, enrollment, included_grade
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ALL = Csv(COLUMNS)
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -105,3 +111,24 @@ def test_columns__in_the_order_selected() -> None:
 def test_columns__no_json_unless_selected() -> None:
     """By default no cell is JSON, and there is no column for names that were not requested."""
     assert Csv().begin == ",".join((*SCALARS, "resource_grade_ids")) + "\r\n"
+
+
+def test_read__long_cells(tmp_path: Path) -> None:
+    """Cells of any length are read, and the limit of the process stays as it was."""
+    limit = csv.field_size_limit()
+    served = [enrollment(included={"learner": {"name": "x" * limit}})]
+    path = finished(tmp_path, "csv", served, ["id", "included"])
+
+    (record,) = read_records(path)
+
+    assert record == {"id": "course:1_2_31", "included": served[0].included}
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("row", ["x", "x,y,z", 'x,"y', 'x,"y"z'])
+def test_read__a_damaged_line(row: str, tmp_path: Path) -> None:
+    """A file with a line that does not fit its header, or with an open quote, is refused."""
+    (tmp_path / "x.csv").write_text(f"id,state\r\n{row}\r\n")
+
+    with pytest.raises(ValueError, match=r".+"):
+        list(read_records(tmp_path / "x.csv"))

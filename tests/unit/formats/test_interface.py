@@ -16,6 +16,7 @@ from connector.formats.interface import (
     read_pieces,
     value_of,
 )
+from connector.output.file import compressor_for
 from connector.schemas import load_schema
 from tests.support.formats import REPORT, finished, values_of
 from tests.support.inputs import inputs_of
@@ -188,6 +189,19 @@ def test_read_records__by_suffix_or_by_name(tmp_path: Path) -> None:
     assert list(read_records(renamed, "csv")) == values_of(served, ["id", "score"])
     with pytest.raises(ValueError, match="files in the format table cannot be read back"):
         next(read_records(renamed))
+
+
+@pytest.mark.parametrize("name", ["json", "ndjson", "csv"])
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_read_records__compressed(suffix: str, name: str, tmp_path: Path) -> None:
+    """A compressed file is read like any other, also if it has several pieces."""
+    plain = finished(tmp_path, name, enrollments(2), ["id"])
+    path = tmp_path / f"x.{name}{suffix}"
+    compress = compressor_for(path)
+    data = plain.read_bytes()
+    path.write_bytes(compress(data[:9]) + compress(data[9:]))
+
+    assert list(read_records(path)) == list(read_records(plain))
 
 
 @pytest.mark.parametrize("name", ["table", "html"])

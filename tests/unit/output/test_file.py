@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 COUNTS = {"7": 2, "31": 0, "32": 1, "33": 3}
 USERS = tuple(COUNTS)
 TEXT_FILES = ("x.ndjson", "x.json", "x.csv", "x.table", "x.json.gz", "x.ndjson.zst")
-ALL_FILES = (*TEXT_FILES, "x.parquet")
+MADE_AT_THE_END = ("x.parquet", "x.xlsx")
+ALL_FILES = (*TEXT_FILES, *MADE_AT_THE_END)
 ERROR = {
     "code": 75,
     "message": "ALM failed.",
@@ -116,7 +117,7 @@ def history_of(name: str) -> list[tuple[bytes, bytes]]:
             append(file, user_id)
             states.append((content(file.part), content(journal_of(path))))
         file.finish(totals_of(len(USERS)))
-        grown = states[-1][0] if path.suffix == ".parquet" else content(path)
+        grown = states[-1][0] if name in MADE_AT_THE_END else content(path)
         return [*states, (grown, content(journal_of(path)))]
 
 
@@ -385,6 +386,24 @@ def test_finish__removes_what_a_kill_left(name: str, tmp_path: Path) -> None:
 
     assert sorted(files_in(tmp_path)) == [name, f"{name}.users"]
     assert content(tmp_path / name) == undisturbed(name)[0]
+
+
+def test_finish__refuses_more_than_the_format_takes(tmp_path: Path) -> None:
+    """More records than a sheet takes are refused; the earlier file stays, and so do the users."""
+    path = tmp_path / "x.xlsx"
+    path.write_bytes(b"an earlier file")
+    file = open_file(path)
+    append(file, "7")
+    with file.part.open("ab") as part:
+        part.write(b"{}\n" * 1_048_574)
+
+    with pytest.raises(OutputError, match=r"x\.xlsx would have 1,048,576 records"):
+        file.finish(totals_of(1))
+
+    assert path.read_bytes() == b"an earlier file"
+    assert sorted(files_in(tmp_path)) == ["x.xlsx", "x.xlsx.part", "x.xlsx.users"]
+    # The next run may have the file.
+    tuple(open_file(path).prepare(resume=False))
 
 
 def test_finish__removes_what_it_could_not_complete(tmp_path: Path) -> None:

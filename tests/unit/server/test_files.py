@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -39,10 +39,9 @@ def test_file__has_the_records_of_the_document(
 ) -> None:
     """A file has the records that the same request gets as a document, newest first."""
     client = make_client()
-    inputs: dict[str, Any] = {"user_id": DOCUMENTED_USER, "names": "true"}
-    document = get(client, **inputs).get_json()
+    document = get(client, user_id=DOCUMENTED_USER, names="true").get_json()
 
-    response = get_file(client, name, **inputs)
+    response = get_file(client, name, user_id=DOCUMENTED_USER, names="true")
 
     (tmp_path / f"x.{name}").write_bytes(response.get_data())
     records = list(read_records(tmp_path / f"x.{name}"))
