@@ -127,7 +127,7 @@ def test_numbers__are_those_of_the_benchmarks() -> None:
     assert [row for row in rows if not row.startswith(tuple(printed))] == []
     missing = {start for start in printed if not any(row.startswith(start) for row in rows)}
     # The table was made without curl, and before the other three.
-    later = {"diff of ", "peak memory of", "peak memory, diff of"}
+    later = {"CPU, diff of ", "peak memory of", "peak memory, diff of"}
     assert {start for start in missing if not start.startswith(tuple(later))} <= {
         "the same: curl and jq"
     }

@@ -68,7 +68,7 @@ COMMANDS = (
     "=::error::b",
 )
 TEXT_FIELDS = ("state", "url", "enrollmentSource", "dateEnrolled", "dateStarted", "dateCompleted")
-TEXT_FORMATS = sorted({*FORMATS} - {"parquet"})
+TEXT_FORMATS = sorted({*FORMATS} - {"parquet", "xlsx"})
 
 
 def hostile_record(text: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_formats__hold_no_command(name: str, number: int, command: Command, play
         assert (read_github(stream).commands, read_azure(stream).commands) == ([], [])
         assert not re.search("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u202e]", stream)
     lines = {"csv": 2, "table": 3, "ndjson": 1, "json": 1}
-    assert len(finished.stdout.splitlines()) == lines[name]
+    assert name == "html" or len(finished.stdout.splitlines()) == lines[name]
 
 
 FORMULAS = tuple(
@@ -502,9 +502,7 @@ def test_secret__that_resembles_our_words(command: Command, play: Play) -> None:
     assert finished.error["message"] == (
         'ALM does not let this token read user 31 (403: "***, *** and ***").'
     )
-    assert finished.error["hint"] == (
-        "It needs the scope admin:read, or learner:read for the learner's own enrollments."
-    )
+    assert finished.error["hint"] == "Reading learners needs the scope admin:read."
 
 
 @pytest.mark.parametrize("name", ["access_token", "client_id", "client_secret", "refresh_token"])

@@ -539,7 +539,7 @@ def test_append__records_first_and_the_name_last(tmp_path: Path) -> None:
     assert seen == [
         ("alm_enrollments", 0, names),
         ("user_id", size, names),
-        ("end", size, [names[0], "x.ndjson.part.new", names[1]]),
+        ("end", size, names),
     ]
 
 
