@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-WORKERS ?= auto
+# Many tests wait for processes and sockets.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # What a user's machine says about ALM is not the sandbox's business.
 CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_REFRESH_TOKEN
 
@@ -17,12 +18,12 @@ FAST := $(addprefix tests/unit/,alm/test_protocol.py alm/test_records.py alm/tes
 	settings/test_problems.py settings/test_settings.py test_schemas.py) \
 	$(addprefix tests/field/,test_network.py test_numbers.py test_sources.py)
 
-.PHONY: run test lint types lowest unit mutants engines bench docs lock clean
+.PHONY: run test lint types lowest unit slow mutants engines bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
 
-test: lint types lowest unit ## everything; what CI calls
+test: lint types lowest unit ## all but the slow tests; what CI calls first
 
 lint: $(VENV)/.test
 	$(PY) -m ruff check .
@@ -36,7 +37,10 @@ lowest: $(LOWEST)/.made ## the tests of what touches libraries, with the lowest 
 	$(LOWEST)/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(FAST)
 
 unit: $(VENV)/.test
-	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97 -m "not slow"
+
+slow: $(VENV)/.test ## the tests that take many seconds each
+	$(PY) -m pytest -n $(WORKERS) -m slow
 
 mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whether the tests notice
 	$(PY) -m tests.mutants
@@ -77,6 +81,6 @@ $(VENV)/.test: requirements/test.lock | $(PY)
 
 $(LOWEST)/.made: pyproject.toml requirements/test.lock | $(VENV)/.test
 	@$(PY) -m uv venv --quiet --clear --python $(PY) $(LOWEST)
-	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: --resolution lowest-direct -r pyproject.toml --extra serve --extra parquet
+	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: --resolution lowest-direct -r pyproject.toml --extra serve --extra parquet --extra xlsx --extra html
 	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: -c requirements/test.lock pytest pytest-xdist hypothesis
 	@touch $@

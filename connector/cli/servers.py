@@ -137,7 +137,7 @@ def sandbox(console: Console, /, **flags: Any) -> int:  # noqa: ANN401 - their t
             problem = Problem("--port", given, "a free port, or 0 for any")
             raise UsageError.of([problem], hint="Nothing was started.") from error
         # A signal is how the server ends.
-        with contextlib.closing(server), contextlib.suppress(InterruptedRun):
+        with contextlib.suppress(InterruptedRun):
             write_text(_instructions(server.url))
             server.serve()
     return 0

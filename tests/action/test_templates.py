@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from connector.sandbox.server import SandboxServer
 
+pytestmark = pytest.mark.slow
+
 USERS = ("1", "2", "3", "4", "5", "6")
 UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a"
 DOWNLOAD = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c"

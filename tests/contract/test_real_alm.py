@@ -223,7 +223,7 @@ EMAIL_CASES: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "not allowed": (("page=0:403x*",), EMAIL, 77, "Only a token with the scope admin:read"),
     "malformed": (("page=0:400/invalid idx*",), EMAIL, 67, "invalid id"),
     "refused": (("page=0:400/bad thingx*",), EMAIL, 64, "bad thing"),
-    "failing": (("page=0:503x*",), EMAIL, 75, "ALM failed, asked for user ada.31@example.com"),
+    "failing": (("page=0:503/0.01x*",), EMAIL, 75, "ALM failed, asked for user ada.31@example.com"),
 }
 
 

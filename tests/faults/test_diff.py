@@ -191,6 +191,7 @@ def write_large(folder: Path) -> None:
 LINE = "diff --assume-complete 1.ndjson 2.ndjson --output-file changes.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_diff__killed_in_the_middle(number: signal.Signals, command: Command) -> None:
     """Whenever a comparison is killed, the earlier file is untouched, or the new one complete."""

@@ -93,6 +93,7 @@ def tear(path: Path) -> None:
         journal.write(b'{"user_id":"1')
 
 
+@pytest.mark.slow
 def test_nine_hours__nothing_lost_and_nothing_twice(run: Run, memory_folder: Path) -> None:
     """Outages, expired tokens, refusals, three kills and a deadline cost 1 % more requests."""
     path = memory_folder / "out.ndjson"

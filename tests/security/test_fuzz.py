@@ -21,12 +21,14 @@ from tests.support.server import FaultServer, Hang
 if TYPE_CHECKING:
     from tests.support.server import Actions
 
+pytestmark = pytest.mark.slow
+
 # Every exit code of a failure that a server can cause; 70 is a fault of this program.
 CODES = (0, 64, 67, 69, 75, 76, 77)
 # Found out by the time of writing: it is processor time, which other processes do not use up.
 SECONDS_PER_ANSWER = 5.0
 FUZZED = settings(
-    max_examples=40,
+    max_examples=150,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -521,6 +521,7 @@ def test_secret__too_short(name: str, command: Command, play: Play) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
 def test_signal__while_pages_are_validated(delay: float, command: Command, play: Play) -> None:
     """A signal while threads validate pages ends the process with a document, not an abort."""

@@ -122,6 +122,7 @@ def test_examples__are_valid(definition: str, name: str) -> None:
     jsonschema.validate(schemas[definition]["example"], schema)
 
 
+@pytest.mark.slow
 def test_schemathesis__finds_no_failure(start_server: StartServer, tmp_path: Path) -> None:
     """The server responds as the document says to whatever schemathesis makes of it."""
     # OpenAPI cannot say that some columns need another input: those requests are refused.
