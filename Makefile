@@ -18,7 +18,7 @@ FAST := $(addprefix tests/unit/,alm/test_protocol.py alm/test_records.py alm/tes
 	settings/test_problems.py settings/test_settings.py test_schemas.py) \
 	$(addprefix tests/field/,test_network.py test_numbers.py test_sources.py)
 
-.PHONY: run test lint types lowest unit slow mutants engines bench docs lock clean
+.PHONY: run test lint types lowest unit coverage mutants engines bench docs lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
@@ -37,10 +37,10 @@ lowest: $(LOWEST)/.made ## the tests of what touches libraries, with the lowest 
 	$(LOWEST)/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(FAST)
 
 unit: $(VENV)/.test
-	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97 -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) -m "not slow"
 
-slow: $(VENV)/.test ## the tests that take many seconds each
-	$(PY) -m pytest -n $(WORKERS) -m slow
+coverage: $(VENV)/.test ## all tests, the slow ones too, and the lines that they reach
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=97
 
 mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whether the tests notice
 	$(PY) -m tests.mutants
