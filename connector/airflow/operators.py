@@ -173,6 +173,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         deadline: float | str | None = None,
         allow_incomplete: bool | str | None = None,
         concurrency: int | str | None = None,
+        prefetch: bool | str | None = None,
         quota_share: float | str | None = None,
         shard: str | None = None,
         format: str | None = None,  # noqa: A002 - the input's name
@@ -201,6 +202,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         self.deadline = deadline
         self.allow_incomplete = allow_incomplete
         self.concurrency = concurrency
+        self.prefetch = prefetch
         self.quota_share = quota_share
         self.shard = shard
         self.format = format

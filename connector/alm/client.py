@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
@@ -13,13 +14,14 @@ from pydantic import SecretStr
 from connector.alm.auth import CHECK_REGION, read_refresh
 from connector.alm.protocol import (
     REFRESH_PATH,
+    Page,
     error_for,
     read_date,
     read_page,
     read_request_id,
 )
 from connector.alm.rate_limit import MAX_WAIT_SECONDS
-from connector.alm.retry import Attempt, GiveUp, Outage, decide, out_of_time
+from connector.alm.retry import Attempt, GiveUp, Outage, Wait, decide, out_of_time
 from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
 from connector.alm.users import CHECK_ADDRESS, UserLookup, read_user_id
 from connector.errors import (
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from connector.alm.auth import TokenSource
-    from connector.alm.protocol import Page, PageRequest, Response
+    from connector.alm.protocol import PageRequest, Response
     from connector.alm.rate_limit import Quota, RateLimiter
     from connector.alm.transport import Adapter
     from connector.clock import Deadline
@@ -95,20 +97,35 @@ class Client:
         """Close the connections; a thread that still reads for an ended run sends nothing more."""
         self._transport.close()
 
-    def fetch(self, request: PageRequest) -> Page:
+    def fetch(self, request: PageRequest, ahead: Page | ConnectorError | None = None) -> Page:
         """Return the page for *request*; wait for the quota, refresh the token, retry as needed.
 
-        Raises the ConnectorError that remains.
+        *ahead* is what ``fetch_ahead`` returned for the same request. Raises the ConnectorError
+        that remains.
         """
+        if isinstance(ahead, Page):
+            self._refuse_secrets(request)
+            return ahead
+        return self._fetch(request, partial(self._read_page, request), ahead)
 
-        def read(response: Response) -> Page:
-            return read_page(
-                request,
-                response,
-                check_deadline=lambda: self._check_deadline(response, request.subject),
-            )
+    def fetch_ahead(self, request: PageRequest) -> Page | ConnectorError | None:
+        """Return the page for *request*, or the error of the only attempt; ``None`` if not sent.
 
-        return self._fetch(request, read)
+        It is not sent if it would have to wait, for the quota or for the host.
+        """
+        if self._outage.is_ongoing:
+            return None
+        try:
+            self._refuse_secrets(request)
+            token = self._tokens.token(self._send_refresh)
+            if not self._rate_limiter.try_acquire(self._clock.monotonic()):
+                return None
+            return self._send_booked(request, partial(self._read_page, request), token)
+        except ConnectorError as error:
+            decision = self._decide(Attempt(1, error, self._jitter()))
+            if isinstance(decision, Wait):
+                self._block_if_refused(error, decision.seconds)
+            return error
 
     def find_user(self, email: str) -> str:
         """Return the id of the user who has the address *email*, as ``fetch`` returns a page.
@@ -127,9 +144,16 @@ class Client:
             raise error.replaced(hint=CHECK_ADDRESS) from None
 
     def _fetch(
-        self, request: PageRequest | UserLookup, read: Callable[[Response], Result]
+        self,
+        request: PageRequest | UserLookup,
+        read: Callable[[Response], Result],
+        failed: ConnectorError | None = None,
     ) -> Result:
+        """Fetch in as many attempts as it takes; *failed* is the error of one that was made."""
         number = 1
+        if failed and not _is_unreachable(failed) and not self._can_refresh_after(failed):
+            self._wait_to_retry(Attempt(number, failed, self._jitter()))
+            number += 1
         while True:
             try:
                 return self._fetch_with_token(request, read)
@@ -142,14 +166,10 @@ class Client:
 
     def _wait_to_retry(self, attempt: Attempt) -> None:
         """Wait before the next attempt, or raise the error that ends them."""
-        error, now = attempt.error, self._clock.now()
-        decision = decide(attempt, now=now, seconds_left=self._deadline.left())
+        error = attempt.error
+        decision = self._decide(attempt)
         if isinstance(decision, GiveUp):
-            final = decision.error
-            # Other runs on the credential must not send before the moment that ALM named either.
-            if final is not error and final.retry_at:
-                self._block_if_refused(final, (final.retry_at - now).total_seconds())
-            raise final from error.__cause__
+            raise decision.error from error.__cause__
         _log.warning(
             "attempt %d failed, the next one in %.2f s: %s (request id %s)",
             attempt.number,
@@ -162,6 +182,17 @@ class Client:
         is_blocked = self._block_if_refused(error, decision.seconds)
         if not is_blocked or decision.seconds > MAX_WAIT_SECONDS:
             self._clock.sleep(decision.seconds)
+
+    def _decide(self, attempt: Attempt) -> Wait | GiveUp:
+        """Decide whether to retry, and if not, block the limiter until the moment named."""
+        now = self._clock.now()
+        decision = decide(attempt, now=now, seconds_left=self._deadline.left())
+        # Other runs on the credential must not send before the moment that ALM named either.
+        if isinstance(decision, GiveUp) and decision.error is not attempt.error:
+            retry_at = decision.error.retry_at
+            if retry_at:
+                self._block_if_refused(decision.error, (retry_at - now).total_seconds())
+        return decision
 
     def _block_if_refused(self, error: ConnectorError, seconds: float) -> bool:
         if error.http_status != HTTPStatus.TOO_MANY_REQUESTS:
@@ -178,7 +209,7 @@ class Client:
         try:
             return self._fetch_within_quota(request, read, token)
         except AuthenticationError as error:
-            if error.http_status != HTTPStatus.UNAUTHORIZED or not self._tokens.can_refresh:
+            if not self._can_refresh_after(error):
                 raise
             _log.info(
                 "the access token is refused, refreshing it (request id %s)", error.request_id
@@ -192,6 +223,9 @@ class Client:
             # The credentials are set, and work: ALM has just made a token of them.
             raise error.replaced(hint=CHECK_REGION) from None
 
+    def _can_refresh_after(self, error: ConnectorError) -> bool:
+        return error.http_status == HTTPStatus.UNAUTHORIZED and self._tokens.can_refresh
+
     def _fetch_within_quota(
         self,
         request: PageRequest | UserLookup,
@@ -202,6 +236,15 @@ class Client:
         self._refuse_secrets(request)
         self._wait_out_outage()
         self._acquire()
+        return self._send_booked(request, read, token)
+
+    def _send_booked(
+        self,
+        request: PageRequest | UserLookup,
+        read: Callable[[Response], Result],
+        token: SecretStr,
+    ) -> Result:
+        """Send a request that the rate limiter allows now, and read the response."""
         with self._lock:
             self.requests += 1
         response = self._send(
@@ -221,6 +264,13 @@ class Client:
         result = read(response)
         self._note_answer(answered_at)
         return result
+
+    def _read_page(self, request: PageRequest, response: Response) -> Page:
+        return read_page(
+            request,
+            response,
+            check_deadline=lambda: self._check_deadline(response, request.subject),
+        )
 
     def _refuse_secrets(self, request: PageRequest | UserLookup) -> None:
         """Raise ProtocolError if a next link has a secret in any of its parts."""

@@ -13,15 +13,14 @@ from connector.errors import ProtocolError
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from connector.alm.client import Client
     from connector.alm.protocol import Page
 
 MAX_PAGES = 10_000
 # Proxies refuse longer request lines.
 MAX_LINK_CHARACTERS = 16_384
-_CURSOR = "page[cursor]"
+CURSOR = "page[cursor]"
 
 
 def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
@@ -51,7 +50,7 @@ def next_request(first: PageRequest, link: str | None) -> PageRequest | None:
     query = _parse_query(target.query)
     added = [(name, value) for name, value in query if name not in own_names]
     # Without a cursor everything that the link adds identifies the page, so a loop is noticed.
-    cursor = dict(added).get(_CURSOR) or urlencode(added)
+    cursor = dict(added).get(CURSOR) or urlencode(added)
     foreign = [pair for pair in query if pair not in first.parameters]
     parts = (target.netloc, target.fragment, *chain.from_iterable(foreign))
     return PageRequest(first.user_id, first.url, (*first.parameters, *added), cursor, parts)
@@ -79,14 +78,17 @@ def _refuse(link: str, reason: str) -> NoReturn:
     )
 
 
-def read_pages(client: Client, first: PageRequest) -> Iterator[tuple[Page, PageRequest | None]]:
+def read_pages(
+    fetch: Callable[[PageRequest], Page], first: PageRequest
+) -> Iterator[tuple[Page, PageRequest | None]]:
     """Yield every page from *first* to the last, in order, each with the request for the next one.
 
-    Raises ProtocolError for a link that must not be followed, and after ``MAX_PAGES``.
+    *fetch* returns the page for a request. Raises ProtocolError for a link that must not be
+    followed, and after ``MAX_PAGES``.
     """
     request = first
     for _ in range(MAX_PAGES):
-        page = client.fetch(request)
+        page = fetch(request)
         try:
             following = next_request(first, page.next_link)
         except ProtocolError:

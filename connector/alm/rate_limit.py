@@ -117,6 +117,14 @@ class RateLimiter:
                 seconds += jitter / rate
             return max(seconds, self._blocked_until - now, 0.0)
 
+    def try_acquire(self, now: float) -> bool:
+        """Book a request and return ``True`` if it may be sent at once; else book nothing."""
+        with self._lock:
+            self._drain(now)
+            is_free = self._level <= self.quota.burst and self._blocked_until <= now
+            self._level += is_free
+            return is_free
+
     def release(self, booked_at: float) -> None:
         """Return the booking of a request that is not sent; a block since then voided it."""
         with self._lock:

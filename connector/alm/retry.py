@@ -100,6 +100,12 @@ class Outage:
         self._next_try_at = 0.0
         self._trying_thread: int | None = None
 
+    @property
+    def is_ongoing(self) -> bool:
+        """Whether the host cannot be reached now."""
+        with self._lock:
+            return self._failures > 0
+
     def seconds_to_wait(self, now: float) -> float:
         """Return 0 if this thread may send a request now, else when to call this again."""
         with self._lock:

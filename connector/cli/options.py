@@ -31,6 +31,8 @@ def input_options() -> list[click.Option]:
     for name, rule in load_schema("inputs")["properties"].items():
         choices = rule.get("enum") or rule.get("items", {}).get("enum")
         default = rule.get("default") or ()
+        if default is True:
+            default = "true"
         metavars = {"array": "LIST", "boolean": "[true|false]", "string": "TEXT"}
         attributes: dict[str, Any] = {
             "help": rule["description"].replace("`", ""),
@@ -49,8 +51,27 @@ def input_options() -> list[click.Option]:
             attributes["shell_complete"] = _completing(("true", "false"))
         if name.endswith("_file"):
             attributes |= {"type": FILE, "shell_complete": None}
-        options.append(click.Option([f"--{name.replace('_', '-')}"], **attributes))
+        option = f"--{name.replace('_', '-')}"
+        options.append(click.Option([option], **attributes))
+        if default == "true":
+            options.append(_negation(name, option))
     return options
+
+
+def _negation(name: str, option: str) -> click.Option:
+    """Return the flag that sets the boolean input *name* to false."""
+
+    def set_false(ctx: click.Context, _param: click.Parameter, value: object) -> None:
+        if value:
+            ctx.params[name] = "false"
+
+    return click.Option(
+        [f"--no-{option[2:]}"],
+        is_flag=True,
+        expose_value=False,
+        callback=set_false,
+        help=f"The same as {option}=false.",
+    )
 
 
 def _join(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> str:

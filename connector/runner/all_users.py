@@ -139,6 +139,9 @@ def execute(
     for entry in sink.prepare():
         totals.add_from_journal(entry)
     inputs = sink.resumed(inputs)
+    if users.total != 1:
+        # With several users, the threads that read them use the quota.
+        inputs = replace(inputs, prefetch=False)
     for name, text in inputs.relative.items():
         totals.add_reason(-1, f"{name} {text} is {format_moment(getattr(inputs, name))}")
     pending = PendingUsers(users.ids, sink, totals)

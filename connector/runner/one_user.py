@@ -13,6 +13,7 @@ from msgspec import structs
 
 from connector.alm.completeness import Completeness, CompletenessTracker, Status
 from connector.alm.pagination import read_pages
+from connector.alm.prefetch import Prefetcher
 from connector.alm.records import find_missing, read_enrollments, without_repeats
 from connector.clock import parse_moment
 from connector.errors import ConnectorError, ProtocolError
@@ -21,7 +22,7 @@ from connector.runner.connection import request_for
 from connector.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from connector.alm.client import Client
@@ -76,9 +77,13 @@ def read_user(
     hidden_rows = hidden_rows or HiddenRows()
     inconsistent: list[UserResult[Collected]] = []
     earlier: CompletenessTracker | None = None
+    fetch: Callable[[PageRequest], Page] = client.fetch
+    if _can_prefetch(inputs):
+        fetch = Prefetcher(client, inputs.page_limit, inputs.max_enrollments).fetch
     for number in range(1, MAX_READINGS + 1):
         reading = Reading(user_id, inputs, client, sink.new_records(), email)
-        reading.read()
+        reading.read(fetch)
+        fetch = client.fetch
         result = reading.result(hidden_rows.explain(reading.tracker, earlier))
         if result.error:
             return _largest([*inconsistent, result], result.error)
@@ -99,6 +104,12 @@ def read_user(
         " with allow_incomplete.",
     )
     return replace(inconsistent[0], error=client.redacted(error))
+
+
+def _can_prefetch(inputs: Inputs) -> bool:
+    """Return whether the next cursors can be predicted, and their pages are likely needed."""
+    stops_early = inputs.since is not None and inputs.sort == "-dateEnrolled"
+    return inputs.prefetch and len(inputs.lo_types) == 1 and not stops_early
 
 
 def read_address(
@@ -171,11 +182,14 @@ class Reading(Generic[Collected]):
         self._error: ConnectorError | None = None
         self.tracker = CompletenessTracker()
 
-    def read(self) -> None:
-        """Read to the last page, unless an input or an error ends it, or the pages have no end."""
+    def read(self, fetch: Callable[[PageRequest], Page]) -> None:
+        """Read to the last page, unless an input or an error ends it, or the pages have no end.
+
+        *fetch* returns the page for a request.
+        """
         first = request_for(self._user_id, self._inputs)
         try:
-            for page, following in read_pages(self._client, first):
+            for page, following in read_pages(fetch, first):
                 self._add(page, following)
                 if following and self._selection.has_all:
                     self._doubts.append(

@@ -38,6 +38,7 @@ INPUTS = (
     "completed_since",
     "deadline",
     "allow_incomplete",
+    "prefetch",
 )
 #: The inputs of a request for a file.
 FILE_INPUTS = (*INPUTS, "columns")

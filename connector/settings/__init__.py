@@ -73,6 +73,7 @@ class Inputs:
     deadline: float
     allow_incomplete: bool
     concurrency: int
+    prefetch: bool
     quota_share: float
     shard: tuple[int, int] | None
     format: str

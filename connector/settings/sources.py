@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     deadline: Number = None
     allow_incomplete: Boolean = None
     concurrency: Integer = None
+    prefetch: Boolean = None
     quota_share: Number = None
     shard: Text = None
     format: Text = None

@@ -33,6 +33,7 @@ INPUTS = (
     "deadline",
     "allow_incomplete",
     "concurrency",
+    "prefetch",
     "quota_share",
     "shard",
     "format",
@@ -50,6 +51,7 @@ DEFAULTS = {
     "deadline": 600,
     "allow_incomplete": False,
     "concurrency": 8,
+    "prefetch": True,
     "quota_share": 1.0,
     "resume": False,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import count
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -208,10 +208,6 @@ class FakeClient:
             raise step
         return step
 
-    def as_client(self) -> Client:
-        """Return itself, typed as the client that it replaces."""
-        return cast("Client", self)
-
 
 def page(link: str | None) -> Page:
     """Return a page with this next link."""
@@ -223,7 +219,7 @@ def test_read_pages__in_order() -> None:
     links = ["?page[cursor]=a", f"{PATH}?page[cursor]=b", None]
     client = FakeClient(map(page, links))
 
-    pages = list(read_pages(client.as_client(), FIRST))
+    pages = list(read_pages(client.fetch, FIRST))
 
     assert pages == [(page(links[0]), at("a")), (page(links[1]), at("b")), (page(None), None)]
     assert client.fetched == [FIRST, at("a"), at("b")]
@@ -233,14 +229,14 @@ def test_read_pages__lazy() -> None:
     """A caller that stops early causes no further request."""
     client = FakeClient([page("?page[cursor]=a"), AssertionError("requested too much")])
 
-    assert next(read_pages(client.as_client(), FIRST)) == (page("?page[cursor]=a"), at("a"))
+    assert next(read_pages(client.fetch, FIRST)) == (page("?page[cursor]=a"), at("a"))
     assert client.fetched == [FIRST]
 
 
 def test_read_pages__failure() -> None:
     """The error of a page is raised as it is, after the pages before it."""
     error = TemporaryError("busy", hint="wait")
-    pages = read_pages(FakeClient([page("?page[cursor]=a"), error]).as_client(), FIRST)
+    pages = read_pages(FakeClient([page("?page[cursor]=a"), error]).fetch, FIRST)
 
     first = next(pages)
     with pytest.raises(TemporaryError) as caught:
@@ -253,7 +249,7 @@ def test_read_pages__foreign_link() -> None:
     """A page whose link is refused is yielded, then the error is raised; nothing is sent."""
     foreign = page("/primeapi/v2/users/1/enrollments?page[cursor]=a")
     client = FakeClient([foreign])
-    pages = read_pages(client.as_client(), FIRST)
+    pages = read_pages(client.fetch, FIRST)
 
     assert next(pages) == (foreign, None)
     with pytest.raises(ProtocolError, match="leads to another path"):
@@ -266,7 +262,7 @@ def test_read_pages__endless() -> None:
     client = FakeClient(page(f"?page[cursor]={number}") for number in count())
 
     with pytest.raises(ProtocolError) as caught:
-        list(read_pages(client.as_client(), FIRST))
+        list(read_pages(client.fetch, FIRST))
 
     text = (
         "ALM's pages for user 20941371 do not end: 10000 were read. No learner has so many"
@@ -281,7 +277,7 @@ def test_read_pages__longest() -> None:
     links = [f"?page[cursor]={number}" for number in range(MAX_PAGES - 1)]
     client = FakeClient(map(page, [*links, None]))
 
-    assert len(list(read_pages(client.as_client(), FIRST))) == MAX_PAGES
+    assert len(list(read_pages(client.fetch, FIRST))) == MAX_PAGES
 
 
 def test_read_pages__sends_the_cursor(
@@ -291,7 +287,7 @@ def test_read_pages__sends_the_cursor(
     first = first_request("https://alm.example", "5", QUERY)
     body = b'{"data":[],"links":{"next":"?page[limit]=99&page[cursor]=a+b=="}}'
 
-    pages = list(read_pages(open_client((200, {}, body), (200, {}, b'{"data":[]}')), first))
+    pages = list(read_pages(open_client((200, {}, body), (200, {}, b'{"data":[]}')).fetch, first))
 
     assert len(pages) == 2
     assert [request.url for request in sent] == [

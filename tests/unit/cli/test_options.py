@@ -39,6 +39,7 @@ METAVARS = {
     "deadline": ("NUMBER", " Default: 600."),
     "allow_incomplete": ("[true|false]", ""),
     "concurrency": ("INTEGER", " Default: 8."),
+    "prefetch": ("[true|false]", " Default: true."),
     "quota_share": ("NUMBER", " Default: 1.0."),
     "shard": ("TEXT", ""),
     "format": ("json|ndjson|csv|parquet|table|xlsx|html", ""),
