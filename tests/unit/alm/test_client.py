@@ -21,6 +21,7 @@ from connector.alm.pagination import next_request
 from connector.alm.protocol import Page, Query, first_request
 from connector.alm.rate_limit import Quota, RateLimiter
 from connector.alm.retry import Outage
+from connector.alm.transport import RunEndedError
 from connector.clock import Deadline
 from connector.errors import (
     AuthenticationError,
@@ -663,6 +664,126 @@ def test_fetch__logs_no_secret(
         "waiting 0.40 s for the quota",
         f"GET {FIRST.address}: 200 in 0 ms, request id trace",
     ]
+
+
+def test_fetch_ahead__page(open_client: OpenClient, sent: Sent) -> None:
+    """One request brings the page, which is the result of its fetch."""
+    client = open_client(EMPTY)
+
+    ahead = client.fetch_ahead(FIRST)
+
+    assert (ahead, client.fetch(FIRST, ahead)) == (PAGE, PAGE)
+    assert (len(sent), client.requests) == (1, 1)
+
+
+def test_fetch_ahead__never_waits_for_the_quota(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock, sent: Sent
+) -> None:
+    """Nothing is sent, nor booked, if it would have to wait for the quota."""
+    client = open_client()
+    block(rate_limiter, clock, 40)
+    before = rate_limiter._level
+
+    assert client.fetch_ahead(FIRST) is None
+    assert (sent, client.requests, clock.slept) == ([], 0, [])
+    assert rate_limiter._level == before
+
+
+def test_fetch_ahead__never_waits_for_the_host(
+    open_client: OpenClient, clock: VirtualClock, sent: Sent
+) -> None:
+    """In an outage nothing is sent ahead; an unreachable host begins one, and is no attempt."""
+    client = open_client(EMPTY, GONE, EMPTY)
+    client.fetch(FIRST)
+
+    errors = [client.fetch_ahead(FIRST), client.fetch_ahead(FIRST)]
+
+    assert isinstance(errors[0], UnreachableError)
+    assert (errors[1], len(sent), clock.slept) == (None, 2, [])
+    assert client.fetch(FIRST, errors[0]) == PAGE
+    assert clock.slept == [0.75]
+
+
+def test_fetch_ahead__secret_in_the_link(
+    open_client: OpenClient, sent: Sent, redactor: Redactor
+) -> None:
+    """A link with a secret is not followed ahead either; nor is its page used."""
+    redactor.add("a-long-secret")
+    request = next_request(FIRST, "?page[cursor]=x#a-long-secret")
+    assert request is not None
+    client = open_client()
+
+    assert isinstance(client.fetch_ahead(request), ProtocolError)
+    with pytest.raises(ProtocolError, match="secrets"):
+        client.fetch(request, PAGE)
+    assert sent == []
+
+
+def test_fetch_ahead__is_the_first_attempt(open_client: OpenClient, clock: VirtualClock) -> None:
+    """Its failure does not raise or wait; it is the first of five attempts of a needed page."""
+    client = open_client(*[BUSY] * 5)
+
+    ahead = client.fetch_ahead(FIRST)
+    slept = [*clock.slept]
+    with pytest.raises(TemporaryError, match="5 times"):
+        client.fetch(FIRST, ahead)
+
+    assert (slept, clock.slept, client.requests) == ([], [0.5, 1, 2, 4], 5)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 406])
+def test_fetch_ahead__final_error(open_client: OpenClient, status: int) -> None:
+    """An error that no retry helps is raised if the page is needed, without another request."""
+    client = open_client((status, {}, b""))
+
+    ahead = client.fetch_ahead(FIRST)
+    with pytest.raises(ConnectorError) as caught:
+        client.fetch(FIRST, ahead)
+
+    assert caught.value is ahead
+    assert client.requests == 1
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(600, 50), (25, 50)])
+def test_fetch_ahead__refusal_blocks_the_credential(
+    open_client: OpenClient,
+    rate_limiter: RateLimiter,
+    clock: VirtualClock,
+    deadline: float,
+    seconds: float,
+) -> None:
+    """A refused request blocks the limiter at once, whether or not its page is needed."""
+    client = open_client((429, {"retry-after": "50"}, b""), deadline=deadline, jitter=0.0)
+
+    ahead = client.fetch_ahead(FIRST)
+
+    assert isinstance(ahead, TemporaryError)
+    assert rate_limiter.blocked_for(clock.monotonic()) == pytest.approx(seconds, abs=1)
+    assert clock.slept == []
+
+
+def test_fetch_ahead__refreshes_when_needed(open_client: OpenClient, sent: Sent) -> None:
+    """A token that was refused ahead is refreshed as soon as the page is needed."""
+    client = open_client(UNAUTHORIZED, UNAUTHORIZED, REFRESHED, EMPTY, EMPTY, credentials=ALL_FOUR)
+
+    ahead = client.fetch_ahead(FIRST)
+
+    assert methods(sent) == ["GET"]
+    assert client.fetch(FIRST, ahead) == PAGE
+    assert methods(sent) == ["GET", "GET", "POST", "GET"]
+    assert client.fetch(FIRST, ahead) == PAGE
+    assert methods(sent)[4:] == ["GET"]
+
+
+def test_fetch_ahead__after_the_end(open_client: OpenClient, sent: Sent) -> None:
+    """A thread of an ended run sends nothing."""
+    client = open_client(EMPTY)
+    client.close()
+
+    with pytest.raises(RunEndedError):
+        client.fetch_ahead(FIRST)
+
+    assert sent == []
 
 
 def test_redacted__error(open_client: OpenClient, redactor: Redactor) -> None:

@@ -106,6 +106,20 @@ def test_input__boolean(
 
 
 @pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--no-prefetch"], "false"),
+        (["--prefetch"], "true"),
+        (["--prefetch=false"], "false"),
+        ([], None),
+    ],
+)
+def test_input__negation(words: list[str], value: str | None, parse: Callable[..., Parsed]) -> None:
+    """A boolean that is true by default has a flag that sets it to false."""
+    assert parse("fetch", *words).values.get("prefetch") == value
+
+
+@pytest.mark.parametrize(
     ("words", "problem"),
     [
         (
