@@ -54,6 +54,7 @@ bench: $(VENV)/.test ## the tables of the README
 	$(PY) -m benchmarks.action
 	$(PY) -m benchmarks.scale
 	$(PY) -m benchmarks.serve
+	$(PY) -m benchmarks.ahead
 
 docs: $(VENV)/.test ## write the tables of the pages, and the API documents, from the schemas
 	$(PY) -m scripts.tables

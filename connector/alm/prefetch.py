@@ -52,6 +52,9 @@ class Prefetcher:
 
         Raises what ``Client.fetch`` raises.
         """
+        # What could not be sent at once is predicted anew, with the pages behind it.
+        while self._ahead and _is_unsent(self._ahead[-1][1]):
+            self._ahead.pop()
         if not self._ahead:
             self._request_ahead(request)
             return self._client.fetch(request)
@@ -86,6 +89,10 @@ class Prefetcher:
             future.set_result(self._client.fetch_ahead(request))
         except BaseException as error:  # noqa: BLE001 - raised in the thread that needs the page
             future.set_exception(error)
+
+
+def _is_unsent(future: Future[Page | ConnectorError | None]) -> bool:
+    return future.done() and future.exception() is None and future.result() is None
 
 
 def predict(

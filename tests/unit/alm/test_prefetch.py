@@ -198,6 +198,20 @@ def test_fetch__not_sent() -> None:
     assert sorted(client.ahead) == [2, 3, 4, 6, 7, 8]
 
 
+def test_fetch__rest_not_sent() -> None:
+    """If the last ones would have had to wait, the pages after those sent are requested anew."""
+    client = FakeClient(9, results={3: None, 4: None, 5: BUSY})
+    prefetcher = Prefetcher(cast("Client", client), 10, None)
+
+    for number in (1, 2, 3):
+        prefetcher.fetch(at(cursor_of(10 * number)))
+        for _, future in prefetcher._ahead:
+            future.exception(timeout=10)
+
+    assert client.in_sequence == [1, 3]
+    assert sorted(client.ahead) == [2, 3, 4, 4, 5, 6]
+
+
 def test_fetch__no_further_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the system starts no further thread, the pages are read in sequence."""
 
