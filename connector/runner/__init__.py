@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,24 @@ from connector import settings
 from connector.clock import SystemClock
 from connector.redact import Redactor
 from connector.runner.all_users import NO_HOOKS, Outcome, Progress, RunHooks, execute
+from connector.runner.connection import warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from connector.output.document import Document
 
-__all__ = ["NO_HOOKS", "Outcome", "Progress", "RunHooks", "execute", "run", "run_given"]
+__all__ = [
+    "NO_HOOKS",
+    "Outcome",
+    "Progress",
+    "RunHooks",
+    "execute",
+    "run",
+    "run_given",
+    "warnings_of",
+]
+_log = logging.getLogger(__name__)
 
 
 def run(**inputs: Any) -> Document:  # noqa: ANN401 - the inputs schema validates whatever is passed
@@ -43,6 +55,8 @@ def run_given(values: Mapping[str, Any]) -> Document:
 def _document_of(
     inputs: settings.Inputs, credentials: settings.Credentials, redactor: Redactor
 ) -> Document:
+    for text in warnings_of(inputs.base_url, credentials):
+        _log.warning("%s", text)
     outcome = execute(inputs, credentials, redactor, clock=SystemClock(), stdin=sys.stdin)
     if outcome.error:
         raise outcome.error.replaced(document=outcome.document)

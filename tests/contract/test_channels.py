@@ -271,7 +271,7 @@ def test_masks__that_are_part_of_an_id_cause_warnings(
     """A user id in a secret causes warnings that name the outputs that GitHub will drop."""
     finished = command(**EMBEDDED, **github, ALM_CLIENT_ID=DOCUMENTED_USER)
 
-    warnings = [warning.data for warning in in_github(finished).named("warning")]
+    _, *warnings = [warning.data for warning in in_github(finished).named("warning")]
     outputs = {name: value for name, value in outputs_of(command).items() if value}
     dropped = outputs.keys() - job_outputs(outputs, [DOCUMENTED_USER]).keys()
     assert dropped == {"enrollment_ids", "resource_grade_ids"}

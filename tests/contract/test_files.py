@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.process import CHECKOUT, PATIENCE_SECONDS, needed_variables, wait_until
-from tests.support.sandbox import ids_of, reaching, requested_users
+from tests.support.sandbox import NOTE, ids_of, reaching, requested_users
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def test_stdout__has_the_bytes_of_the_file(kind: str, command: Command) -> None:
     finished = command(line)
 
     assert command(f"{line} --output-file out").error is None
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, NOTE)
     assert finished.stdout.encode() == (command.folder / "out").read_bytes()
 
 
@@ -120,7 +120,7 @@ def test_stdout__full_disk_ends_with_73(kind: str, command: Command) -> None:
 
     assert finished.exit_code == 73
     assert finished.stderr == (
-        "alm-enrollments: error: Standard output cannot be written: No space left on device."
+        f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
         " What is on it ends in the middle; mend it and run again.\n"
     )
 
@@ -133,7 +133,7 @@ def test_stdout__no_space_for_temporary_files(command: Command) -> None:
 
     assert (finished.exit_code, finished.stdout) == (73, "")
     assert finished.stderr == (
-        "alm-enrollments: error: Records on their way to standard output cannot be kept"
+        f"{NOTE}alm-enrollments: error: Records on their way to standard output cannot be kept"
         " in a temporary file: File too large. Make room for them, or name an output_file.\n"
     )
 
@@ -461,7 +461,7 @@ def test_progress__is_a_bar_on_a_terminal(command: Command, sandbox: SandboxServ
 
 def test_progress__is_not_shown_elsewhere(command: Command) -> None:
     """Without a terminal there is no bar."""
-    assert command(f"{TWO} --base-url sandbox --output-file out.json").stderr == ""
+    assert command(f"{TWO} --base-url sandbox --output-file out.json").stderr == NOTE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the peak in /proc")

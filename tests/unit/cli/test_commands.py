@@ -12,7 +12,7 @@ import pytest
 from connector.cli.commands import main
 from connector.sandbox import ACCESS_TOKEN
 from tests.support.process import Finished, valid_document
-from tests.support.sandbox import EMBEDDED
+from tests.support.sandbox import EMBEDDED, NOTE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_main__an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str])
 
     captured = capsys.readouterr()
     assert captured.err == (
-        f"alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
+        f"{NOTE}alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
         " Please report it, with what --debug tells.\n"
     )
     assert valid_document(captured.out)["error"]["code"] == 70
@@ -71,7 +71,8 @@ def test_main__debug_shows_the_traceback(
 
     assert main([*IMPOSSIBLE, *flags], {**environ, **secret}) == 70
 
-    lines = capsys.readouterr().err.splitlines()
+    note, *lines = capsys.readouterr().err.splitlines(keepends=False)
+    assert f"{note}\n" == NOTE
     assert lines[0] == "alm-enrollments: Traceback (most recent call last):"
     assert lines[-2] == f"alm-enrollments: {DEFECT.replace('AttributeError', '***')}"
     assert {line[:17] for line in lines} == {"alm-enrollments: "}
@@ -114,6 +115,29 @@ def test_main__never_shows_a_credential(line: str, command: Command) -> None:
 
     assert finished.exit_code == 64
     assert "my-secret" not in finished.stdout + finished.stderr
+
+
+def test_sandbox__with_real_credentials_is_a_warning(command: Command) -> None:
+    """A run of the sandbox is noted; credentials that it does not use cause a warning."""
+    warning = (
+        "alm-enrollments: warning: ALM_ACCESS_TOKEN is not used: --base-url is sandbox, so every"
+        " record is made up. Remove --base-url to read ALM.\n"
+    )
+
+    assert command(**EMBEDDED).stderr == NOTE
+    assert command(**EMBEDDED, ALM_ACCESS_TOKEN=ACCESS_TOKEN).stderr == NOTE
+    assert command(**EMBEDDED, ALM_ACCESS_TOKEN="real-token").stderr == NOTE + warning
+    assert command("check", **EMBEDDED, ALM_ACCESS_TOKEN="real-token").stderr == NOTE + warning
+
+
+def test_sandbox__warns_on_the_page_of_the_run(command: Command) -> None:
+    """On GitHub, the warning annotates the run, and the step summary begins with a banner."""
+    variables = {"GITHUB_OUTPUT": "outputs", "GITHUB_STEP_SUMMARY": "summary", **EMBEDDED}
+
+    finished = command(**variables, ALM_ACCESS_TOKEN="real-token")
+
+    assert "::warning title=alm-enrollments::ALM_ACCESS_TOKEN is not used" in finished.stderr
+    assert "> [!WARNING]\n> The sandbox made up" in command.files()["summary"]
 
 
 def test_fetch__summary_counts_records_on_standard_output(command: Command) -> None:
