@@ -97,7 +97,7 @@ def _read_first(user: str, inputs: Inputs, client: Client, clock: Clock) -> str:
     more = "more follow" if page.next_link else "no more follow"
     return (
         f"{read} of user {name_of(user_id, email)} in {milliseconds:.0f} ms, {more};"
-        f" request id {page.request_id}"
+        f" request id {page.request_id or 'missing'}"
     )
 
 

@@ -155,7 +155,7 @@ def load_given(
     return _validated(read_given(values), redactor, (), {}, {}, now)
 
 
-def _validated(
+def _validated(  # noqa: PLR0913, PLR0917 - what load got
     raw: RawSettings,
     redactor: Redactor,
     problems: Iterable[Problem],

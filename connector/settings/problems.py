@@ -162,7 +162,11 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
             yield Problem(variable(name), "not to be sent as it is", rule)
         elif not MIN_SECRET_CHARACTERS <= len(text) <= MAX_SECRET_CHARACTERS:
             rule = f"{MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
-            yield Problem(variable(name), f"{len(text):,} characters long", rule)
+            yield Problem(
+                variable(name),
+                f"{len(text):,} {'character' if len(text) == 1 else 'characters'} long",
+                rule,
+            )
 
 
 def shared_file_problems(outputs: NamedFiles, others: NamedFiles) -> list[Problem]:

@@ -371,5 +371,5 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         " page_limit is 50 (allowed: a whole number from 1 to 10);"
         ' since is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
         " offset; or yesterday, 7d, 12h)."
-        " Nothing was sent; alm-enrollments --help tells every input.\n"
+        " Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )

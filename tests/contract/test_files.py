@@ -152,7 +152,7 @@ def test_refused_token__keeps_the_finished_users(
 
     assert (first.exit_code, kept) == (77, ["out.part", "out.users"])
     assert (first.document["output_file"], first.document["enrollment_count"]) == (None, 0)
-    assert "2 users that were read are kept in out.part: run again with resume." in first.stderr
+    assert "2 users that were read stay in out.part: run again with --resume." in first.stderr
     # The first run may still have requested the next user when it ended.
     assert (second.exit_code, sorted(requested_users(server))) == (0, ["33", "34"])
     assert list(content(command.folder)) == ["out", "out.users"]

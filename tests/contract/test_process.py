@@ -122,7 +122,7 @@ def test_dotenv__in_the_folder_is_not_read(command: Command) -> None:
     finished = command(ALM_ACCESS_TOKEN="some-token")
 
     assert finished.exit_code == 64
-    assert "user_id is missing" in finished.stderr
+    assert "--user-id is missing" in finished.stderr
 
 
 def test_help__works_on_an_ascii_terminal(command: Command) -> None:

@@ -175,8 +175,8 @@ def test_terminal__usage_error_has_no_document(on_terminal: OnTerminal) -> None:
     finished = on_terminal("--user-id ada", SANDBOX)
 
     message = (
-        'alm-enrollments: error: 1 input is not valid: user_id is "ada" (allowed: ALM user ids,'
-        " decimal digits each). Nothing was sent; alm-enrollments --help tells every input.\n"
+        'alm-enrollments: error: 1 input is not valid: --user-id is "ada" (allowed: ALM user ids,'
+        " decimal digits each). Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )
     assert finished == Finished(64, "", message)
 
@@ -205,7 +205,7 @@ def test_terminal__bare_command_gets_short_help(on_terminal: OnTerminal, tmp_pat
     help_text, _, annotation = finished.stderr.rpartition("::error")
     assert (finished.exit_code, finished.stdout, help_text) == (64, "", BARE_HELP)
     assert "exit code 64::" in annotation
-    assert "user_id is missing" in outputs.read_text(encoding="utf-8")
+    assert "--user-id is missing" in outputs.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("line", ["--debug", "check"])
@@ -214,7 +214,7 @@ def test_terminal__other_commands_get_a_message(line: str, on_terminal: OnTermin
     finished = on_terminal(line, SANDBOX)
 
     assert (finished.exit_code, finished.stdout) == (64, "")
-    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: user_id is")
+    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: --user-id is")
     assert finished.stderr.count("\n") == 1
 
 
@@ -240,4 +240,4 @@ def test_bare_command__has_a_document_elsewhere(command: Command) -> None:
     finished = command(ALM_BASE_URL="sandbox")
 
     assert finished.exit_code == finished.error["code"] == 64
-    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: user_id is")
+    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: --user-id is")

@@ -17,7 +17,7 @@ from connector.settings import credential_names, input_names, load_given, variab
 
 SANDBOX = {"user_id": "1", "base_url": "sandbox"}
 ALM = {"user_id": "1", "access_token": "token-0042"}
-NOTHING_SENT = "Nothing was sent; alm-enrollments --help tells every input."
+NOTHING_SENT = "Nothing was sent. help(connector.run) describes every input."
 SET_TOKEN = (
     "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together,"
     " in the environment; runs of forks and of Dependabot get no secrets. Nothing was sent."
