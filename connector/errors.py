@@ -239,7 +239,7 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - an interruption, at the us
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(
-            "The run was stopped by a signal.", hint="No output was replaced; run again."
+            "The run was stopped by a signal.", hint="No output was replaced. Run again."
         )
         self.signal_number = signal_number
 

@@ -62,8 +62,7 @@ class Surface(Enum):
         message = error.message
         if isinstance(error, UsageError) and error.problems:
             problems = [
-                replace(problem, name=self.input(problem.name), near=self.input(problem.near))
-                for problem in error.problems
+                replace(problem, name=self.input(problem.name)) for problem in error.problems
             ]
             message = UsageError.of(problems, hint=error.hint).message
         return error.replaced(message=self.text(message), hint=self.text(error.hint))

@@ -363,13 +363,13 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         "alm-enrollments: error: 7 inputs are not valid:"
         " --dead-line is no flag (did you mean --deadline?);"
         " ALM_LO_TYPE is not an input (did you mean ALM_LO_TYPES?);"
-        ' user_id is "ada" (allowed: ALM user ids, decimal digits each);'
-        ' lo_types is "courses" (allowed: course, learningProgram, jobAid, certification, all;'
+        ' ALM_USER_ID is "ada" (allowed: ALM user ids, decimal digits each);'
+        ' ALM_LO_TYPES is "courses" (allowed: course, learningProgram, jobAid, certification, all;'
         " did you mean course?);"
-        ' sort is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
+        ' ALM_SORT is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
-        " page_limit is 50 (allowed: a whole number from 1 to 10);"
-        ' since is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
+        " ALM_PAGE_LIMIT is 50 (allowed: a whole number from 1 to 10);"
+        ' ALM_SINCE is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
         " offset; or yesterday, 7d, 12h)."
         " Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )

@@ -152,7 +152,7 @@ def test_refused_token__keeps_the_finished_users(
 
     assert (first.exit_code, kept) == (77, ["out.part", "out.users"])
     assert (first.document["output_file"], first.document["enrollment_count"]) == (None, 0)
-    assert "2 users that were read stay in out.part: run again with --resume." in first.stderr
+    assert "2 users are kept in out.part: run again with --resume." in first.stderr
     # The first run may still have requested the next user when it ended.
     assert (second.exit_code, sorted(requested_users(server))) == (0, ["33", "34"])
     assert list(content(command.folder)) == ["out", "out.users"]
@@ -231,8 +231,7 @@ def test_signal__keeps_the_finished_users(
 
     assert (process.returncode, document["output_file"]) == (exit_code, None)
     assert document["error"]["hint"] == (
-        "Nothing was half-written; run it again. 2 users that were read are kept in out.part:"
-        " run again with resume."
+        "No output was replaced. Run again. 2 users are kept in out.part: run again with --resume."
     )
     assert kept == (["out.part", "out.users"], ["31", "32"])
     assert (resumed.exit_code, requested_users(server)) == (0, ["33"])
@@ -280,7 +279,7 @@ def test_resume__with_other_inputs_is_refused(
     finished = command(f"{line} --resume {change}", **reaching(sandbox))
 
     assert (finished.exit_code, sandbox.requests) == (64, [])
-    message = "resume is asked for other inputs than those of the earlier run"
+    message = "--resume is asked for other inputs than those of the earlier run"
     assert message in finished.stderr
     assert content(command.folder) == before
 
@@ -309,7 +308,7 @@ def test_pipe__with_an_invalid_line_ends_there(command: Command, sandbox: Sandbo
 
     assert (first.exit_code, kept) == (64, ["out.part", "out.users"])
     assert first.stderr == (
-        "alm-enrollments: error: 1 input is not valid: user_ids_file is without an id"
+        "alm-enrollments: error: 1 input is not valid: --user-ids-file is without an id"
         " in line 3 of standard input (allowed: one ALM user id, decimal digits,"
         " or e-mail address in each line)."
         " Users before it were asked for; of an output_file, resume keeps those that were read.\n"

@@ -19,8 +19,8 @@ SANDBOX = {"user_id": "1", "base_url": "sandbox"}
 ALM = {"user_id": "1", "access_token": "token-0042"}
 NOTHING_SENT = "Nothing was sent. help(connector.run) describes every input."
 SET_TOKEN = (
-    "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together,"
-    " in the environment; runs of forks and of Dependabot get no secrets. Nothing was sent."
+    "Set ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together, or ALM_ACCESS_TOKEN,"
+    " in the environment. Nothing was sent."
 )
 IDS = "ALM user ids, decimal digits each"
 QUERY = (
@@ -494,7 +494,11 @@ def test_credentials__of_another_length(length: int) -> None:
     error = refusal({"user_id": "1", "access_token": "s" * length})
 
     assert error.problems == (
-        Problem("ALM_ACCESS_TOKEN", f"{length:,} characters long", "8 to 16,384 characters"),
+        Problem(
+            "ALM_ACCESS_TOKEN",
+            f"{length:,} character{'s' * (length > 1)} long",
+            "8 to 16,384 characters",
+        ),
     )
 
 

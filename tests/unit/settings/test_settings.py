@@ -639,7 +639,7 @@ def test_env_file__malformed_lines(env_file: Path) -> None:
         Problem("env_file", "not to be understood in line 2", "NAME=value"),
         Problem("env_file", "not to be understood in line 4", "NAME=value"),
     )
-    assert [problem.name for problem in error.problems[2:]] == ["shard"]
+    assert [problem.name for problem in error.problems[2:]] == [f'ALM_SHARD in "{env_file}"']
 
 
 @pytest.mark.parametrize("name", credential_names())
@@ -704,7 +704,7 @@ def test_load__all_problems_at_once(env_file: Path, set_variables: SetVariables)
         "ALM_LO_TYPE",
         "sorted",
         "user_id",
-        "lo_types",
+        "ALM_LO_TYPES",
         "ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN",
         "ALM_CLIENT_ID",
     ]
