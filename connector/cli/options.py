@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -101,7 +102,8 @@ def _show_help(ctx: click.Context, _param: click.Parameter, value: object) -> No
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: object) -> None:
     if value and not ctx.resilient_parsing:
-        write_text(f"{PROGRAM} {__version__}\n")
+        python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        write_text(f"{PROGRAM} {__version__} ({python})\n")
         ctx.exit()
 
 

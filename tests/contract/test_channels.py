@@ -165,7 +165,9 @@ def test_github__reports_invalid_inputs(github: dict[str, str], command: Command
 
     (annotation,) = in_github(finished).named("error")
     outputs = as_outputs(finished.document)
-    problem = "8 inputs are not valid: --dead-line is no flag (did you mean --deadline?); "
+    problem = (
+        "8 inputs are not valid: --dead-line is an unknown option (did you mean --deadline?); "
+    )
     assert (finished.exit_code, annotation.data[: len(problem)]) == (64, problem)
     assert annotation.data.splitlines()[0] == finished.error["message"]
     assert outputs_of(command) == in_folder(command.folder / "folder") == outputs

@@ -361,7 +361,7 @@ def test_fetch__invalid_inputs_are_reported_at_once(
     assert (finished.exit_code, finished.error["code"], sandbox.requests) == (64, 64, [])
     assert finished.stderr == (
         "alm-enrollments: error: 7 inputs are not valid:"
-        " --dead-line is no flag (did you mean --deadline?);"
+        " --dead-line is an unknown option (did you mean --deadline?);"
         " ALM_LO_TYPE is not an input (did you mean ALM_LO_TYPES?);"
         ' ALM_USER_ID is "ada" (allowed: ALM user ids, decimal digits each);'
         ' ALM_LO_TYPES is "courses" (allowed: course, learningProgram, jobAid, certification, all;'
@@ -369,7 +369,7 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         ' ALM_SORT is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
         " ALM_PAGE_LIMIT is 50 (allowed: a whole number from 1 to 10);"
-        ' ALM_SINCE is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
-        " offset; or yesterday, 7d, 12h)."
+        ' ALM_SINCE is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or'
+        " an offset; or yesterday, 7d, 12h)."
         " Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )

@@ -165,7 +165,7 @@ def test_merge__refuses_flags_of_fetch(command: Command) -> None:
 
     assert finished.exit_code == 64
     assert finished.stderr == (
-        "alm-enrollments: error: 1 input is not valid: --format is no flag. Nothing was written.\n"
+        "alm-enrollments: error: 1 input is not valid: --format is an unknown option. Nothing was written.\n"
     )
     assert command.files() == {}
 

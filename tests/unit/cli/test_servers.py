@@ -59,7 +59,7 @@ def get(url: str, token: str = ACCESS_TOKEN) -> tuple[int, dict[str, str], bytes
         (
             "sandbox --fau=x --port 70000 --fault *:slow --fault page=1:503,page=2:slow",
             (
-                "4 inputs are not valid: --fau is no flag (did you mean --fault?);"
+                "4 inputs are not valid: --fau is an unknown option (did you mean --fault?);"
                 " --port is 70000 (allowed: a whole number from 0 to 65535);"
                 ' --fault is "*:slow" (allowed: slow/SECONDS);'
                 ' --fault is "page=2:slow" (allowed: slow/SECONDS)'
@@ -78,7 +78,7 @@ def get(url: str, token: str = ACCESS_TOKEN) -> tuple[int, dict[str, str], bytes
         (
             f"serve --key={CANARY} --port x --threads 4",
             (
-                "3 inputs are not valid: --key is no flag;"
+                "3 inputs are not valid: --key is an unknown option;"
                 " --port is x (allowed: a whole number from 0 to 65535);"
                 " --threads is 4 (allowed: a whole number from 8 to 512)"
             ),

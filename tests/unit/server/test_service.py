@@ -139,7 +139,7 @@ def test_credentials__of_the_request_are_named_by_their_header(set_variables: Se
     """A problem with the request's token names the header, not the server's variable."""
     set_variables(ALM_BASE_URL="https://alm.example")
 
-    with pytest.raises(UsageError, match="valid: X-ALM-Token is not to be sent as it is"):
+    with pytest.raises(UsageError, match="valid: X-ALM-Token is not fit for an HTTP header"):
         make_service().read({"user_id": "31"}, "'a-quoted-token'", 0.0)
 
 

@@ -693,7 +693,7 @@ def test_load__all_problems_at_once(env_file: Path, set_variables: SetVariables)
     """One message has the caller's problems, then those of the sources, then those of values."""
     env_file.write_text("= nonsense\n", encoding="utf-8")
     set_variables({"ALM_LO_TYPES": "x", "ALM_LO_TYPE": "course", "ALM_CLIENT_ID": "a b"})
-    before = [Problem("--lo-type", "no flag", near="--lo-types")]
+    before = [Problem("--lo-type", "an unknown option", near="--lo-types")]
 
     with pytest.raises(UsageError) as caught:
         load({"env_file": env_file, "sorted": "x"}, Redactor(), problems=before, secrets_dir=None)
