@@ -16,6 +16,7 @@ from connector.formats.interface import COLUMNS
 from connector.formats.parquet import schema_of
 from connector.schemas import load_schema
 from connector.settings import allowed, variable
+from connector.settings.surfaces import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,7 +148,8 @@ def action_inputs() -> str:
         if default:
             lines.append(f"  default: {json.dumps(default)}")
     for name, rule in load_schema("inputs")["properties"].items():
-        lines += [f"{_kebab(name)}:", _description(_input_description(rule))]
+        text = Surface.ACTION.text(_input_description(rule))
+        lines += [f"{_kebab(name)}:", _description(text)]
         if "default" in rule:
             lines.append(f"  default: {json.dumps(_default(rule))}")
     for name, rule in load_schema("inputs#credentials")["properties"].items():

@@ -151,11 +151,11 @@ class Client:
                 self._block_if_refused(final, (final.retry_at - now).total_seconds())
             raise final from error.__cause__
         _log.warning(
-            "attempt %d failed, the next one in %.2f s: %s (request id %s)",
+            "attempt %d failed, the next one in %.2f s: %s%s",
             attempt.number,
             decision.seconds,
             error.message,
-            error.request_id,
+            error.quoted_request_id,
         )
         # A blocked limiter makes the next attempt wait, and every other request with it; for a
         # longer time only this one waits.
@@ -180,9 +180,7 @@ class Client:
         except AuthenticationError as error:
             if error.http_status != HTTPStatus.UNAUTHORIZED or not self._tokens.can_refresh:
                 raise
-            _log.info(
-                "the access token is refused, refreshing it (request id %s)", error.request_id
-            )
+            _log.info("ALM refuses the access token, refreshing it%s", error.quoted_request_id)
         self._tokens.refresh(token, self._send_refresh)
         try:
             return self._fetch_within_quota(request, read, self._tokens.token(self._send_refresh))

@@ -61,7 +61,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], *, is_action: bool = F
                     console.log(line)
             defect = InternalError(
                 f"A defect in {PROGRAM}: {type(error).__name__}: {error}.",
-                hint="Please report it, with what --debug tells.",
+                hint="Please report it with the output of --debug.",
             )
             return console.fail(defect)
         finally:
@@ -123,6 +123,10 @@ def fetch(console: Console, /, **flags: str | None) -> int:
 
 
 def _load(console: Console, flags: Mapping[str, str | None]) -> tuple[Inputs, Credentials]:
+    if unknown := [problem for problem in console.problems if not problem.name]:
+        # Which inputs are missing depends on the command.
+        hint = f"Nothing was sent. Run {PROGRAM} --help to see every command."
+        raise UsageError.of(unknown, hint=hint)
     given = {name: value for name, value in flags.items() if value}
     outputs, others = console.files()
     return load(

@@ -188,7 +188,7 @@ class Console:
         Raises OutputError, and BrokenPipeError if the reader closed the pipe, as `| head` does,
         and no channel gets the results: nobody needs the rest then.
         """
-        hint = "What is on it ends in the middle; mend it and run again."
+        hint = "What it has ends in the middle. Fix it and run again."
         try:
             with _standard_output(hint) as stdout:
                 stdout.buffer.write(piece)
@@ -302,7 +302,7 @@ def write_text(*texts: str) -> None:
     A reader that closed the pipe, as `| head` does, is no error.
     """
     try:
-        with _standard_output("Nothing was handed on; mend it and run again.") as stdout:
+        with _standard_output("No document was written. Fix it and run again.") as stdout:
             stdout.writelines(texts)
             stdout.flush()
     except BrokenPipeError:
@@ -330,7 +330,7 @@ def _standard_output(hint: str) -> Iterator[TextIO]:
 
 def _closed_output() -> OutputError:
     return OutputError(
-        "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
+        "Standard output is closed.", hint="No document was written. Open it and run again."
     )
 
 

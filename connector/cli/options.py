@@ -13,6 +13,7 @@ from connector import __version__
 from connector.cli.console import PROGRAM, write_text
 from connector.errors import Problem
 from connector.schemas import load_schema
+from connector.settings.surfaces import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ def input_options() -> list[click.Option]:
         default = rule.get("default") or ()
         metavars = {"array": "LIST", "boolean": "[true|false]", "string": "TEXT"}
         attributes: dict[str, Any] = {
-            "help": rule["description"].replace("`", ""),
+            "help": Surface.COMMAND.text(rule["description"]).replace("`", ""),
             "metavar": metavars.get(rule["type"], rule["type"].upper()),
             "shell_complete": _completing(choices or rule.get("x-choices", ())),
         }

@@ -69,7 +69,7 @@ class Parquet(ConvertedLines):
                 unreadable += sum(count for _, count in rows)
                 writer.write_table(pa.Table.from_pylist([row for row, _ in rows], schema=schema))
         if unreadable:
-            _log.warning("%d dates are none, and are null in %s", unreadable, report.name)
+            _log.warning("%d values are no dates, and are null in %s", unreadable, report.name)
         return scratch
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:

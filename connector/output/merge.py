@@ -94,7 +94,7 @@ def _read_part(path: Path, target: Path) -> _Part:
     state = read_state(journal)
     if state is None:
         raise _refused(
-            f'given "{path}", which has no journal beside it',
+            f'given "{path}", which has no journal next to it',
             f"an output file with its {journal.name}",
         )
     if not make_format(state.inputs["format"]).can_grow_again:

@@ -102,7 +102,7 @@ def parse_faults(scripts: Iterable[str]) -> tuple[Fault, ...]:
             else:
                 faults.append(fault)
     if problems:
-        raise UsageError.of(problems, hint="alm-enrollments sandbox --help tells every fault.")
+        raise UsageError.of(problems, hint="alm-enrollments sandbox --help lists every fault.")
     return tuple(faults)
 
 

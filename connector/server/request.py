@@ -51,7 +51,7 @@ _MAX_QUOTED_CHARACTERS = 60
 
 def usage_error(*problems: Problem) -> UsageError:
     """Return the error that refuses a request for *problems*."""
-    hint = "Nothing was sent to ALM; /openapi.json tells every input."
+    hint = "Nothing was sent to ALM; /openapi.json lists every input."
     return UsageError.of(problems, hint=hint)
 
 

@@ -315,7 +315,7 @@ def test_diff__assumes_complete_files(command: Command, fetch: Fetch) -> None:
     assert refused.exit_code == 64
     assert refused.stderr == (
         'alm-enrollments: error: 1 input is not valid: diff is given "new.ndjson", which has no'
-        " journal new.ndjson.users beside it and is no document: nothing says which of its users"
+        " journal new.ndjson.users next to it and is no document: nothing says which of its users"
         " are complete (allowed: a file with its journal; or --assume-complete, if no user in it"
         " is incomplete and no user is missing). Nothing was written.\n"
     )

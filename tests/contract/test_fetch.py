@@ -369,7 +369,7 @@ def test_fetch__invalid_inputs_are_reported_at_once(
         ' ALM_SORT is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
         " ALM_PAGE_LIMIT is 50 (allowed: a whole number from 1 to 10);"
-        ' ALM_SINCE is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or'
-        " an offset; or yesterday, 7d, 12h)."
+        ' ALM_SINCE is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z'
+        " or an offset; or yesterday, 7d, 12h)."
         " Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )

@@ -121,7 +121,7 @@ def test_stdout__full_disk_ends_with_73(kind: str, command: Command) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " What is on it ends in the middle; mend it and run again.\n"
+        " What it has ends in the middle. Fix it and run again.\n"
     )
 
 
@@ -363,7 +363,7 @@ def test_disk__that_fills_up_keeps_the_finished_users(
     assert kept == ["out.part", "out.users"]
     assert first.stderr == (
         "alm-enrollments: error: The output file out cannot be written: File too large."
-        " What is whole is kept: mend it, and run again with resume.\n"
+        " Complete users are kept. Fix it, and run again with --resume.\n"
     )
     assert (second.exit_code, second.document["enrollment_count"]) == (0, 200)
     assert "31" not in requested_users(server)
@@ -453,8 +453,8 @@ def test_progress__is_a_bar_on_a_terminal(command: Command, sandbox: SandboxServ
     os.close(terminal)
     os.close(other_end)
 
-    counts = r"20 of 20 users, \d+ enrollments; \d+ requests, \d+ a minute of 600000"
-    assert re.fullmatch(rf"█{{20}} {counts}; about 0 s left *", shown[-3])
+    counts = r"20 of 20 users, \d+ enrollments; about 0 s left; \d+ requests, \d+ per minute"
+    assert re.match(rf"100% █{{10}} {counts}", shown[-3])
     assert (shown[-2].strip(), shown[-1]) == ("", "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_stdout__full_disk_ends_with_73(command: Command) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " Nothing was handed on; mend it and run again.\n"
+        " No document was written. Fix it and run again.\n"
     )
 
 
@@ -138,7 +139,8 @@ def test_version__needs_no_inputs(command: Command) -> None:
     """--version prints the version."""
     finished = command("--version")
 
-    assert (finished.exit_code, finished.stdout) == (0, "alm-enrollments 0.1.0\n")
+    python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    assert (finished.exit_code, finished.stdout) == (0, f"alm-enrollments 0.1.0 ({python})\n")
 
 
 def test_sandbox__serves_what_it_prints(command: Command) -> None:
@@ -155,6 +157,24 @@ def test_sandbox__serves_what_it_prints(command: Command) -> None:
     assert finished.document["enrollment_count"] == 3
     assert (process.returncode, stderr) == (0, "")
     assert json.loads(command.files()["log"])["status"] == 200
+
+
+def test_wheel__runs_as_a_zip_file(command: Command) -> None:
+    """Schemas, page templates and sample data are found in a zip file on Python's path."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(command.folder)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    (wheel,) = command.folder.glob("*.whl")
+    script = (
+        f"import sys; sys.path.insert(0, {wheel.name!r}); import connector;"
+        "assert '.whl' in connector.__file__;"
+        "result = connector.run(user_id=20941371, base_url='sandbox', output_file='x.html');"
+        "print(result['enrollment_count'])"
+    )
+
+    process = command.start_python(["-I", "-c", script])
+
+    assert process.communicate(timeout=PATIENCE_SECONDS) == ("3\n", "")
+    assert "course:7236827" in command.files()["x.html"]
 
 
 def test_wheel__has_everything_that_it_needs(command: Command) -> None:

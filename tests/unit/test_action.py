@@ -227,7 +227,7 @@ def test_installed_packages__missing_folder(
 
     assert str(raised.value) == (
         f"The action's packages cannot be put into {missing}: No such file or directory."
-        " Nothing was sent; mend it and run again."
+        " Nothing was sent. Fix it and run again."
     )
 
 

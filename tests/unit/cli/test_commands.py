@@ -56,7 +56,7 @@ def test_main__an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str])
     captured = capsys.readouterr()
     assert captured.err == (
         f"{NOTE}alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
-        " Please report it, with what --debug tells.\n"
+        " Please report it with the output of --debug.\n"
     )
     assert valid_document(captured.out)["error"]["code"] == 70
 
@@ -165,7 +165,8 @@ def test_merge__refuses_flags_of_fetch(command: Command) -> None:
 
     assert finished.exit_code == 64
     assert finished.stderr == (
-        "alm-enrollments: error: 1 input is not valid: --format is an unknown option. Nothing was written.\n"
+        "alm-enrollments: error: 1 input is not valid: --format is an unknown option."
+        " Nothing was written.\n"
     )
     assert command.files() == {}
 
@@ -233,6 +234,15 @@ def test_terminal__progress_gives_way_to_messages(
     assert "of 3 users" in shown
     assert message.rpartition("\r")[2].startswith("alm-enrollments: attempt 1 failed")
     assert valid_document(document.rpartition("\r")[2])["users"]["read"] == 3
+
+
+def test_unknown_command__is_the_only_problem(command: Command) -> None:
+    """A misspelled command is named with a suggestion; no input is reported as missing."""
+    assert command("serv").stderr == (
+        "alm-enrollments: error: 1 input is not valid: unknown command 'serv' (allowed: fetch,"
+        " merge, diff, check, serve, sandbox; did you mean serve?). Nothing was sent. Run"
+        " alm-enrollments --help to see every command.\n"
+    )
 
 
 def test_bare_command__has_a_document_elsewhere(command: Command) -> None:

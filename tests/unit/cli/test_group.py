@@ -73,7 +73,7 @@ def test_command__names_an_unknown_flag(
 def test_command__refuses_credentials(
     name: str, rest: list[str], parse: Callable[..., Parsed]
 ) -> None:
-    """A credential is an unknown option; the problem says where it belongs, and does not show it."""
+    """A credential is no option; the problem says where it belongs, and does not show it."""
     flag = f"--{name.replace('_', '-')}"
 
     parsed = parse(f"{flag}{rest[0]}", *rest[1:])

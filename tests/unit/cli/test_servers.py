@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CANARY = "canary-c4n4ry"
 USER_7 = "/primeapi/v2/users/7/enrollments?page[limit]=10&filter.loTypes=course,jobAid"
-SANDBOX_HINT = "alm-enrollments sandbox --help tells every flag."
-SERVE_HINT = "Nothing was started; alm-enrollments serve --help tells every flag."
+SANDBOX_HINT = "alm-enrollments sandbox --help lists every option."
+SERVE_HINT = "Nothing was started; alm-enrollments serve --help lists every option."
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def test_sandbox__log_cannot_be_written(name: str, reason: str, command: Command
     assert (finished.exit_code, finished.stdout) == (73, "")
     assert finished.stderr == (
         f"alm-enrollments: error: The request log {name} cannot be written: {reason}."
-        " Name a file in a folder that is there.\n"
+        " Name a file in a folder that exists.\n"
     )
 
 

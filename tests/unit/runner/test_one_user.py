@@ -405,5 +405,5 @@ def test_read_user__with_undecoded_ids() -> None:
 
     assert ids == ["new-1", "course:1_2_31", "new-2"]
     assert result.completeness.reasons[0] == (
-        '2 ids of another shape were handed on undecoded, the first: "new-1"'
+        '2 ids of another shape are returned undecoded, the first: "new-1"'
     )

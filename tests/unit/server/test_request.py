@@ -150,7 +150,7 @@ def test_body__is_refused(body: bytes, problem: str) -> None:
         read_body(request(method="POST", data=body, content_type=JSON))
 
     assert caught.value.message.partition(": ")[2] == f"{problem}."
-    assert caught.value.hint == "Nothing was sent to ALM; /openapi.json tells every input."
+    assert caught.value.hint == "Nothing was sent to ALM; /openapi.json lists every input."
 
 
 @pytest.mark.parametrize("name", sorted({*load_schema("inputs")["properties"]} - {*INPUTS}))

@@ -705,7 +705,8 @@ def test_load__all_problems_at_once(env_file: Path, set_variables: SetVariables)
         "sorted",
         "user_id",
         "ALM_LO_TYPES",
-        "ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN",
+        "ALM_CLIENT_SECRET",
+        "ALM_REFRESH_TOKEN",
         "ALM_CLIENT_ID",
     ]
 

@@ -191,7 +191,7 @@ def test_remote__list_of_users(memory: str, run_dag: RunDag, server: TimedServer
 
     assert (set(server.users), result.xcom()["users"]["read"]) == ({"31", "32"}, 2)
     message = (
-        f'1 input is not valid: a file is "{memory}/no.csv" (allowed: an object that is there).'
+        f'1 input is not valid: a file is "{memory}/no.csv" (allowed: an object that exists).'
         " Nothing was sent."
     )
     assert missing.errors == [("AirflowFailException", message)]
