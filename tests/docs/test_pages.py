@@ -1,4 +1,4 @@
-"""The README and docs are exact: tables are generated, and commands do what they show."""
+"""README and docs are exact: tables are generated, and commands do what they show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.tables import DIFF, EXPORT, README, columns_table, diff_table, updated
+from connector import __version__
+from scripts.tables import DOCS, README, updated
+from scripts.tables import PAGES as TABLES
 from tests.support.process import CHECKOUT, PATIENCE_SECONDS, command
 
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-TEXT = README.read_text(encoding="utf-8")
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
+# The Python of the other pages runs in Airflow, or is a recipe's.
+PYTHON_PAGES = (README, DOCS / "PYTHON.md")
+REPOSITORY = "https://github.com/OWNER/REPO"
+COMMANDS = ("check", "merge", "diff", "serve", "sandbox")
 # What a command in the background listens on; its output is shown when it does.
 PORT = "8484"
 IN_BACKGROUND = """{command} > started &
@@ -36,16 +41,13 @@ def blocks(language: str, *pages: Path) -> list[str]:
     return [block for page in pages for block in pattern.findall(page.read_text(encoding="utf-8"))]
 
 
-def test_tables__are_generated() -> None:
-    """The tables of the README and of two pages are those that `make docs` writes."""
-    export = EXPORT.read_text(encoding="utf-8")
-    difference = DIFF.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.name)
+def test_tables__are_generated(page: Path) -> None:
+    """The tables of a page are those that `make docs` writes, and each of them is there."""
+    text = page.read_text(encoding="utf-8")
 
-    assert updated(TEXT) == TEXT
-    assert updated(export, {"columns": columns_table}) == export
-    assert updated(difference, {"diff": diff_table}) == difference
-    names = re.findall(r"<!-- (\w+) -->\n", TEXT)
-    assert names == ["outputs", "inputs", "credentials", "exits"]
+    assert re.findall(r"<!-- (\w+) -->\n", text) == list(TABLES[page])
+    assert updated(text, TABLES[page]) == text
 
 
 @pytest.mark.parametrize("block", blocks("console", *PAGES))
@@ -72,7 +74,7 @@ def test_console__shows_what_happens(block: str, command: Command) -> None:
     assert re.fullmatch("\n".join(expected) + r"\s*", finished.stdout, flags=re.DOTALL), finished
 
 
-@pytest.mark.parametrize("block", blocks("python", README))
+@pytest.mark.parametrize("block", blocks("python", *PYTHON_PAGES))
 def test_python__runs(block: str, command: Command) -> None:
     """Each Python example runs as it is, against the embedded sandbox."""
     process = command.start_python(["-W", "error", "-c", block])
@@ -96,7 +98,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             text=True,
             check=True,
         ).stdout
-        for arguments in (["--help"], ["serve", "--help"])
+        for arguments in (["--help"], *([name, "--help"] for name in COMMANDS))
     )
     flags = {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)", text)}
     return flags | {name.lower() for name in re.findall(r"ALM_(\w+)", text)}
@@ -111,18 +113,51 @@ def test_sh__is_sound(block: str, names: set[str]) -> None:
     subprocess.run(["bash", "-n", "-c", block], check=True)
 
     assert set(re.findall(r"^make (\w+)", block, flags=re.MULTILINE)) <= targets
-    assert {name.lower() for name in re.findall(r"\bALM_(\w+)", block)} <= names
+    assert unknown_names(block, names) == set()
+
+
+@pytest.mark.parametrize("block", blocks("powershell", *PAGES))
+def test_powershell__is_sound(block: str, names: set[str]) -> None:
+    """Each example for PowerShell uses existing variables and flags, and no syntax of bash."""
+    assert unknown_names(block, names) == set()
+    assert re.search(r"\\$|&&|\bexport\b|/dev/null", block, flags=re.MULTILINE) is None
+    assert re.search(r"^ALM_\w+=", block, flags=re.MULTILINE) is None
+
+
+def unknown_names(block: str, names: set[str]) -> set[str]:
+    """Return our variables in *block*, and its flags of our command, that no help describes."""
+    variables = {name.lower() for name in re.findall(r"\bALM_(\w+)", block)}
+    commands = re.findall(
+        r"\balm-enrollments ((?:[^|;&#\n]|\\\n|`\n)*)", block.replace("[serve]", "")
+    )
+    flags = {
+        flag.replace("-", "_")
+        for line in commands
+        for flag in re.findall(r"(?<![\w-])--([a-z][a-z-]+)", line)
+    }
+    return (variables | flags) - names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sandbox__is_for_one_command(page: Path) -> None:
+    """No page leaves the sandbox in a shell's variables: the next command would read it again."""
+    kept = r"export [^\n]*ALM_BASE_URL=sandbox|\$env:ALM_BASE_URL *= *['\"]?sandbox"
+
+    assert re.findall(kept, page.read_text(encoding="utf-8")) == []
 
 
 def test_numbers__are_those_of_the_benchmarks() -> None:
     """Each row of numbers is one that `make bench` prints, and none of its rows is missing."""
     sources = "".join(
         (CHECKOUT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
-        for name in ("bench", "scale", "action")
+        for name in ("bench", "scale", "action", "serve")
     )
     starts = re.findall(r'(?: row\(\s*f?"|print\(\s*f?"\| )([^"{(|]{12,})', sources)
     printed = {start.strip() for start in starts}
-    rows = re.findall(r"^\| ([^|]+) \| [0-9.]+ (?:ms|µs|s|MB)[^|]*\|", TEXT, flags=re.MULTILINE)
+    text = (DOCS / "PERFORMANCE.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ([^|]+) \| [0-9.]+ (?:ms|µs|s|MB|of|with)[^|]*\|", text, flags=re.MULTILINE
+    )
 
     assert [row for row in rows if not row.startswith(tuple(printed))] == []
     missing = {start for start in printed if not any(row.startswith(start) for row in rows)}
@@ -135,7 +170,42 @@ def test_numbers__are_those_of_the_benchmarks() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links__lead_to_files(page: Path) -> None:
-    """Each relative link names an existing file."""
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    """Each link within the project names an existing file, and an existing heading in it."""
+    text = page.read_text(encoding="utf-8").replace(f"{REPOSITORY}/blob/main", str(CHECKOUT))
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", text)
 
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert [link for link, _ in links if not (page.parent / link).exists()] == []
+    anchors = [
+        (link, anchor)
+        for link, anchor in links
+        if anchor and anchor not in headings(page.parent / link if link else page)
+    ]
+    assert anchors == []
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
+    text = re.sub(r"^(```|~~~).*?^\1", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_readme__is_short_and_works_on_pypi() -> None:
+    """The README has at most 150 lines, and absolute links only: PyPI has no other files."""
+    text = README.read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) <= 150
+    assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
+
+
+@pytest.mark.parametrize(
+    "file",
+    [*PAGES, *sorted(path for path in CHECKOUT.glob("examples/**/*") if path.is_file())],
+    ids=lambda file: file.name,
+)
+def test_images__are_of_this_version(file: Path) -> None:
+    """Each image of ours has the tag of this version."""
+    text = file.read_text(encoding="utf-8")
+    tags = re.findall(r"(?:ghcr\.io/OWNER/REPO|/alm-enrollments):([\w.]+)", text)
+
+    assert set(tags) <= {__version__}
