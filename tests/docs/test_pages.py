@@ -155,9 +155,7 @@ def test_numbers__are_those_of_the_benchmarks() -> None:
     starts = re.findall(r'(?: row\(\s*f?"|print\(\s*f?"\| )([^"{(|]{12,})', sources)
     printed = {start.strip() for start in starts}
     text = (DOCS / "PERFORMANCE.md").read_text(encoding="utf-8")
-    rows = re.findall(
-        r"^\| ([^|]+) \| [0-9.]+ (?:ms|µs|s|MB|of)[^|]*\|", text, flags=re.MULTILINE
-    )
+    rows = re.findall(r"^\| ([^|]+) \| [0-9.]+ (?:ms|µs|s|MB|of)[^|]*\|", text, flags=re.MULTILINE)
 
     assert [row for row in rows if not row.startswith(tuple(printed))] == []
     missing = {start for start in printed if not any(row.startswith(start) for row in rows)}
