@@ -138,6 +138,15 @@ def unknown_names(block: str, names: set[str]) -> set[str]:
     return (variables | flags) - names
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion__is_set_up_as_shown(shell: str, command: Command) -> None:
+    """The page of completion has each shell that the command prints a script for."""
+    script = command.as_process(_ALM_ENROLLMENTS_COMPLETE=f"{shell}_source").stdout
+
+    assert "_ALM_ENROLLMENTS_COMPLETE=" in script.replace(" = ", "=")
+    assert f"{shell}_source" in (DOCS / "COMPLETION.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sandbox__is_for_one_command(page: Path) -> None:
     """No page leaves the sandbox in a shell's variables: the next command would read it again."""
