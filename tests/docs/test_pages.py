@@ -26,6 +26,9 @@ __all__ = ["command"]
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
 # The Python of the other pages runs in Airflow, or is a recipe's.
 PYTHON_PAGES = (README, DOCS / "PYTHON.md")
+EXAMPLES = sorted(
+    path for path in CHECKOUT.glob("examples/**/*") if path.is_file() and path.suffix != ".pyc"
+)
 REPOSITORY = "https://github.com/OWNER/REPO"
 COMMANDS = ("check", "merge", "diff", "serve", "sandbox")
 # What a command in the background listens on; its output is shown when it does.
@@ -207,7 +210,7 @@ def test_readme__is_short_and_works_on_pypi() -> None:
 
 @pytest.mark.parametrize(
     "file",
-    [*PAGES, *sorted(path for path in CHECKOUT.glob("examples/**/*") if path.is_file())],
+    [*PAGES, *EXAMPLES],
     ids=lambda file: file.name,
 )
 def test_images__are_of_this_version(file: Path) -> None:

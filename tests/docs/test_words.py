@@ -24,7 +24,11 @@ FILES = sorted(
     [
         *CHECKOUT.glob("*.md"),
         *CHECKOUT.glob("docs/**/*.md"),
-        *(path for path in CHECKOUT.glob("examples/**/*") if path.is_file()),
+        *(
+            path
+            for path in CHECKOUT.glob("examples/**/*")
+            if path.is_file() and path.suffix != ".pyc"
+        ),
         CHECKOUT / "action.yml",
     ]
 )
