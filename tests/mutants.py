@@ -42,8 +42,8 @@ def main() -> int:
         return run.returncode
     states = parse_results(mutmut("results", "--all", "true"))
     # Every group is judged and printed, also behind one that fails.
-    is_enough = all([judge(states, prefixes, least) for prefixes, least in GROUPS.items()])
-    return int(not (is_enough and is_explained(states)))
+    verdicts = [judge(states, prefixes, least) for prefixes, least in GROUPS.items()]
+    return int(not (all(verdicts) and is_explained(states)))
 
 
 def judge(states: Mapping[str, str], prefixes: tuple[str, ...], least: int) -> bool:
