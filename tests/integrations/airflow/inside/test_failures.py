@@ -121,9 +121,9 @@ def test_partial__retry_reads_only_failed_users(
     run_dag: RunDag, start_server: StartServer, tmp_path: Path
 ) -> None:
     """If a failed learner may succeed next time, the retry reads only those who failed."""
-    server = start_server("user=32:429/8", enrollments_per_user=2)
+    server = start_server("user=32:429/3.2", enrollments_per_user=2)
     file = tmp_path / "out.ndjson"
-    inputs = {"user_id": "31,32,4041", "lo_types": "all", "deadline": 6, "resume": True}
+    inputs = {"user_id": "31,32,4041", "lo_types": "all", "deadline": 3, "resume": True}
 
     result = run_dag(read(**inputs, output_file=str(file), format="ndjson"), retries=6)
 
