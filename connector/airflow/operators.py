@@ -293,7 +293,7 @@ class AlmMergeOperator(_DocumentOperator):
             problem = Problem("merge", given, rule)
         elif self.output_file in paths:
             given = f'given "{self.output_file}" to be read and to be written'
-            problem = Problem("merge", given, "a file to write that is none of the shards'")
+            problem = Problem("merge", given, "a file to write that is not one of the shards")
         if problem:
             raise UsageError.of([problem], hint="Nothing was written.")
         output = files.local_output(self.output_file)

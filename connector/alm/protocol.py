@@ -370,7 +370,7 @@ _ERRORS_BY_CLASS: dict[int, _Explanation] = {
 }
 _UNDOCUMENTED: _Explanation = (
     ProtocolError,
-    "ALM's answer is none that its API documents, asked for {subject}",
+    "ALM's answer is not one that its API documents, asked for {subject}",
     "Check base_url; report it with the request id.",
 )
 

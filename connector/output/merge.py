@@ -83,7 +83,7 @@ def _read_part(path: Path, target: Path) -> _Part:
     if any(find_shared({"target": files_of(target)}, {"shard": [path, journal_of(path)]})):
         raise _refused(
             f'given "{path}" to be read and to be written',
-            "a file to write that is none of the shards'",
+            "a file to write that is not one of the shards",
         )
     if compression_of(path) != compression_of(target):
         raise _refused(

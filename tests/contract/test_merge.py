@@ -189,7 +189,7 @@ REFUSED = {
     ),
     "1.ndjson 1.ndjson 2.ndjson": (
         'merge is given "1.ndjson" to be read and to be written'
-        " (allowed: a file to write that is none of the shards')"
+        " (allowed: a file to write that is not one of the shards)"
     ),
     "out.ndjson.gz 1.ndjson 2.ndjson": (
         'merge is given "1.ndjson", which is not compressed as "out.ndjson.gz" is to be'

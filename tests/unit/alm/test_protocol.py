@@ -326,7 +326,7 @@ FAILED = (
 )
 UNDOCUMENTED = (
     ProtocolError,
-    "ALM's answer is none that its API documents, asked for user 5",
+    "ALM's answer is not one that its API documents, asked for user 5",
     "Check base_url; report it with the request id.",
 )
 MEANINGS: dict[int, tuple[type[ConnectorError], str, str]] = {

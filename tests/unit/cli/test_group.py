@@ -170,7 +170,7 @@ def test_completion__offers_what_fits(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion__is_switched_on_by_a_script(shell: str, command: Command) -> None:
-    """The command prints the script of each shell, as the README's lines ask for it."""
+    """The command prints the script of each shell, as docs/COMPLETION.md uses it."""
     finished = command.as_process(_ALM_ENROLLMENTS_COMPLETE=f"{shell}_source")
 
     assert (finished.exit_code, finished.stderr) == (0, "")

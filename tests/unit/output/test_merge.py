@@ -216,7 +216,7 @@ def test_merge__removes_secrets() -> None:
             ["1.ndjson", "1.ndjson", "2.ndjson"],
             (
                 'given "1.ndjson" to be read and to be written'
-                " (allowed: a file to write that is none of the shards')"
+                " (allowed: a file to write that is not one of the shards)"
             ),
         ),
         (
