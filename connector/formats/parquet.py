@@ -75,7 +75,7 @@ class Parquet(ConvertedLines):
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
         """Yield the record of each row, with dates as ALM writes them."""
         with pq.ParquetFile(path) as file:
-            # pyarrow before 20 refuses to iterate over a file without rows.
+            # pyarrow 19 refuses to iterate over a file without rows.
             batches = file.iter_batches(_ROWS_AT_ONCE) if file.metadata.num_rows else ()
             for batch in batches:
                 for row in batch.to_pylist():
