@@ -11,6 +11,8 @@ CLEAN := env -u ALM_ACCESS_TOKEN -u ALM_CLIENT_ID -u ALM_CLIENT_SECRET -u ALM_RE
 
 COMPILE := $(PY) -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --python-version 3.11 pyproject.toml
 
+# Apart from the tests' libraries: mkdocs has many of its own.
+SITE := build/mkdocs
 # What differs between versions of the libraries.
 LOWEST := build/lowest
 FAST := $(addprefix tests/unit/,alm/test_protocol.py alm/test_records.py alm/test_transport.py cli/test_group.py \
@@ -18,7 +20,7 @@ FAST := $(addprefix tests/unit/,alm/test_protocol.py alm/test_records.py alm/tes
 	settings/test_problems.py settings/test_settings.py test_schemas.py) \
 	$(addprefix tests/field/,test_network.py test_numbers.py test_sources.py)
 
-.PHONY: run test lint types lowest unit coverage mutants engines bench docs lock clean
+.PHONY: run test lint types lowest unit coverage mutants engines bench docs site lock clean
 
 run: $(VENV)/.run ## read the documented example from the embedded sandbox
 	@$(CLEAN) ALM_USER_ID=20941371 ALM_BASE_URL=sandbox $(PY) -m connector
@@ -48,7 +50,7 @@ mutants: $(VENV)/.test ## break what safety rests on, line by line, and see whet
 engines: $(VENV)/.test ## the image under podman, the DAGs under Airflow 2 and 3, xlsx in LibreOffice, pages in Chromium: Debian or Ubuntu, as root or with sudo
 	$(PY) -m pytest -n 0 --durations=10 tests/integrations/container tests/integrations/airflow tests/integrations/office
 
-bench: $(VENV)/.test ## the tables of the README
+bench: $(VENV)/.test ## the tables of docs/PERFORMANCE.md
 	$(PY) -m benchmarks.bench
 	$(PY) -m benchmarks.quota
 	$(PY) -m benchmarks.action
@@ -60,10 +62,14 @@ docs: $(VENV)/.test ## write the tables of the pages, and the API documents, fro
 	$(PY) -m scripts.tables
 	$(PY) -m scripts.openapi
 
+site: $(SITE)/.made ## build the documentation in build/site, and fail on a broken link
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict
+
 lock: $(VENV)/.test ## resolve the locks anew
 	$(COMPILE) --extra xlsx --extra html --output-file requirements/run.lock
 	$(COMPILE) --extra serve --extra xlsx --extra html --output-file requirements/serve.lock
 	$(COMPILE) --extra test --output-file requirements/test.lock
+	$(COMPILE) --extra docs --output-file requirements/docs.lock
 
 clean:
 	rm -rf $(VENV) build dist mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -84,4 +90,9 @@ $(LOWEST)/.made: pyproject.toml requirements/test.lock | $(VENV)/.test
 	@$(PY) -m uv venv --quiet --clear --python $(PY) $(LOWEST)
 	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: --resolution lowest-direct -r pyproject.toml --extra serve --extra parquet --extra xlsx --extra html
 	@$(PY) -m uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: -c requirements/test.lock pytest pytest-xdist hypothesis
+	@touch $@
+
+$(SITE)/.made: requirements/docs.lock | $(PY)
+	@$(PY) -m venv --clear $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements/docs.lock
 	@touch $@

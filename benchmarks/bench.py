@@ -1,4 +1,4 @@
-"""Compare the command with its floor, side by side in one run: the README's table.
+"""Compare the command with its floor, in one run: the first table of docs/PERFORMANCE.md.
 
 Machines are noisy: the two sides of a ratio run in turn, and the ratio is the median of the pairs'
 ratios. Absolute figures depend on the machine, ratios much less.
@@ -73,7 +73,7 @@ def cold_start() -> None:
         url = f"{server.url}/primeapi/v2/users/{USER}/enrollments?page%5Blimit%5D=10"
         ours = wall_of([sys.executable, "-m", "connector"], {**environ, **inputs})
         floor = wall_of([sys.executable, "-c", FLOOR, url, ACCESS_TOKEN], environ)
-        row("cold run of the whole process, one page", "ms", 1.10, *pairs(ours, floor))
+        row("cold run of the process, one page", "ms", 1.10, *pairs(ours, floor))
 
 
 def wall_of(command: list[str], environ: dict[str, str]) -> Callable[[], float]:
@@ -115,7 +115,7 @@ def bytes_to_document() -> None:
         json.dumps(document)
 
     measured = pairs(cpu_of(lambda: document_of(bodies)), cpu_of(floor))
-    row(f"CPU a record, bytes to printed document ({RECORDS} records)", "µs", 3.0, *measured)
+    row(f"CPU per record, bytes to printed document ({RECORDS} records)", "µs", 3.0, *measured)
 
 
 def recorded_pages() -> list[bytes]:

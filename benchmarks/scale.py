@@ -127,7 +127,7 @@ def cpu_of_a_record() -> None:
 
     ours, least, ratio = pairs(cpu_of(lambda: write_lines(bodies)), cpu_of(floor))
     row(
-        f"CPU a record, page to NDJSON line ({RECORDS} records)",
+        f"CPU per record, page to NDJSON line ({RECORDS} records)",
         f"{ours:.1f} µs",
         f"{least:.1f} µs json.loads",
         ratio,
@@ -154,7 +154,7 @@ def users_at_once() -> None:
         at_once = seconds_of(ours(server.url, "--format=ndjson", "--concurrency=16"), users)
         in_turn = seconds_of(ours(server.url, "--format=ndjson", "--concurrency=1"), users)
     row(
-        "400 learners of 3 pages, 50 ms an answer, 16 at once",
+        "400 learners of 3 pages, 50 ms per response, 16 at once",
         f"{at_once:.1f} s",
         f"{in_turn:.1f} s in turn",
         in_turn / at_once,
@@ -172,7 +172,7 @@ def side_by_side() -> None:
         ourselves = seconds_of(ours(server.url, "--format=ndjson"), users)
         loop = seconds_of([sys.executable, "-c", LOOP, server.url, ACCESS_TOKEN], users)
         row(
-            "40 learners of 3 pages, 50 ms an answer: a requests loop",
+            "40 learners of 3 pages, 50 ms per response: a requests loop",
             f"{ourselves:.1f} s",
             f"{loop:.1f} s",
             loop / ourselves,

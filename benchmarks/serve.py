@@ -63,9 +63,9 @@ def main() -> None:
     cuts = statistics.quantiles(own_seconds, n=100)
     median, p99 = (f"{cuts[position] * 1000:.0f} ms" for position in (49, 98))
     print("| what | measured | promised |\n|---|---|---|")
-    print(f"| {CLIENTS} callers at once for {SECONDS:g} s, answers | {counts} | no 5xx |")
+    print(f"| {CLIENTS} callers at once for {SECONDS:g} s, responses | {counts} | no 5xx |")
     print(f"| the same, refused by ALM's limiter | {refused} of {len(alm.requests)} | none |")
-    print(f"| our own share of an answer, median and p99 | {median}, {p99} | p99 at most 50 ms |")
+    print(f"| our own share of a response, median and p99 | {median}, {p99} | p99 at most 50 ms |")
     print(
         f"| memory after {SETTLED_SECONDS:g} s, and at the end"
         f" | {memory[0]:.1f} MB, {memory[1]:.1f} MB | flat |"

@@ -52,5 +52,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module's own attributes
     return getattr(importlib.import_module(_FUNCTIONS[name]), name)
 
 
+def __dir__() -> list[str]:
+    """Return the functions too that are imported when they are first used."""
+    return sorted({*globals(), *__all__})
+
+
 # A library prints nothing by itself; without this handler, Python prints its warnings.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -155,7 +155,7 @@ def installed_packages(
         if not _is_own(folder):
             raise UnreachableError(
                 f"The action's packages cannot be put into {parent}: {error.strerror}.",
-                hint="Nothing was sent; mend it and run again.",
+                hint="Nothing was sent. Fix it and run again.",
             ) from error
     return folder
 

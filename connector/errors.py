@@ -139,8 +139,8 @@ def _rebuilt(kind: type[Kind], args: tuple[Any, ...], state: dict[str, Any]) -> 
 class Problem:
     """One thing that is wrong with the inputs.
 
-    *given* is what was passed for the input *name*, in words; *allowed* what it takes; *near* what
-    was perhaps meant.
+    *given* is what was passed for the input *name*, in words, or without a name the complete
+    problem; *allowed* is what the input takes; *near* what was perhaps meant.
     """
 
     name: str
@@ -153,7 +153,8 @@ class Problem:
         allowed = self.allowed and f"allowed: {self.allowed}"
         near = self.near and f"did you mean {self.near}?"
         advice = "; ".join(filter(None, (allowed, near)))
-        return f"{self.name} is {self.given}" + (f" ({advice})" if advice else "")
+        text = f"{self.name} is {self.given}" if self.name else self.given
+        return text + (f" ({advice})" if advice else "")
 
 
 class UsageError(ConnectorError):
@@ -239,7 +240,7 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - an interruption, at the us
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(
-            "The run was stopped by a signal.", hint="Nothing was half-written; run it again."
+            "The run was stopped by a signal.", hint="No output was replaced. Run again."
         )
         self.signal_number = signal_number
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
 
     import jsonschema_rs
 
-_PACKAGE = Path(__file__).parent
 # The wheel carries the schemas inside the package; a checkout has them next to it.
-FOLDERS = (_PACKAGE / "schemas", _PACKAGE.parent / "schemas")
+_FOLDERS = ("schemas", "../schemas")
 _NO_FORMATS: Mapping[str, Callable[[str], bool]] = MappingProxyType({})
 
 
@@ -44,8 +44,12 @@ def load_schema(name: str) -> dict[str, Any]:
 
 def read_file(name: str) -> bytes:
     """Return the content of the file *name* in the folder of the schemas."""
-    paths = [folder / name for folder in FOLDERS]
-    return next(path for path in paths if path.is_file()).read_bytes()
+    for folder in _FOLDERS:
+        with contextlib.suppress(OSError):
+            # Unlike a path, it reads from a zip file too.
+            if data := pkgutil.get_data("connector", f"{folder}/{name}"):
+                return data
+    raise FileNotFoundError(name)
 
 
 def is_valid(

@@ -44,7 +44,7 @@ _OVERRIDES: dict[str, Rule] = {
     },
     "deadline": {
         "description": "Seconds in which to answer, waits included;"
-        " at most the server's own (25, unless it is told otherwise).",
+        " at most the server's own (25, unless ALM_SERVE_DEADLINE says otherwise).",
         "default": None,
         "exclusiveMinimum": None,
         "minimum": 1,
@@ -75,7 +75,7 @@ _STATUSES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect of this program.",
     HTTPStatus.BAD_GATEWAY: "ALM cannot be reached, refuses the token, or fails.",
     HTTPStatus.GATEWAY_TIMEOUT: (
-        "No whole answer of ALM's came, in time or in five attempts;"
+        "No complete answer of ALM came, in time or in five attempts;"
         " ask again, at `error.retry_at` if there."
     ),
 }
@@ -85,7 +85,7 @@ _STATUSES_OF_BODIES = {
 }
 _EXIT_CODES = {
     HTTPStatus.OK: "",
-    HTTPStatus.NOT_FOUND: "67, 65; 64 of a path that is none",
+    HTTPStatus.NOT_FOUND: "67, 65; 64 for an unknown path",
     HTTPStatus.TOO_MANY_REQUESTS: "75, 65",
     HTTPStatus.INTERNAL_SERVER_ERROR: "70",
     HTTPStatus.BAD_GATEWAY: "69, 75, 76, 77, 65",

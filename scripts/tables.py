@@ -1,4 +1,4 @@
-"""Write the README's tables and action.yml's names from the schemas and the error classes.
+"""Write the tables of README and docs, and action.yml's names, from schemas and error classes.
 
 ``make docs`` runs it; a test compares the files with what it would write.
 """
@@ -16,19 +16,20 @@ from connector.formats.interface import COLUMNS
 from connector.formats.parquet import schema_of
 from connector.schemas import load_schema
 from connector.settings import allowed, variable
+from connector.settings.surfaces import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-README = Path(__file__).parents[1] / "README.md"
-EXPORT = README.parent / "docs" / "EXPORT.md"
-DIFF = README.parent / "docs" / "DIFF.md"
-ACTION = README.parent / "action.yml"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+ACTION = ROOT / "action.yml"
 _COLUMN_NOTES = {
-    "resource_grade_ids": "The ids of its grades, with spaces between.",
-    "module_names": "The names of its grades' modules, with semicolons between; only with `names`.",
-    "resource_grades": "Only if `columns` names it; in CSV and xlsx as JSON.",
-    "included": "Only if `columns` names it; as JSON, if `include` names paths.",
+    "resource_grade_ids": "The ids of the enrollment's grades, separated by spaces.",
+    "module_names": "The names of the grades' modules, separated by semicolons. Only with `names`.",
+    "resource_grades": "Only if `columns` names it. JSON in csv and xlsx.",
+    "included": "Only if `columns` names it and `include` has paths. JSON.",
 }
 # The action's own inputs, with their defaults.
 _ACTION_INPUTS = {"command": "fetch", "files": None}
@@ -44,15 +45,15 @@ _DOCUMENT_FILE = (
 )
 # Each error class with its sysexits name, and whether to run again.
 _EXITS = {
-    "UsageError": ("USAGE", "no: mend the input that the message names"),
-    "PartialError": ("DATAERR", "those users alone, `users.failed` names them"),
-    "UserNotFoundError": ("NOUSER", "no: check the id, and the region in `base_url`"),
-    "UnreachableError": ("UNAVAILABLE", "perhaps: check `base_url`, name server and proxy first"),
-    "InternalError": ("SOFTWARE", "no: report it, with what `--debug` tells"),
-    "OutputError": ("CANTCREAT", "no: make room, or the folder"),
-    "TemporaryError": ("TEMPFAIL", "yes, at `error.retry_at`"),
-    "ProtocolError": ("PROTOCOL", "no: report it with the request id"),
-    "AuthenticationError": ("NOPERM", "no: a new token, or another scope or region"),
+    "UsageError": ("USAGE", "No. Fix the input that the message names."),
+    "PartialError": ("DATAERR", "Only for the users in `users.failed`."),
+    "UserNotFoundError": ("NOUSER", "No. Check the id, and the region in `base_url`."),
+    "UnreachableError": ("UNAVAILABLE", "Check `base_url`, name server and proxy first."),
+    "InternalError": ("SOFTWARE", "No. Report it with the log of `--debug`."),
+    "OutputError": ("CANTCREAT", "Make room, or fix the folder's permissions, first."),
+    "TemporaryError": ("TEMPFAIL", "Yes, at `error.retry_at`."),
+    "ProtocolError": ("PROTOCOL", "No. Report it with the request id."),
+    "AuthenticationError": ("NOPERM", "No. Use a new token, another scope or another region."),
 }
 
 
@@ -118,20 +119,20 @@ def exits_table() -> str:
     lines = [
         "| code | name | what happened | run again? |",
         "|---|---|---|---|",
-        "| 0 | OK | Nothing is missing that was asked for | |",
+        "| 0 | OK | Everything that was requested was read | |",
     ]
     for name, (short, retry) in _EXITS.items():
         kind = getattr(errors, name)
         happened = kind.__doc__.splitlines()[0].rstrip(".")
         lines.append(f"| {kind.exit_code} | {short} | {happened} | {retry} |")
-    lines.append("| 130, 143 | | SIGINT or SIGTERM ended the run | yes |")
+    lines.append("| 130, 143 | | SIGINT or SIGTERM ended the run | Yes. |")
     return "\n".join(lines)
 
 
 def columns_table() -> str:
     """Return the table of the columns of CSV and Parquet."""
     described = load_schema("outputs")["$defs"]["enrollment"]["properties"]
-    lines = ["| column | Parquet | what |", "|---|---|---|"]
+    lines = ["| column | Parquet type | meaning |", "|---|---|---|"]
     for name in COLUMNS:
         kind = str(schema_of([name]).field(0).type).partition("<")[0]
         note = _COLUMN_NOTES.get(name) or described[name].get("description", "")
@@ -147,7 +148,8 @@ def action_inputs() -> str:
         if default:
             lines.append(f"  default: {json.dumps(default)}")
     for name, rule in load_schema("inputs")["properties"].items():
-        lines += [f"{_kebab(name)}:", _description(_input_description(rule))]
+        text = Surface.ACTION.text(_input_description(rule))
+        lines += [f"{_kebab(name)}:", _description(text)]
         if "default" in rule:
             lines.append(f"  default: {json.dumps(_default(rule))}")
     for name, rule in load_schema("inputs#credentials")["properties"].items():
@@ -193,16 +195,19 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-TABLES = {
-    "inputs": inputs_table,
-    "credentials": credentials_table,
-    "outputs": outputs_table,
-    "exits": exits_table,
+#: The generated tables of each page.
+PAGES = {
+    README: {"exits": exits_table},
+    DOCS / "INPUTS.md": {"inputs": inputs_table, "credentials": credentials_table},
+    DOCS / "OUTPUTS.md": {"outputs": outputs_table},
+    DOCS / "ERRORS.md": {"exits": exits_table},
+    DOCS / "EXPORT.md": {"columns": columns_table},
+    DOCS / "DIFF.md": {"diff": diff_table},
 }
 NAMES = {"inputs": action_inputs, "outputs": action_outputs, "env": action_env}
 
 
-def updated(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
+def updated(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
     """Return a page's *text* with every one of *tables* as the schemas have it now."""
     for name, table in tables.items():
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
@@ -223,9 +228,6 @@ def updated_action(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
-    export = updated(EXPORT.read_text(encoding="utf-8"), {"columns": columns_table})
-    EXPORT.write_text(export, encoding="utf-8")
-    difference = updated(DIFF.read_text(encoding="utf-8"), {"diff": diff_table})
-    DIFF.write_text(difference, encoding="utf-8")
+    for page, tables in PAGES.items():
+        page.write_text(updated(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     ACTION.write_text(updated_action(ACTION.read_text(encoding="utf-8")), encoding="utf-8")

@@ -88,7 +88,7 @@ class AlmHook(BaseHook):
             if not any(problem.name.startswith(PREFIX) for problem in error.problems):
                 raise
             raise error.replaced(
-                hint=f"Mend the connection {self.alm_conn_id}: password is the access token;"
+                hint=f"Fix the connection {self.alm_conn_id}: password is the access token;"
                 " or login is the client id, password its secret, and extra has refresh_token."
                 " Nothing was sent."
             ) from error.__cause__

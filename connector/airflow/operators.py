@@ -84,6 +84,18 @@ class _DocumentOperator(BaseOperator):
         line = None if error is None else f"{error}{unstored}"
         return files.with_given_paths(document), files.with_given_paths(line)
 
+    def _succeed_or_fail(
+        self, action: Callable[[_Files], tuple[Document, ConnectorError | None]], context: Context
+    ) -> Document:
+        """Return the document of *action*. Raises AirflowFailException, AirflowException."""
+        document, error = self._run(action)
+        if error is None:
+            return self._succeed(document, context)
+        self._push_failed(document, context)
+        if document["error"]["code"] == TemporaryError.exit_code:
+            raise AirflowException(error)
+        raise AirflowFailException(error)
+
     def _succeed(self, document: Document, context: Context) -> Document:
         self._describe_assets(document, context)
         fitted = self._fitted(document)
@@ -275,13 +287,7 @@ class AlmMergeOperator(_DocumentOperator):
 
     def execute(self, context: Context) -> Document:
         """Join, and return the document. Raises AirflowFailException, AirflowException."""
-        document, error = self._run(self._join)
-        if error is None:
-            return self._succeed(document, context)
-        self._push_failed(document, context)
-        if document["error"]["code"] == TemporaryError.exit_code:
-            raise AirflowException(error)
-        raise AirflowFailException(error)
+        return self._succeed_or_fail(self._join, context)
 
     def _join(self, files: _Files) -> tuple[Document, ConnectorError | None]:
         problem = None
@@ -295,7 +301,7 @@ class AlmMergeOperator(_DocumentOperator):
             problem = Problem("merge", given, rule)
         elif self.output_file in paths:
             given = f'given "{self.output_file}" to be read and to be written'
-            problem = Problem("merge", given, "a file to write that is none of the shards'")
+            problem = Problem("merge", given, "a file to write that is not one of the shards")
         if problem:
             raise UsageError.of([problem], hint="Nothing was written.")
         output = files.local_output(self.output_file)
@@ -334,13 +340,7 @@ class AlmDiffOperator(_DocumentOperator):
 
     def execute(self, context: Context) -> Document:
         """Compare, and return the document. Raises AirflowFailException, AirflowException."""
-        document, error = self._run(self._compare)
-        if error is None:
-            return self._succeed(document, context)
-        self._push_failed(document, context)
-        if document["error"]["code"] == TemporaryError.exit_code:
-            raise AirflowException(error)
-        raise AirflowFailException(error)
+        return self._succeed_or_fail(self._compare, context)
 
     def _compare(self, files: _Files) -> tuple[Document, None]:
         old, new = (

@@ -46,7 +46,7 @@ def local_copy(path: str, *, has_journal: bool = False) -> Iterator[str]:
                 _download(ObjectStoragePath(remote), file)
             except FileNotFoundError as error:
                 raise UsageError.of(
-                    [Problem("a file", f'"{remote}"', "an object that is there")],
+                    [Problem("a file", f'"{remote}"', "an object that exists")],
                     hint="Nothing was sent.",
                 ) from error
         yield str(local)
@@ -140,7 +140,7 @@ def _check_writable(path: str) -> None:
     except (ImportError, OSError, ValueError) as error:
         raise OutputError(
             f"The output file {path} cannot be written: {_reason(error)}.",
-            hint="Nothing was sent; mend it and run again.",
+            hint="Nothing was sent. Fix it and run again.",
         ) from error
 
 

@@ -171,11 +171,11 @@ class Client:
         if isinstance(decision, GiveUp):
             raise decision.error from error.__cause__
         _log.warning(
-            "attempt %d failed, the next one in %.2f s: %s (request id %s)",
+            "attempt %d failed, the next one in %.2f s: %s%s",
             attempt.number,
             decision.seconds,
             error.message,
-            error.request_id,
+            error.quoted_request_id,
         )
         # A blocked limiter makes the next attempt wait, and every other request with it; for a
         # longer time only this one waits.
@@ -211,9 +211,7 @@ class Client:
         except AuthenticationError as error:
             if not self._can_refresh_after(error):
                 raise
-            _log.info(
-                "the access token is refused, refreshing it (request id %s)", error.request_id
-            )
+            _log.info("ALM refuses the access token, refreshing it%s", error.quoted_request_id)
         self._tokens.refresh(token, self._send_refresh)
         try:
             return self._fetch_within_quota(request, read, self._tokens.token(self._send_refresh))

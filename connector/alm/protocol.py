@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # "Adobe Learning Manager developer manual", API usage: requests need this header; others get 406.
 ACCEPT = "application/vnd.api+json"
 REFRESH_PATH = "/oauth/token/refresh"
-_REPORT = "Nothing of it was used; report it with the request id."
+_REPORT = "The response was discarded. Report this with the request id."
 _PAGE_SCHEMA = "enrollments-page"
 _ERROR_MEMBERS = frozenset({"errors", "error", "status", "code", "title", "detail", "message"})
 # Far above anything that ALM sends. They bound memory and time; the schema bounds texts.
@@ -254,7 +254,7 @@ def _parse_finite(text: str) -> float:
     if math.isinf(number):
         raise ProtocolError(
             f"ALM's page has a number that is too large to be one: {quoted(text)}.",
-            hint="Nothing of it was used; report it, with the time of this run.",
+            hint="The response was discarded. Report this with the time of this run.",
             http_status=HTTPStatus.OK,
         )
     return number
@@ -350,7 +350,7 @@ _ERRORS: dict[int, _Explanation] = {
     429: (
         TemporaryError,
         "ALM's quota is used up, asked for {subject}",
-        "Run again later, or with a smaller quota_share beside other runs.",
+        "Run again later, or with a smaller quota_share if other runs use the account.",
     ),
 }
 _ERRORS_BY_CLASS: dict[int, _Explanation] = {
@@ -370,7 +370,7 @@ _ERRORS_BY_CLASS: dict[int, _Explanation] = {
 }
 _UNDOCUMENTED: _Explanation = (
     ProtocolError,
-    "ALM's answer is none that its API documents, asked for {subject}",
+    "ALM's answer is not one that its API documents, asked for {subject}",
     "Check base_url; report it with the request id.",
 )
 

@@ -211,7 +211,7 @@ class _Included:
         return _breach(
             f"ALM's enrollment {quoted(enrollment['id'])} includes more than {limit}.",
             self.page,
-            hint="Nothing of it was used; include less.",
+            hint="The response was discarded; include less.",
         )
 
 
@@ -353,7 +353,7 @@ def _check_related_ids(
             )
 
 
-_REPORT = "Nothing of it was used; report it with the request id."
+_REPORT = "The response was discarded. Report this with the request id."
 
 
 def _breach(message: str, page: Page, hint: str = _REPORT) -> ProtocolError:

@@ -137,7 +137,7 @@ class Transport:
             if len(body) > MAX_BODY_BYTES:
                 raise ProtocolError(
                     f"ALM's answer for {subject} is larger than {MAX_BODY_BYTES // 1024**2} MB.",
-                    hint="Nothing of it was used; a page of 10 enrollments has some 10 KB."
+                    hint="The response was discarded; a page of 10 enrollments has some 10 KB."
                     " Check base_url, or include less.",
                     http_status=raw.status_code,
                     request_id=read_request_id(raw.headers),

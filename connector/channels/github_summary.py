@@ -23,6 +23,9 @@ _MAX_MESSAGE_CHARACTERS = 1_000
 # Mermaid has no escapes: in its labels, anything else could end the label.
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
 _OTHERS = "others"
+_SANDBOX_BANNER = """\
+> [!WARNING]
+> The sandbox made up these learners and enrollments: `base-url` is `sandbox`."""
 # The columns of completions, and their headings.
 _COMPLETION_FIELDS = {
     "user_id": "user",
@@ -53,6 +56,7 @@ def summary_of(outputs: RunOutputs) -> str:
         tally = Tally(Counter(kinds), enrollments)
     sections = [
         "### Enrollments from Adobe Learning Manager",
+        _SANDBOX_BANNER if document["source"] == "sandbox" else "",
         _headline(outputs),
         _reasons(document["completeness"]["reasons"]),
         _failures(document),

@@ -55,7 +55,7 @@ def check(
         f" {inputs.base_url}"
     )
     if first is None:
-        yield "           none of the users is in this shard: nothing was asked"
+        yield "           this shard has no user: nothing was sent"
         return
     client = open_client(inputs, credentials, redactor, deadline)
     try:
@@ -67,9 +67,9 @@ def check(
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     quota, guess = client.quota or ASSUMED, ""
     if client.unread_rate:
-        guess = f"{quoted(client.unread_rate)} is not understood; taken to be "
+        guess = f"{quoted(client.unread_rate)} is not understood; assumed to be "
     elif client.quota is None:
-        guess = "not told by ALM; taken to be "
+        guess = "not reported by ALM; assumed to be "
     yield f"quota      {guess}{quota}"
     yield f"read       {read}"
     at_quota = "at this quota, which is a guess" if guess else "at this quota"
@@ -97,7 +97,7 @@ def _read_first(user: str, inputs: Inputs, client: Client, clock: Clock) -> str:
     more = "more follow" if page.next_link else "no more follow"
     return (
         f"{read} of user {name_of(user_id, email)} in {milliseconds:.0f} ms, {more};"
-        f" request id {page.request_id}"
+        f" request id {page.request_id or 'missing'}"
     )
 
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], *, is_action: bool = F
                     console.log(line)
             defect = InternalError(
                 f"A defect in {PROGRAM}: {type(error).__name__}: {error}.",
-                hint="Please report it, with what --debug tells.",
+                hint="Please report it with the output of --debug.",
             )
             return console.fail(defect)
         finally:
@@ -93,8 +93,9 @@ def fetch(console: Console, /, **flags: str | None) -> int:
     except UsageError as error:
         if console.is_bare and console.is_interactive and _names_no_user(error):
             write_line(_short_help())
-            return console.end_failed(console.redactor.clean_error(error))
+            return console.end_failed(console.surface.error(console.redactor.clean_error(error)))
         raise
+    console.describe_source(inputs, credentials)
     console.prepare_channels(inputs.user_id or inputs.user_email)
     from connector.clock import SystemClock
     from connector.runner import RunHooks, execute
@@ -122,9 +123,20 @@ def fetch(console: Console, /, **flags: str | None) -> int:
 
 
 def _load(console: Console, flags: Mapping[str, str | None]) -> tuple[Inputs, Credentials]:
+    if unknown := [problem for problem in console.problems if not problem.name]:
+        # Which inputs are missing depends on the command.
+        hint = f"Nothing was sent. Run {PROGRAM} --help to see every command."
+        raise UsageError.of(unknown, hint=hint)
     given = {name: value for name, value in flags.items() if value}
     outputs, others = console.files()
-    return load(given, console.redactor, problems=console.problems, outputs=outputs, others=others)
+    return load(
+        given,
+        console.redactor,
+        problems=console.problems,
+        outputs=outputs,
+        others=others,
+        surface=console.surface,
+    )
 
 
 def _names_no_user(error: UsageError) -> bool:
@@ -239,6 +251,7 @@ def check(console: Console, /, **flags: str | None) -> int:
     Takes the inputs of fetch, and estimates how long a complete read takes. Prints no document.
     """
     inputs, credentials = _load(console, flags)
+    console.describe_source(inputs, credentials)
     from connector.cli.check import check as describe
     from connector.clock import SystemClock
 

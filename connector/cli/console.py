@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from connector.errors import InterruptedRun, OutputError, UsageError
 from connector.redact import Redactor
+from connector.settings import SANDBOX
+from connector.settings.surfaces import Surface
 from connector.text import one_line, to_json
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError, Problem
     from connector.files import NamedFiles
     from connector.output.document import Document
+    from connector.settings import Credentials, Inputs
 
 PROGRAM = "alm-enrollments"
 _ENGINE_SECONDS = 0.5
@@ -38,6 +41,7 @@ class Console:
     def __init__(self, environ: Mapping[str, str], *, is_action: bool = False) -> None:
         self._environ = environ
         self._is_action = is_action
+        self.surface = Surface.ACTION if is_action else Surface.COMMAND
         self.redactor = Redactor()
         #: What is wrong with the command line; the command reports it with its other problems.
         self.problems: list[Problem] = []
@@ -124,7 +128,26 @@ class Console:
         if self._bar:
             self._bar.hide()
         self._has_messages = True
-        write_line(f"{PROGRAM}: {one_line(self.redactor.clean(text))}")
+        write_line(f"{PROGRAM}: {one_line(self.redactor.clean(self.surface.text(text)))}")
+
+    def warn(self, text: str) -> None:
+        """Show *text* as a warning, on the page of the run too if the platform has one."""
+        text = one_line(self.redactor.clean(self.surface.text(text)))
+        self._has_messages = True
+        # The channels of platforms come first.
+        for channel in self.channels[:1]:
+            channel.warn(text)
+        if not self.channels:
+            write_line(f"{PROGRAM}: warning: {text}")
+
+    def describe_source(self, inputs: Inputs, credentials: Credentials) -> None:
+        """Log that the records come from the sandbox if they do; warn if ALM was perhaps meant."""
+        if inputs.base_url == SANDBOX:
+            from connector.runner import warnings_of
+
+            self.log("reading the sandbox: learners and enrollments are made up")
+            for text in warnings_of(inputs.base_url, credentials):
+                self.warn(text)
 
     def close_group(self) -> None:
         """End the lines that a platform's log folds, if there are any."""
@@ -165,7 +188,7 @@ class Console:
         Raises OutputError, and BrokenPipeError if the reader closed the pipe, as `| head` does,
         and no channel gets the results: nobody needs the rest then.
         """
-        hint = "What is on it ends in the middle; mend it and run again."
+        hint = "What it has ends in the middle. Fix it and run again."
         try:
             with _standard_output(hint) as stdout:
                 stdout.buffer.write(piece)
@@ -182,7 +205,7 @@ class Console:
             self.channels = tuple(
                 channel for channel in self.channels if channel.flag not in refused
             )
-        error = self.redactor.clean_error(error)
+        error = self.surface.error(self.redactor.clean_error(error))
         self.log(f"error: {error}")
         return self.end_failed(error)
 
@@ -199,7 +222,9 @@ class Console:
 
     def finish(self, document: Document, error: ConnectorError | None) -> int:
         """Deliver *document*, report *error*, and return the exit code. Both have no secrets."""
+        document = self.surface.document(document)
         if error:
+            error = self.surface.error(error)
             self.log(f"error: {error}")
         elif forgiven := document["error"]:
             reason = f"{forgiven['message']} {forgiven['hint']}"
@@ -277,7 +302,7 @@ def write_text(*texts: str) -> None:
     A reader that closed the pipe, as `| head` does, is no error.
     """
     try:
-        with _standard_output("Nothing was handed on; mend it and run again.") as stdout:
+        with _standard_output("No document was written. Fix it and run again.") as stdout:
             stdout.writelines(texts)
             stdout.flush()
     except BrokenPipeError:
@@ -305,7 +330,7 @@ def _standard_output(hint: str) -> Iterator[TextIO]:
 
 def _closed_output() -> OutputError:
     return OutputError(
-        "Standard output is closed.", hint="Nothing was handed on; give it one and run again."
+        "Standard output is closed.", hint="No document was written. Open it and run again."
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from connector.cli.options import DEBUG, HELP
 from connector.errors import Problem
+from connector.redact import MIN_SECRET_CHARACTERS
 from connector.settings import credential_names, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -53,7 +56,7 @@ class Command(click.Command):
         try:
             super().parse_args(ctx, args)
         except click.UsageError as error:
-            console.problems = [_problem(error, ctx)]
+            console.problems = [_problem(error, words, ctx)]
             # The other options count all the same: the report goes to the outputs that they name.
             ctx.resilient_parsing = ctx.ignore_unknown_options = True
             super().parse_args(ctx, words)
@@ -109,18 +112,26 @@ class CommandGroup(DefaultGroup):
         return list({item.value: item for item in items}.values())
 
 
-def _problem(error: click.UsageError, ctx: click.Context) -> Problem:
+def _problem(error: click.UsageError, words: Sequence[str], ctx: click.Context) -> Problem:
     if isinstance(error, click.NoSuchOption):
         flag = error.option_name
         name = flag.removeprefix("--").replace("-", "_")
         if name in credential_names():
-            reason = "no flag, for everyone can read a command line"
+            reason = "not accepted as an option, since other users can read a command line"
             return Problem(flag, reason, f"{variable(name)} in the environment")
-        return Problem(flag, "no flag", near=(error.possibilities or [""])[0])
+        return Problem(flag, "an unknown option", near=(error.possibilities or [""])[0])
     if type(error) is click.UsageError:
-        # A word that belongs to no flag is not shown: it may be a secret.
-        group: Any = ctx.find_root().command
-        reason = "not understood: a word in it is no flag's value"
-        allowed = f"a command as its first word: {', '.join(group.commands)}"
-        return Problem("the command line", reason, allowed)
+        return _unexpected(words, ctx)
     return Problem("the command line", f"not understood: {error.format_message().rstrip('.')}")
+
+
+def _unexpected(words: Sequence[str], ctx: click.Context) -> Problem:
+    """Return the problem of a word that is neither a command nor an option's value."""
+    group: Any = ctx.find_root().command
+    commands = list(group.commands)
+    first = next(iter(words), "")
+    near = difflib.get_close_matches(first, commands, n=1)
+    # Any other word of the length of a credential may be one.
+    if near or re.fullmatch(rf"\w{{1,{MIN_SECRET_CHARACTERS - 1}}}", first):
+        return Problem("", f"unknown command '{first}'", ", ".join(commands), "".join(near))
+    return Problem("", "unexpected argument on the command line", "options and their values")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +13,7 @@ from connector import __version__
 from connector.cli.console import PROGRAM, write_text
 from connector.errors import Problem
 from connector.schemas import load_schema
+from connector.settings.surfaces import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +37,7 @@ def input_options() -> list[click.Option]:
             default = "true"
         metavars = {"array": "LIST", "boolean": "[true|false]", "string": "TEXT"}
         attributes: dict[str, Any] = {
-            "help": rule["description"].replace("`", ""),
+            "help": Surface.COMMAND.text(rule["description"]).replace("`", ""),
             "metavar": metavars.get(rule["type"], rule["type"].upper()),
             "shell_complete": _completing(choices or rule.get("x-choices", ())),
         }
@@ -122,7 +124,8 @@ def _show_help(ctx: click.Context, _param: click.Parameter, value: object) -> No
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: object) -> None:
     if value and not ctx.resilient_parsing:
-        write_text(f"{PROGRAM} {__version__}\n")
+        python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        write_text(f"{PROGRAM} {__version__} ({python})\n")
         ctx.exit()
 
 

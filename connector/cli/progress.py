@@ -24,19 +24,22 @@ def describe(progress: Progress) -> str:
     """Return in words how far a run is."""
     totals, client = progress.totals, progress.client
     users = f"{totals.finished:,}"
+    total = totals.finished if progress.total is None else progress.total
     if progress.total is not None:
         users += f" of {progress.total:,}"
     minutes = max(progress.clock.monotonic() - client.started_at, 1) / _MINUTE
+    per_minute = client.requests / minutes
     quota = (client.quota or ASSUMED).rate * _MINUTE
     parts = [
-        f"{users} users, {totals.records:,} enrollments",
-        f"{client.requests:,} requests, {client.requests / minutes:.0f} a minute of {quota:.0f}",
+        f"{users} {_noun('user', total)}, {_counted(totals.records, 'enrollment')}",
+        f"{_counted(client.requests, 'request')}, {per_minute:.0f} per minute of {quota:.0f}",
     ]
     if client.waits:
-        parts.append(f"{client.waits:,} waits for the quota")
+        parts.append(f"{_counted(client.waits, 'wait')} for the quota")
     left = seconds_left(progress)
     if left is not None:
-        parts.append(f"about {format_duration(left)} left")
+        # A terminal's line ends before the rest.
+        parts.insert(1, f"about {format_duration(left)} left")
     return "; ".join(parts)
 
 
@@ -53,6 +56,14 @@ def seconds_left(progress: Progress) -> float | None:
     still_kept = totals.in_file - totals.kept
     pending = max(progress.total - totals.finished - still_kept, 0)
     return pending * client.requests / fetched / (client.quota or ASSUMED).rate
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {_noun(noun, count)}"
+
+
+def _noun(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
 
 
 class ProgressLines:
@@ -89,7 +100,7 @@ class ProgressBar:
         if self._bar is None:
             from tqdm import tqdm
 
-            bar_format = "{desc}" if total is None else "{bar:20} {desc}"
+            bar_format = "{desc}" if total is None else "{percentage:3.0f}% {bar:10} {desc}"
             self._bar = tqdm(
                 total=total,
                 file=sys.stderr,

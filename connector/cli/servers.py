@@ -53,7 +53,7 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
 
     GET and POST /v1/enrollments are a run each. The server speaks plain HTTP: put TLS in front.
     """
-    console.raise_problems(f"Nothing was started; {PROGRAM} serve --help tells every flag.")
+    console.raise_problems(f"Nothing was started; {PROGRAM} serve --help lists every option.")
     from connector.server import run
 
     def announce(url: str) -> None:
@@ -117,7 +117,7 @@ def sandbox(console: Console, /, **flags: Any) -> int:  # noqa: ANN401 - their t
         faults = parse_faults(flags["fault"])
     except UsageError as error:
         console.problems += error.problems
-    console.raise_problems(f"{PROGRAM} sandbox --help tells every flag.")
+    console.raise_problems(f"{PROGRAM} sandbox --help lists every option.")
     settings = Settings(
         rate_per_minute=flags["rate_limit"],
         burst=flags["burst"],
@@ -151,7 +151,7 @@ def _opened(path: str | None) -> contextlib.AbstractContextManager[TextIO | None
     except OSError as error:
         raise OutputError(
             f"The request log {path} cannot be written: {error.strerror}.",
-            hint="Name a file in a folder that is there.",
+            hint="Name a file in a folder that exists.",
         ) from error
 
 

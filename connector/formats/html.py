@@ -6,9 +6,9 @@ import base64
 import hashlib
 import heapq
 import json
+import pkgutil
 from collections import Counter
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
@@ -23,6 +23,7 @@ from connector.text import one_line, to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from connector.formats.interface import Report
 
@@ -35,7 +36,6 @@ MAX_MONTHS = 12
 MAX_KINDS = 8
 MAX_CELL_CHARACTERS = 200
 MAX_LABEL_CHARACTERS = 40
-_FOLDER = Path(__file__).with_name("page")
 _OTHERS = "others"
 # States in which nobody can be late.
 _FINAL_STATES = ("COMPLETED", "REJECTED")
@@ -174,7 +174,8 @@ def _template() -> Any:  # noqa: ANN401 - Jinja2's own
 
 
 def _asset(name: str) -> Markup:
-    return Markup((_FOLDER / name).read_text(encoding="utf-8"))  # noqa: S704 - this package's own file
+    text = (pkgutil.get_data("connector.formats", f"page/{name}") or b"").decode()
+    return Markup(text)  # noqa: S704 - this package's own file
 
 
 def _hash(text: str) -> str:

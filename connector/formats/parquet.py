@@ -69,13 +69,13 @@ class Parquet(ConvertedLines):
                 unreadable += sum(count for _, count in rows)
                 writer.write_table(pa.Table.from_pylist([row for row, _ in rows], schema=schema))
         if unreadable:
-            _log.warning("%d dates are none, and are null in %s", unreadable, report.name)
+            _log.warning("%d values are no dates, and are null in %s", unreadable, report.name)
         return scratch
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
         """Yield the record of each row, with dates as ALM writes them."""
         with pq.ParquetFile(path) as file:
-            # pyarrow before 20 refuses to iterate over a file without rows.
+            # pyarrow 19 refuses to iterate over a file without rows.
             batches = file.iter_batches(_ROWS_AT_ONCE) if file.metadata.num_rows else ()
             for batch in batches:
                 for row in batch.to_pylist():

@@ -99,7 +99,7 @@ def open_compared(path: Path, *, assume_complete: bool) -> ComparedFile:
             raise refused(given, "an output file or a document") from error
     if not assume_complete:
         raise refused(
-            f'given "{path}", which has no journal {journal_of(path).name} beside it and is no'
+            f'given "{path}", which has no journal {journal_of(path).name} next to it and is no'
             " document: nothing says which of its users are complete",
             "a file with its journal; or --assume-complete, if no user in it is incomplete and no"
             " user is missing",

@@ -70,7 +70,7 @@ def build_document(totals: RunTotals, delivery: Delivery, error: ConnectorError 
         place, _ = first_error("outputs", document)
         raise InternalError(
             f"The output document breaks its own schema at {place}.",
-            hint="Nothing was handed on; please report it.",
+            hint="Nothing was written. Please report it.",
         )
     return document
 
@@ -94,8 +94,8 @@ def partial_error(
     """
     return PartialError(
         f"{count} of {requested} users could not be read: {list_users(failed, count)}.",
-        hint="The others were; users.failed tells each one's error."
-        " Run again for those users alone.",
+        hint="The other users were read; `users.failed` has the error of each."
+        " Run again for those users only.",
         retry_at=retry_at,
     )
 

@@ -409,9 +409,9 @@ class OutputFile:
             raise
         except OSError as error:
             self.abandon()
-            hint = "Mend it and run again."
+            hint = "Fix it and run again."
             if error.errno != errno.EPERM and self.part.is_file():
-                hint = "What is whole is kept: mend it, and run again with resume."
+                hint = "Complete users are kept. Fix it, and run again with `resume`."
             raise OutputError(
                 f"The output file {self._name} cannot be written: {error.strerror or error}.",
                 hint=hint,

@@ -83,7 +83,7 @@ def _read_part(path: Path, target: Path) -> _Part:
     if any(find_shared({"target": files_of(target)}, {"shard": [path, journal_of(path)]})):
         raise _refused(
             f'given "{path}" to be read and to be written',
-            "a file to write that is none of the shards'",
+            "a file to write that is not one of the shards",
         )
     if compression_of(path) != compression_of(target):
         raise _refused(
@@ -94,7 +94,7 @@ def _read_part(path: Path, target: Path) -> _Part:
     state = read_state(journal)
     if state is None:
         raise _refused(
-            f'given "{path}", which has no journal beside it',
+            f'given "{path}", which has no journal next to it',
             f"an output file with its {journal.name}",
         )
     if not make_format(state.inputs["format"]).can_grow_again:

@@ -240,10 +240,8 @@ class _FileSink:
     def kept(self, totals: RunTotals) -> str:
         if not totals.read:
             return ""
-        return (
-            f" {totals.read} users that were read are kept in {self._file.location}:"
-            " run again with resume."
-        )
+        users = "1 user is" if totals.read == 1 else f"{totals.read} users are"
+        return f" {users} kept in {self._file.location}: run again with `resume`."
 
 
 class _StreamSink:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -11,10 +11,12 @@ from connector.alm.auth import TokenSource
 from connector.alm.client import Client
 from connector.alm.protocol import Query, first_request
 from connector.alm.rate_limit import RateLimiter
-from connector.settings import SANDBOX, Credentials
+from connector.settings import SANDBOX, Credentials, variable
 from connector.settings.values import parse_parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from connector.alm.protocol import PageRequest
     from connector.clock import Deadline
     from connector.redact import Redactor
@@ -48,6 +50,25 @@ def open_client(
     if account is None:
         account = Account(TokenSource(credentials, redactor), RateLimiter(inputs.quota_share))
     return Client(inputs.base_url, account.tokens, account.rate_limiter, deadline)
+
+
+def warnings_of(base_url: str, credentials: Credentials) -> Iterator[str]:
+    """Yield a warning if *base_url* is the sandbox, although *credentials* are ALM's."""
+    if base_url != SANDBOX:
+        return
+    from connector import sandbox  # noqa: PLC0415 - seldom used
+
+    names = []
+    for name, secret in asdict(credentials).items():
+        # The sandbox has a constant for each of its own credentials.
+        if secret and secret.get_secret_value() != getattr(sandbox, name.upper()):
+            names.append(variable(name))
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        yield (
+            f"{' and '.join(names)} {verb} not used: `base_url` is sandbox, so every record is"
+            " made up. Remove `base_url` to read ALM."
+        )
 
 
 def request_for(user_id: str, inputs: Inputs) -> PageRequest:

@@ -234,7 +234,7 @@ class Reading(Generic[Collected]):
             *self._repeated.described(
                 "enrollments that came twice on one page, byte for byte, and are kept once: {}"
             ),
-            *self._undecoded.described("{} ids of another shape were handed on undecoded"),
+            *self._undecoded.described("{} ids of another shape are returned undecoded"),
         ]
         completeness = self.tracker.result(
             self._stopped,

@@ -35,7 +35,7 @@ IN_THE_ANSWER = {
     "next-userinfo": "the next link has user info in front of its host",
     "no-data": "links without data, as for a learner without enrollments",
     "no-object": "400 as for an object that does not exist: OBJECT_DOESNT_EXIST",
-    "opaque": "the cursor does not tell its counts",
+    "opaque": "the cursor has no counts",
     "redirect": "302 to another host",
     "same-token": "the access token is refused though it lives: refreshing gives it back",
     "schema": "JSON of another shape than the API's",
@@ -102,7 +102,7 @@ def parse_faults(scripts: Iterable[str]) -> tuple[Fault, ...]:
             else:
                 faults.append(fault)
     if problems:
-        raise UsageError.of(problems, hint="alm-enrollments sandbox --help tells every fault.")
+        raise UsageError.of(problems, hint="alm-enrollments sandbox --help lists every fault.")
     return tuple(faults)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def enrollments_of(
 ) -> tuple[Resource, ...]:
     """Return the enrollments of *user_id*, oldest first: *count*, or a number made from the id."""
     if user_id == DOCUMENTED_USER:
-        return tuple(json.loads(Path(__file__).with_name("documented.json").read_bytes())["data"])
+        return tuple(
+            json.loads(pkgutil.get_data(__package__ or "", "documented.json") or b"")["data"]
+        )
     if count is None:
         count = SeededRandom(user_id).between("count", _MIN_ENROLLMENTS, _MAX_ENROLLMENTS)
     enrollments = [make_enrollment(user_id, number, only_type) for number in range(count)]

@@ -117,7 +117,7 @@ def decode_cursor(cursor: str) -> int:
     except (ValueError, KeyError, TypeError, RecursionError):
         counts = [None]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise BadParameterError("page[cursor] is none of this API's")
+        raise BadParameterError("page[cursor] is not one of this API's")
     return sum(counts)
 
 

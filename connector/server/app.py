@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from connector.clock import SystemClock
 from connector.errors import ConnectorError, InternalError, TemporaryError
+from connector.runner import warnings_of
 from connector.schemas import read_file
 from connector.server.request import (
     FILE_INPUTS,
@@ -38,7 +39,7 @@ from connector.server.response import (
 )
 from connector.server.service import EnrollmentService
 from connector.server.settings import load_settings
-from connector.settings import SECRETS_DIR
+from connector.settings import SANDBOX, SECRETS_DIR, Credentials
 
 if TYPE_CHECKING:
     from connector.clock import Clock
@@ -58,7 +59,13 @@ def make_application(
     clock: Clock | None = None,
 ) -> Application:
     """Return the application that the environment configures. Raises UsageError."""
-    return Application(load_settings(secrets_dir), max_reads, clock or SystemClock())
+    settings = load_settings(secrets_dir)
+    inputs, credentials = settings.load_own()
+    if inputs.get("base_url") == SANDBOX:
+        _log("reading the sandbox: learners and enrollments are made up")
+        for text in warnings_of(SANDBOX, Credentials(**credentials)):
+            _log(f"warning: {text}")
+    return Application(settings, max_reads, clock or SystemClock())
 
 
 class Application(Flask):

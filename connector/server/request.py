@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, Unauthorized, Unsupported
 
 from connector.errors import Problem, UsageError
 from connector.redact import MAX_SECRET_CHARACTERS, MIN_SECRET_CHARACTERS
-from connector.settings import credential_names
+from connector.settings import credential_names, input_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +40,7 @@ INPUTS = (
     "allow_incomplete",
     "prefetch",
 )
+_FILE_PATHS = ("/v1/enrollments.csv", "/v1/enrollments.xlsx")
 #: The inputs of a request for a file.
 FILE_INPUTS = (*INPUTS, "columns")
 MAX_BODY_BYTES = 64 * 1024
@@ -51,7 +52,7 @@ _MAX_QUOTED_CHARACTERS = 60
 
 def usage_error(*problems: Problem) -> UsageError:
     """Return the error that refuses a request for *problems*."""
-    hint = "Nothing was sent to ALM; /openapi.json tells every input."
+    hint = "Nothing was sent to ALM; /openapi.json lists every input."
     return UsageError.of(problems, hint=hint)
 
 
@@ -85,7 +86,7 @@ def read_token(request: Request) -> str | None:
     """
     token = request.headers.get(TOKEN_HEADER)
     if token is not None and not _TOKEN.fullmatch(token):
-        value = "not to be sent as it is" if token else "empty"
+        value = "not fit for an HTTP header" if token else "empty"
         allowed = (
             f"ALM's access token, {MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
             " without spaces, or no such header"
@@ -173,10 +174,13 @@ def _unknown_inputs(values: dict[str, Any], inputs: Sequence[str]) -> list[Probl
                 f"ALM's token in the header {TOKEN_HEADER},"
                 " where everything but headers is written to logs"
             )
-            problems.append(Problem(name, "no input of a request", allowed))
+            problems.append(Problem(name, "not an input of a request", allowed))
+        elif name in input_names() and name not in inputs:
+            allowed = f"{', '.join(_FILE_PATHS)} for files" if name == "format" else ""
+            problems.append(Problem(name, "not an input of this request", allowed))
         elif name not in inputs:
             near = difflib.get_close_matches(name[:_MAX_QUOTED_CHARACTERS], inputs, n=1)
-            problems.append(Problem(_quoted(name), "no input of a request", near="".join(near)))
+            problems.append(Problem(_quoted(name), "not an input of a request", near="".join(near)))
     return problems
 
 

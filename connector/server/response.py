@@ -60,7 +60,7 @@ _LEAST_RETRYABLE_FIRST = (
 )
 _REFUSALS = {
     HTTPStatus.UNAUTHORIZED: (
-        "The request shows no key of this server, or a wrong one.",
+        "The request has no key of this server, or a wrong one.",
         (
             "Send it as Authorization: Bearer KEY, as Basic's password, or as X-API-Key."
             " Nothing was sent to ALM."
@@ -72,7 +72,7 @@ _REFUSALS = {
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         f"The body is larger than {MAX_BODY_BYTES // 1024} KB.",
-        "Ask for fewer learners at once.",
+        "Request fewer learners at once.",
     ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
         "The body is not declared as JSON.",
@@ -135,7 +135,7 @@ def refusal(status: HTTPStatus, path: str = "") -> Response:
     """Return the response that refuses a request with *status*, before its inputs are read."""
     methods = METHODS.get(path, ())
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        message = f"{path} is not to be asked in this way."
+        message = f"{path} does not support this method."
         hint = f"Use {' or '.join(methods)}."
     else:
         message, hint = _REFUSALS.get(

@@ -72,7 +72,7 @@ class EnrollmentService:
         if left <= 0:
             raise DeadlineError(
                 f"The deadline of {seconds:g} s passed before this server could read.",
-                hint="Nothing was sent to ALM; ask again.",
+                hint="Nothing was sent to ALM. Try again.",
                 retry_at=self._clock.now(),
             )
         account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
@@ -122,7 +122,7 @@ class EnrollmentService:
         for user in (*inputs.user_id, *inputs.user_email):
             if canonical_id(user) not in self._settings.user_ids:
                 raise UserNotFoundError(
-                    f"This server is not to be asked for user {user}.",
+                    f"This server does not serve user {user}.",
                     hint="Nothing was sent to ALM;"
                     " ALM_SERVE_USER_IDS lists the learners that it may be asked for.",
                 )

@@ -27,7 +27,7 @@ _OWN_INPUTS = ("base_url", "concurrency", "quota_share")
 # A less similar variable is no misspelled setting: Kubernetes sets ALM_SERVE_SERVICE_HOST and
 # others for a service with the name alm-serve.
 _MIN_SIMILARITY = 0.9
-_HINT = "The server was not started; alm-enrollments serve --help tells every setting."
+_HINT = "The server was not started; alm-enrollments serve --help lists every setting."
 
 
 @dataclass(frozen=True, slots=True)

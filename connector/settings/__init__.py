@@ -5,7 +5,7 @@ Importing this package needs no library; ``load`` and ``load_given`` import pyda
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from connector.files import NamedFiles
     from connector.redact import Redactor
     from connector.settings.sources import RawSettings
+    from connector.settings.surfaces import Surface
 
 PREFIX = "ALM_"
 SECRETS_DIR = Path("/run/secrets")
@@ -45,10 +46,6 @@ NAME_FIELDS = {
     "user_email": "learner",
     "module_name": "loResourceGrades.loResource",
 }
-#: The variable ``ALM_SANDBOX_DAY``: no input, for ALM itself has no days.
-SANDBOX_DAY = "sandbox_day"
-#: The sandbox's last day: learners get new enrollments every few days, for ten years.
-MAX_SANDBOX_DAY = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +128,20 @@ def load(  # noqa: PLR0913 - what a command knows of its run, each with a defaul
     others: NamedFiles = MappingProxyType({}),
     secrets_dir: Path | None = SECRETS_DIR,
     now: datetime | None = None,
+    surface: Surface | None = None,
 ) -> tuple[Inputs, Credentials]:
     """Return the inputs and credentials of *flags*, environment, env-file and *secrets_dir*.
 
     The first of them that has a value decides. The flag ``env_file`` names the env-file. Relative
     moments count from *now*, by default the present. Of the caller's files, the output file may be
     neither one of its *outputs* nor one of the *others*. The *redactor* learns every credential
-    first. Raises UsageError with all problems at once, after those that the caller has found.
+    first. Raises UsageError with all problems at once, after those that the caller has found, and
+    a hint for the users of *surface*, by default those of Python.
     """
     from connector.settings.sources import read_sources  # noqa: PLC0415 - pydantic
 
     raw = read_sources(flags, secrets_dir)
-    return _validated(raw, redactor, problems, outputs, others, now)
+    return _validated(raw, redactor, problems, outputs, others, now, surface)
 
 
 def load_given(
@@ -157,36 +156,39 @@ def load_given(
     return _validated(read_given(values), redactor, (), {}, {}, now)
 
 
-def _validated(
+def _validated(  # noqa: PLR0913, PLR0917 - what load got
     raw: RawSettings,
     redactor: Redactor,
     problems: Iterable[Problem],
     outputs: NamedFiles,
     others: NamedFiles,
     now: datetime | None,
+    surface: Surface | None = None,
 ) -> tuple[Inputs, Credentials]:
     from connector.settings.problems import find_problems  # noqa: PLC0415 - difflib, for errors
+    from connector.settings.surfaces import Surface  # noqa: PLC0415 - it imports this module
 
     for secret in raw.credentials.values():
         redactor.add(secret.get_secret_value())
     found = [*problems, *raw.problems, *find_problems(raw, redactor, outputs, others)]
     if found:
-        raise UsageError.of(found, hint=_hint(found))
+        hint = _hint(found, surface or Surface.PYTHON)
+        # As the user wrote them: by variable, or by name.
+        written = [
+            replace(problem, name=raw.names.get(problem.name, problem.name)) for problem in found
+        ]
+        raise UsageError.of(written, hint=hint)
     properties = load_schema("inputs")["properties"]
     values = {name: raw.inputs.get(name, rule.get("default")) for name, rule in properties.items()}
     values[SANDBOX_DAY] = raw.sandbox_day
     return _inputs(values, now or datetime.now(UTC)), Credentials(**raw.credentials)
 
 
-def _hint(problems: list[Problem]) -> str:
+def _hint(problems: list[Problem], surface: Surface) -> str:
     for problem in problems:
         if problem.name.startswith(PREFIX) and problem.given.startswith("missing"):
-            return (
-                "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN"
-                " together, in the environment; runs of forks and of Dependabot get no secrets."
-                " Nothing was sent."
-            )
-    return "Nothing was sent; alm-enrollments --help tells every input."
+            return surface.credentials_hint
+    return surface.usage_hint
 
 
 def format_of(output_file: str) -> str | None:

@@ -153,16 +153,23 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
         yield Problem(variable("access_token"), "missing", rule)
     elif not is_valid("inputs#credentials", dict.fromkeys(credentials, "")):
         present = " and ".join(variable(name) for name in trio if name in credentials)
-        rule = "the three together, with or without an access token"
-        yield Problem(" and ".join(absent), f"missing beside {present}", rule)
+        for name in absent:
+            yield Problem(name, f"missing, and needed with {present}")
     for name, secret in credentials.items():
         text = secret.get_secret_value()
         if not re.fullmatch(r"(?!(['\"]).*\1$)[!-~]+", text):
-            rule = "the bare value: no space, no quotes' leftovers, ASCII alone"
-            yield Problem(variable(name), "not to be sent as it is", rule)
+            given = "not fit for an HTTP header"
+            if scheme := re.match(r"(?i)(bearer|oauth)\s", text):
+                given = f"given with '{scheme[1]}' before it"
+            rule = "only the value: visible ASCII, without spaces and quotes around it"
+            yield Problem(variable(name), given, rule)
         elif not MIN_SECRET_CHARACTERS <= len(text) <= MAX_SECRET_CHARACTERS:
             rule = f"{MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
-            yield Problem(variable(name), f"{len(text):,} characters long", rule)
+            yield Problem(
+                variable(name),
+                f"{len(text):,} {'character' if len(text) == 1 else 'characters'} long",
+                rule,
+            )
 
 
 def shared_file_problems(outputs: NamedFiles, others: NamedFiles) -> list[Problem]:

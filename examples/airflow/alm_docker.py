@@ -1,8 +1,9 @@
 """Read every learner's enrollments with the image, in shards, and join them in one file.
 
 Airflow needs only apache-airflow-providers-docker. On Docker's host, user 65532 must be able to
-write to FOLDER, which contains learners.csv, and to read alm_access_token in SECRETS. Create the
-pool alm with AT_ONCE slots: ``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
+write to FOLDER, which contains learners.csv, and to read the files alm_client_id, alm_client_secret
+and alm_refresh_token in SECRETS. Create the pool alm with AT_ONCE slots:
+``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ with DAG(
     container = {
         "image": IMAGE,
         "network_mode": NETWORK,
-        # The token is a file in the container: neither Airflow nor `docker inspect` shows it.
+        # As files, neither Airflow nor `docker inspect` shows the credentials.
         "mounts": [
             Mount("/data", FOLDER, type="bind"),
             Mount("/run/secrets", SECRETS, type="bind", read_only=True),

@@ -2,8 +2,9 @@
 
 Airflow needs only apache-airflow-providers-cncf-kubernetes. Create in the namespace the claim
 enrollments, which contains learners.csv (ReadWriteMany if pods run on several nodes), and a secret:
-``kubectl create secret generic alm --from-file=access-token``. Create the pool alm with AT_ONCE
-slots: ``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
+``kubectl create secret generic alm --from-env-file=alm.env``, where alm.env has CREDENTIALS as
+NAME=value lines. Create the pool alm with AT_ONCE slots:
+``airflow pools set alm 4 'Tasks with the same ALM credentials'``.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from kubernetes.client import models as k8s
 
 IMAGE = "ghcr.io/OWNER/REPO:0.1.0"
 NAMESPACE = "airflow"
+CREDENTIALS = ("ALM_CLIENT_ID", "ALM_CLIENT_SECRET", "ALM_REFRESH_TOKEN")
 BASE_URL = "https://learningmanager.adobe.com"
 # One mapped task per shard: Airflow maps at most 1,024.
 SHARDS = 8
@@ -31,7 +33,7 @@ with DAG(
         "image": IMAGE,
         "namespace": NAMESPACE,
         # By reference: Airflow never writes the value to a template, a log or its database.
-        "secrets": [Secret("env", "ALM_ACCESS_TOKEN", "alm", "access-token")],
+        "secrets": [Secret("env", name, "alm", name) for name in CREDENTIALS],
         "volumes": [
             k8s.V1Volume(
                 name="data",

@@ -79,13 +79,13 @@ with DAG("alm_nightly", schedule="@daily", **SETTINGS):
     )
 
     @task
-    def tell(document):
+    def report(document):
         """Put your own message here."""
         return f"{document['completed_count']} completed: {document['completed_ids']}"
 
     load_all(read.output)
     read >> has_both(yesterday, today) >> compare
-    tell(compare.output)
+    report(compare.output)
 
 with DAG("alm_hourly", schedule="@hourly", **SETTINGS):
     # Five minutes before the last run began: what comes twice replaces itself.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# Needs ROLE_ARN, the role of the function, and secret.json.
 set -euo pipefail
 python3 -m pip install --target package --platform manylinux2014_x86_64 --python-version 3.13 --only-binary :all: -r requirements.txt
 cp handler.py package/

@@ -1,4 +1,4 @@
-"""The HTTP door as a function app."""
+"""Serve the HTTP API as a function app."""
 
 import azure.functions as func
 

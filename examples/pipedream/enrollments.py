@@ -1,4 +1,4 @@
-"""Every enrollment of a learner, as the export of a Pipedream step."""
+"""Return the enrollments of a learner as the export of a Pipedream step."""
 
 # pipedream add-package alm-enrollments-connector
 import connector
@@ -6,7 +6,7 @@ import connector
 
 def handler(pd: "pipedream"):
     """Return the document of one run; what it raises fails the step."""
-    asked = pd.steps["trigger"]["event"]["body"]
+    event = pd.steps["trigger"]["event"]["body"]
     return connector.run(
-        user_id=asked["user_id"], since=asked.get("since"), lo_types="all", deadline=250
+        user_id=event["user_id"], since=event.get("since"), lo_types="all", deadline=250
     )

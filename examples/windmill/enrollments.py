@@ -1,4 +1,4 @@
-"""Every enrollment of a learner, as the result of a Windmill script."""
+"""Return the enrollments of a learner as the result of a Windmill script."""
 
 # requirements:
 # alm-enrollments-connector

@@ -19,7 +19,7 @@ from scripts.tables import updated_action
 from tests.action.conftest import ACTION, STEP, TEXT, fake_command, fake_pip
 from tests.action.runner import Command
 from tests.support.process import PATIENCE_SECONDS, valid_document, wait_until
-from tests.support.sandbox import DOCUMENTED_IDS, DOCUMENTED_USER, ids_of
+from tests.support.sandbox import DOCUMENTED_IDS, DOCUMENTED_USER, NOTE, ids_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from connector.sandbox.server import SandboxServer
     from tests.action.conftest import Finished, Job
     from tests.support.sandbox import StartSandbox
+
+IN_GROUP = f"::group::alm-enrollments: what happened on the way\n{NOTE}::endgroup::\n"
 
 INPUTS = load_schema("inputs")
 OUTPUTS = load_schema("outputs")
@@ -96,7 +98,7 @@ def test_step__keeps_the_document_out_of_the_log(job: Job) -> None:
     finished = job.run({**SANDBOX, "names": "true", "user-id": "31"})
 
     path = Path(finished.outputs["document_file"])
-    assert (finished.exit_code, finished.stdout, finished.stderr) == (0, "", "")
+    assert (finished.exit_code, finished.stdout, finished.stderr) == (0, "", IN_GROUP)
     assert (path.parent, path.stat().st_mode & 0o777) == (job.temp, 0o600)
     assert finished.document["enrollments"][0]["user_email"] == "user31@example.com"
     assert "user31" not in finished.summary + str(finished.outputs).replace(str(path), "")
@@ -124,7 +126,7 @@ def test_step__needs_no_account_for_the_sandbox(job: Job) -> None:
     """The embedded sandbox needs neither network nor credentials; the summary shows its content."""
     finished = job.run(SANDBOX)
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, IN_GROUP)
     assert json.loads(finished.outputs["enrollment_ids"]) == DOCUMENTED_IDS
     assert finished.summary.startswith("### Enrollments from Adobe Learning Manager\n")
 
@@ -150,10 +152,10 @@ def test_step__reports_every_invalid_input_at_once(job: Job) -> None:
 
     assert finished.exit_code == 64
     assert error_of(finished)["message"] == (
-        '5 inputs are not valid: user_id is "me" (allowed: ALM user ids, decimal digits each);'
+        '5 inputs are not valid: user-id is "me" (allowed: ALM user ids, decimal digits each);'
         ' sort is "date" (allowed: dateEnrolled, -dateEnrolled);'
-        " page_limit is 99 (allowed: a whole number from 1 to 10);"
-        ' resume is "perhaps" (allowed: true or false); ALM_ACCESS_TOKEN is missing'
+        " page-limit is 99 (allowed: a whole number from 1 to 10);"
+        ' resume is "perhaps" (allowed: true or false); access-token is missing'
         " (allowed: it, or ALM_CLIENT_ID, ALM_CLIENT_SECRET, ALM_REFRESH_TOKEN together)."
     )
     assert json.loads(finished.outputs["completeness"])["requests"] == 0
@@ -255,7 +257,7 @@ def test_step__imports_nothing_from_the_workspace(new_job: Job) -> None:
     finished = new_job.run(SANDBOX, **variables)
 
     assert not (new_job.root / "pwned").exists()
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, IN_GROUP)
 
 
 def test_step__prefers_its_own_packages(job: Job) -> None:
@@ -267,7 +269,7 @@ def test_step__prefers_its_own_packages(job: Job) -> None:
 
     finished = job.run(SANDBOX, PATH=str(own))
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, IN_GROUP)
 
 
 def test_step__changes_nothing_outside_the_jobs_folder(new_job: Job, python: Path) -> None:
@@ -341,7 +343,7 @@ def test_step__ignores_an_unfinished_installation(new_job: Job) -> None:
 
     finished = new_job.run(SANDBOX)
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, IN_GROUP)
 
 
 def test_step__works_with_read_only_tools(new_job: Job, packages: Path) -> None:
@@ -353,7 +355,7 @@ def test_step__works_with_read_only_tools(new_job: Job, packages: Path) -> None:
 
     finished = new_job.run(SANDBOX, prefix=unprivileged)
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, IN_GROUP)
     assert list(kept.iterdir()) == []
 
 
@@ -396,4 +398,4 @@ def test_step__finds_another_python(path: str, job: Job, python: Path) -> None:
 
     finished = job.run(SANDBOX, PATH=old_python(job.root / "bin"))
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, IN_GROUP)

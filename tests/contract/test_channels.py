@@ -165,7 +165,9 @@ def test_github__reports_invalid_inputs(github: dict[str, str], command: Command
 
     (annotation,) = in_github(finished).named("error")
     outputs = as_outputs(finished.document)
-    problem = "8 inputs are not valid: --dead-line is no flag (did you mean --deadline?); "
+    problem = (
+        "8 inputs are not valid: --dead-line is an unknown option (did you mean --deadline?); "
+    )
     assert (finished.exit_code, annotation.data[: len(problem)]) == (64, problem)
     assert annotation.data.splitlines()[0] == finished.error["message"]
     assert outputs_of(command) == in_folder(command.folder / "folder") == outputs
@@ -203,7 +205,7 @@ def test_github__unwritable_outputs_end_with_73(
     outputs = as_outputs(finished.document)
     (annotation,) = in_github(finished).named("error")
     assert (finished.exit_code, finished.error["code"]) == (73, 73)
-    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Mend it and run again."
+    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Fix it and run again."
     assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")
     assert in_azure(finished) == in_folder(command.folder / "folder") == outputs
     assert f"ERROR={outputs['error']}\n" in command.files()["report"]
@@ -271,7 +273,7 @@ def test_masks__that_are_part_of_an_id_cause_warnings(
     """A user id in a secret causes warnings that name the outputs that GitHub will drop."""
     finished = command(**EMBEDDED, **github, ALM_CLIENT_ID=DOCUMENTED_USER)
 
-    warnings = [warning.data for warning in in_github(finished).named("warning")]
+    _, *warnings = [warning.data for warning in in_github(finished).named("warning")]
     outputs = {name: value for name, value in outputs_of(command).items() if value}
     dropped = outputs.keys() - job_outputs(outputs, [DOCUMENTED_USER]).keys()
     assert dropped == {"enrollment_ids", "resource_grade_ids"}

@@ -59,7 +59,7 @@ def test_check__assumes_the_documented_quota(command: Command, start_sandbox: St
     """Without quota headers the documented quota is assumed, and marked as such."""
     finished = command("check --user-id 31", **reaching(start_sandbox(rate_per_minute=0)))
 
-    quota = "quota      not told by ALM; taken to be 100 requests a minute, burst 30"
+    quota = "quota      not reported by ALM; assumed to be 100 requests a minute, burst 30"
     assert finished.stdout.splitlines()[2] == quota
 
 
@@ -74,7 +74,8 @@ def test_check__quotes_a_quota_that_it_cannot_read(command: Command) -> None:
 
     lines = finished.stdout.splitlines()
     assert lines[2] == (
-        'quota      "500r/fortnight" is not understood; taken to be 100 requests a minute, burst 30'
+        'quota      "500r/fortnight" is not understood; assumed to be 100 requests a minute,'
+        " burst 30"
     )
     guess = "at least 0 s at this quota, which is a guess"
     assert [line.endswith(guess) for line in lines[4:]] == [True] * 3
@@ -113,7 +114,7 @@ def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer)
         (
             "--user-id 31 --shard 1/500000",
             0,
-            "           none of the users is in this shard: nothing was asked",
+            "           this shard has no user: nothing was sent",
         ),
     ],
 )

@@ -315,7 +315,7 @@ def test_diff__assumes_complete_files(command: Command, fetch: Fetch) -> None:
     assert refused.exit_code == 64
     assert refused.stderr == (
         'alm-enrollments: error: 1 input is not valid: diff is given "new.ndjson", which has no'
-        " journal new.ndjson.users beside it and is no document: nothing says which of its users"
+        " journal new.ndjson.users next to it and is no document: nothing says which of its users"
         " are complete (allowed: a file with its journal; or --assume-complete, if no user in it"
         " is incomplete and no user is missing). Nothing was written.\n"
     )
@@ -342,16 +342,16 @@ REFUSED = {
         f' include was [] and is ["learner"] {FULL_RUNS}'
     ),
     "old.ndjson old.ndjson --output-file ./old.ndjson": (
-        'output_file is "old.ndjson", which is to be read as well (allowed: another file)'
+        '--output-file is "old.ndjson", which is to be read as well (allowed: another file)'
     ),
     "old.ndjson old.ndjson --output-file old.ndjson.users": (
-        'output_file is "old.ndjson.users" (allowed: a name that ends in .ndjson, .jsonl or .csv,'
+        '--output-file is "old.ndjson.users" (allowed: a name that ends in .ndjson, .jsonl or .csv,'
         " also with .gz or .zst)"
     ),
     "old.ndjson old.ndjson --output-file x.parquet --ignore id,stat": (
         'ignore is "id" (allowed: fields of an enrollment);'
         ' ignore is "stat" (allowed: fields of an enrollment; did you mean state?);'
-        ' output_file is "x.parquet" (allowed: a name that ends in .ndjson, .jsonl or .csv, also'
+        ' --output-file is "x.parquet" (allowed: a name that ends in .ndjson, .jsonl or .csv, also'
         " with .gz or .zst)"
     ),
     "old.ndjson table.table": (

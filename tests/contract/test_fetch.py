@@ -10,7 +10,7 @@ import pytest
 
 from connector.sandbox.learners import enrollments_of
 from tests.support.completeness import CONSISTENT, INCOMPLETE, VERIFIED
-from tests.support.sandbox import DOCUMENTED_IDS, EMBEDDED, TRIPLE, ids_of, reaching
+from tests.support.sandbox import DOCUMENTED_IDS, EMBEDDED, NOTE, TRIPLE, ids_of, reaching
 
 if TYPE_CHECKING:
     from connector.sandbox.server import SandboxServer
@@ -74,7 +74,7 @@ def test_fetch__documented_example(command: Command) -> None:
 
     document = finished.document
     next_since = datetime.fromisoformat(document.pop("next_since"))
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, NOTE)
     # ALM answered five minutes later, and just now.
     assert timedelta(minutes=5) <= datetime.now(UTC) - next_since < timedelta(minutes=7)
     assert document.pop("enrollments")[1] == ENROLLMENT
@@ -361,15 +361,15 @@ def test_fetch__invalid_inputs_are_reported_at_once(
     assert (finished.exit_code, finished.error["code"], sandbox.requests) == (64, 64, [])
     assert finished.stderr == (
         "alm-enrollments: error: 7 inputs are not valid:"
-        " --dead-line is no flag (did you mean --deadline?);"
+        " --dead-line is an unknown option (did you mean --deadline?);"
         " ALM_LO_TYPE is not an input (did you mean ALM_LO_TYPES?);"
-        ' user_id is "ada" (allowed: ALM user ids, decimal digits each);'
-        ' lo_types is "courses" (allowed: course, learningProgram, jobAid, certification, all;'
+        ' ALM_USER_ID is "ada" (allowed: ALM user ids, decimal digits each);'
+        ' ALM_LO_TYPES is "courses" (allowed: course, learningProgram, jobAid, certification, all;'
         " did you mean course?);"
-        ' sort is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
+        ' ALM_SORT is "dateenrolled" (allowed: dateEnrolled, -dateEnrolled;'
         " did you mean dateEnrolled?);"
-        " page_limit is 50 (allowed: a whole number from 1 to 10);"
-        ' since is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z or an'
-        " offset; or yesterday, 7d, 12h)."
-        " Nothing was sent; alm-enrollments --help tells every input.\n"
+        " ALM_PAGE_LIMIT is 50 (allowed: a whole number from 1 to 10);"
+        ' ALM_SINCE is "last week" (allowed: YYYY-MM-DD, or YYYY-MM-DDThh:mm:ss with or without Z'
+        " or an offset; or yesterday, 7d, 12h)."
+        " Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )

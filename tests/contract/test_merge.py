@@ -189,14 +189,14 @@ REFUSED = {
     ),
     "1.ndjson 1.ndjson 2.ndjson": (
         'merge is given "1.ndjson" to be read and to be written'
-        " (allowed: a file to write that is none of the shards')"
+        " (allowed: a file to write that is not one of the shards)"
     ),
     "out.ndjson.gz 1.ndjson 2.ndjson": (
         'merge is given "1.ndjson", which is not compressed as "out.ndjson.gz" is to be'
         " (allowed: names that end alike)"
     ),
     "out.ndjson 1.ndjson nowhere.ndjson": (
-        'merge is given "nowhere.ndjson", which has no journal beside it'
+        'merge is given "nowhere.ndjson", which has no journal next to it'
         " (allowed: an output file with its nowhere.ndjson.users)"
     ),
 }
@@ -282,5 +282,5 @@ def test_merge__into_a_missing_folder_ends_with_73(command: Command, fetch: Fetc
     assert finished.exit_code == 73
     assert finished.stderr == (
         "alm-enrollments: error: The output file nowhere/out.ndjson cannot be written:"
-        " No such file or directory. Mend it and run again.\n"
+        " No such file or directory. Fix it and run again.\n"
     )

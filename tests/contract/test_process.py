@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.process import CHECKOUT, PATIENCE_SECONDS, wait_until
-from tests.support.sandbox import DOCUMENTED_USER, EMBEDDED, reaching
+from tests.support.sandbox import DOCUMENTED_USER, EMBEDDED, NOTE, reaching
 
 if TYPE_CHECKING:
     from connector.sandbox.server import SandboxServer
@@ -51,7 +52,7 @@ def test_signal__ends_the_run_wherever_it_waits(
 
     assert time.monotonic() - began < MAX_SECONDS
     assert (process.returncode, json.loads(stdout)["error"]["code"]) == (CODES[number],) * 2
-    line = "The run was stopped by a signal. Nothing was half-written; run it again."
+    line = "The run was stopped by a signal. No output was replaced. Run again."
     assert stderr.splitlines()[-1] == f"alm-enrollments: error: {line}"
 
 
@@ -93,8 +94,8 @@ def test_stdout__full_disk_ends_with_73(command: Command) -> None:
 
     assert finished.exit_code == 73
     assert finished.stderr == (
-        "alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " Nothing was handed on; mend it and run again.\n"
+        f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
+        " No document was written. Fix it and run again.\n"
     )
 
 
@@ -122,7 +123,7 @@ def test_dotenv__in_the_folder_is_not_read(command: Command) -> None:
     finished = command(ALM_ACCESS_TOKEN="some-token")
 
     assert finished.exit_code == 64
-    assert "user_id is missing" in finished.stderr
+    assert "--user-id is missing" in finished.stderr
 
 
 def test_help__works_on_an_ascii_terminal(command: Command) -> None:
@@ -138,7 +139,8 @@ def test_version__needs_no_inputs(command: Command) -> None:
     """--version prints the version."""
     finished = command("--version")
 
-    assert (finished.exit_code, finished.stdout) == (0, "alm-enrollments 0.1.0\n")
+    python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    assert (finished.exit_code, finished.stdout) == (0, f"alm-enrollments 0.1.0 ({python})\n")
 
 
 def test_sandbox__serves_what_it_prints(command: Command) -> None:
@@ -157,6 +159,24 @@ def test_sandbox__serves_what_it_prints(command: Command) -> None:
     assert json.loads(command.files()["log"])["status"] == 200
 
 
+def test_wheel__runs_as_a_zip_file(command: Command) -> None:
+    """Schemas, page templates and sample data are found in a zip file on Python's path."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(command.folder)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    (wheel,) = command.folder.glob("*.whl")
+    script = (
+        f"import sys; sys.path.insert(0, {wheel.name!r}); import connector;"
+        "assert '.whl' in connector.__file__;"
+        "result = connector.run(user_id=20941371, base_url='sandbox', output_file='x.html');"
+        "print(result['enrollment_count'])"
+    )
+
+    process = command.start_python(["-I", "-c", script])
+
+    assert process.communicate(timeout=PATIENCE_SECONDS) == ("3\n", "")
+    assert "course:7236827" in command.files()["x.html"]
+
+
 def test_wheel__has_everything_that_it_needs(command: Command) -> None:
     """The wheel holds schemas, sample data, entry points and the typed marker, and runs."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(command.folder)]
@@ -170,7 +190,7 @@ def test_wheel__has_everything_that_it_needs(command: Command) -> None:
     process = command.start_python(["-I", "-c", f"{run} main.run_command()"], **EMBEDDED)
     stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
 
-    assert (process.returncode, stderr) == (0, "")
+    assert (process.returncode, stderr) == (0, NOTE)
     assert json.loads(stdout)["enrollment_count"] == 3
     assert "installed/connector/py.typed" in files
     metadata = "installed/alm_enrollments_connector-0.1.0.dist-info"

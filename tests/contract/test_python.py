@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 import connector
+from connector.schemas import load_schema
 from tests.support.sandbox import reaching
 
 if TYPE_CHECKING:
@@ -65,6 +67,18 @@ def test_run__finds_credentials_in_the_environment(
     process = command.start_python(["-c", script], **reaching(sandbox, ALM_USER_ID="31"))
 
     assert process.communicate() == ("3\n", "")
+
+
+def test_run__has_a_signature() -> None:
+    """Editors complete every input of the schema; those that are not passed are not given."""
+    parameters = inspect.signature(connector.run).parameters
+
+    names = [*load_schema("inputs")["properties"], "env_file"]
+    assert [*parameters] == [*names, "unknown"]
+    assert {parameters[name].default for name in names} == {None}
+    assert {"run", "diff"} <= {*dir(connector)}
+    assert inspect.getdoc(connector.run)
+    assert [*inspect.signature(connector.diff).parameters][:2] == ["old", "new"]
 
 
 def test_package__exports_what_it_promises() -> None:

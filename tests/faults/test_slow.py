@@ -137,6 +137,6 @@ def test_slow__user_until_the_deadline(play: Play, tmp_path: Path) -> None:
 
     assert ran.code == TEMPFAIL
     assert ran.document["users"] == {"requested": 3, "read": 2, "failed": []}
-    assert "2 users that were read are kept in" in ran.document["error"]["hint"]
+    assert "2 users are kept in" in ran.document["error"]["hint"]
     kept = [json.loads(line) for line in (tmp_path / "out.part").read_bytes().splitlines()]
     assert {record["user_id"] for record in kept} == {"31", "33"}

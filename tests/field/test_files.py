@@ -127,7 +127,8 @@ def test_shared_file(line: str, output: str, other: str, command: Command) -> No
 
     finished = command(line, **IN_SANDBOX, GITHUB_OUTPUT=str(command.folder / "github"))
 
-    assert f"{output} is also the file of {other} {OWN_FILE}" in finished.error["message"]
+    name = output.replace("output_file", "output-file")
+    assert f"{name} is also the file of {other} {OWN_FILE}" in finished.error["message"]
     after = command.files()
     assert (finished.exit_code, after | before) == (64, after | {"github": before["github"]})
 
@@ -148,7 +149,8 @@ def test_shared_file__redirected(line: str, output: str, other: str, command: Co
     finished = command.shell(f"alm-enrollments {line}; code=$?; cat l; exit $code", **IN_SANDBOX)
 
     assert finished.exit_code == 64
-    assert f"{output} is also the file of {other} {OWN_FILE}" in finished.stdout + finished.stderr
+    name = output.replace("output_file", "--output-file")
+    assert f"{name} is also the file of {other} {OWN_FILE}" in finished.stdout + finished.stderr
 
 
 def test_shared_file__similar_names(command: Command) -> None:

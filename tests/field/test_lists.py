@@ -105,7 +105,7 @@ def test_standard_input__as_a_process(producer: str, message: str, command: Comm
     document = finished.document
     assert (finished.exit_code, document["users"]["read"]) == ((64, 0) if message else (0, 2))
     if message:
-        assert f"user_ids_file is {message} (allowed" in document["error"]["message"]
+        assert f"--user-ids-file is {message} (allowed" in document["error"]["message"]
         assert document["error"]["hint"] == "Nothing was sent."
 
 
@@ -125,5 +125,5 @@ def test_standard_input__silent(command: Command) -> None:
         75,
         "The deadline of 1 s passed before the run came to its end.",
     )
-    assert "1 users that were read are kept in out.ndjson.part" in error["hint"]
+    assert "1 user is kept in out.ndjson.part" in error["hint"]
     assert len((command.folder / "out.ndjson.part").read_text().splitlines()) == 3

@@ -113,7 +113,7 @@ def test_base_url__password(command: Command) -> None:
     finished = command(**ASKED, ALM_BASE_URL="https://user:hun/ter22@alm.example")
 
     assert (finished.exit_code, "ter22" in finished.stdout + finished.stderr) == (64, False)
-    assert 'base_url is "https://***@alm.example"' in finished.error["message"]
+    assert 'ALM_BASE_URL is "https://***@alm.example"' in finished.error["message"]
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])

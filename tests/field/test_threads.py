@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.sandbox import NOTE
+
 if TYPE_CHECKING:
     from tests.support.process import Command
 
@@ -26,7 +28,7 @@ def test_threads__few(command: Command) -> None:
     finished = command.shell(f"{FEW}; alm-enrollments --user-id {USERS} --base-url sandbox")
 
     assert (finished.exit_code, finished.document["users"]["read"]) == (0, 10)
-    (line,) = finished.stderr.splitlines()
+    _, line = finished.stderr.splitlines()
     assert line.startswith("alm-enrollments: only ")
     assert line.endswith(f" of 8 threads can be started: {LIMITS}")
 
@@ -39,7 +41,7 @@ def test_threads__none(line: str, command: Command) -> None:
     assert (finished.exit_code, finished.stderr) == (
         75,
         (
-            f"alm-enrollments: error: The system starts no further thread: {LIMITS}."
+            f"{NOTE}alm-enrollments: error: The system starts no further thread: {LIMITS}."
             " Raise that limit, or run again when fewer processes run.\n"
         ),
     )

@@ -53,8 +53,9 @@ def test_deadline__of_many_users(
     assert type(outcome.error) is DeadlineError
     assert outcome.error.retry_at is not None
     assert clock.monotonic() <= 3
-    # On a busy machine a thread may come late, and read nobody.
+    # On a busy machine a thread may come late, and read fewer.
     assert (requested, was_read <= most_read) == (count, True)
+    assert (was_read > 0) == (most_read > 0)
     # Who was answered by ALM and not tried again in time has failed; nobody else has.
     assert failed <= len(set(alm.requests)) - was_read
     assert len(to_json({**outcome.document, "users": None, "enrollments": []})) < MAX_DOCUMENT

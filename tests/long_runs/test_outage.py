@@ -58,7 +58,7 @@ def test_outage__until_the_deadline(run: Run, tmp_path: Path) -> None:
     requested, read, failed = facts_of(outcome.document)
     assert (requested, failed) == (2_400, 0)
     assert 300 <= read < 310
-    assert f"{read} users that were read are kept" in outcome.error.hint
+    assert f"{read} users are kept" in outcome.error.hint
 
 
 @pytest.mark.parametrize("seconds", [0.5, 15, 290])

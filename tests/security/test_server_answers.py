@@ -516,7 +516,7 @@ def test_secret__too_short(name: str, command: Command, play: Play) -> None:
 
     assert (finished.exit_code, server.requests) == (64, [])
     assert finished.error["message"] == (
-        f"1 input is not valid: ALM_{name.upper()} is 1 characters long"
+        f"1 input is not valid: ALM_{name.upper()} is 1 character long"
         " (allowed: 8 to 16,384 characters)."
     )
 

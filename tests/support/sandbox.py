@@ -26,6 +26,8 @@ DOCUMENTED_IDS = [
 ]
 # The documented learner in the embedded sandbox: no network, no credentials.
 EMBEDDED = {"ALM_USER_ID": DOCUMENTED_USER, "ALM_BASE_URL": "sandbox"}
+#: What standard error has if a run reads it.
+NOTE = "alm-enrollments: reading the sandbox: learners and enrollments are made up\n"
 TRIPLE = {
     "ALM_CLIENT_ID": CLIENT_ID,
     "ALM_CLIENT_SECRET": CLIENT_SECRET,

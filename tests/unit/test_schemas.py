@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -386,8 +385,7 @@ def test_load_schema__is_cached() -> None:
     assert load_schema("inputs") is load_schema("inputs")
 
 
-def test_folders__package_first() -> None:
-    """An installed package reads the schemas shipped in it, a checkout those next to it."""
-    package = Path(schemas.__file__).parent
-
-    assert (package / "schemas", package.parent / "schemas") == schemas.FOLDERS
+def test_read_file__unknown() -> None:
+    """A schema that does not exist is an error that names it."""
+    with pytest.raises(FileNotFoundError, match=r"none\.schema\.json"):
+        schemas.read_file("none.schema.json")

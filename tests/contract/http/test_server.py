@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.support.process import PATIENCE_SECONDS, wait_until
+from tests.support.sandbox import NOTE
 
 from .conftest import KEY, environ
 
@@ -160,8 +161,8 @@ def test_output__is_the_address_and_the_log(name: str) -> None:
         stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert address == f"alm-enrollments serves http://127.0.0.1:{port}; end it with Ctrl-C.\n"
-    assert (process.returncode, stdout, stderr.count("\n")) == (0, "", 1)
-    assert stderr.startswith("alm-enrollments: GET /healthz 200 ")
+    assert (process.returncode, stdout, stderr.count("\n")) == (0, "", 2)
+    assert stderr.startswith(f"{NOTE}alm-enrollments: GET /healthz 200 ")
 
 
 def test_help__has_every_setting() -> None:

@@ -124,7 +124,7 @@ def test_example__native(
 
 
 def test_example__nightly(airflow: Airflow, start_sandbox: StartSandbox, tmp_path: Path) -> None:
-    """The example loads each night into DuckDB, tells what was completed, and adds what is new."""
+    """The example loads each night into DuckDB, reports completions, and adds what is new."""
     (tmp_path / "learners.csv").write_text("\n".join(["user_id", *map(str, range(1, 7))]))
     database = tmp_path / "enrollments.duckdb"
     files = {"LEARNERS": tmp_path / "learners.csv", "DATABASE": database}

@@ -48,6 +48,8 @@ trigger = function.get_trigger()
 level = trigger.auth_level.value
 print(json.dumps([answer.status_code, answer.get_body().decode(), trigger.route, level]))
 """
+# Documents and recipes show the credentials that make access tokens.
+REFRESHING = ("client_id", "client_secret", "refresh_token")
 NEWEST_FIRST = DOCUMENTED_IDS[::-1]
 
 
@@ -130,7 +132,16 @@ def test_secrets__are_references() -> None:
     (container,) = recipe("cloud-run/service.yaml")["spec"]["template"]["spec"]["containers"]
     cloud_run = [variable["name"] for variable in container["env"] if "valueFrom" in variable]
 
-    assert account["ALM_ACCESS_TOKEN"] == "$var:f/alm/access_token"
-    assert azure == cloud_run == ["ALM_SERVE_KEY", "ALM_ACCESS_TOKEN"]
-    assert example("cloud-run/deploy.sh").count("--data-file=-") == 2
+    variables = {f"ALM_{name.upper()}": f"$var:f/alm/{name}" for name in REFRESHING}
+    assert {name: text for name, text in account.items() if name != "ALM_BASE_URL"} == variables
+    assert azure == cloud_run == ["ALM_SERVE_KEY", *variables]
+    keys = [
+        variable["valueFrom"]["secretKeyRef"]["name"]
+        for variable in container["env"]
+        if "valueFrom" in variable
+    ]
+    assert keys == ["alm-serve-key", *(f"alm-{name.replace('_', '-')}" for name in REFRESHING)]
+    created = example("cloud-run/deploy.sh")
+    assert f"gcloud secrets create {keys[0]} --data-file=-\n" in created
+    assert f"for name in {' '.join(keys[1:])}; do\n" in created
     assert "--secret-string file://secret.json" in example("aws-lambda/deploy.sh")

@@ -86,7 +86,7 @@ def test_zapier__polls_for_new_enrollments(api_url: str) -> None:
     entries = requests.get(url, auth=(user, KEY), timeout=PATIENCE_SECONDS).json()[ZAPIER["Key"]]
 
     assert [entry[ZAPIER["Deduplication Key"]] for entry in entries] == DOCUMENTED_IDS[::-1]
-    assert (user, password) == ("zapier", "THE-KEY-OF-THE-DOOR")
+    assert (user, password) == ("zapier", "THE-SERVER-KEY")
 
 
 def test_make__iterates_over_the_response() -> None:
@@ -121,12 +121,12 @@ def test_power_automate__passes_each_enrollment_on() -> None:
     """Each action follows the success of the one before; the key is secured."""
     after = [action["runAfter"] for action in (READ, PARSE, EACH)]
 
-    assert after == [{}, {"Read_enrollments": ["Succeeded"]}, {"Parse_the_answer": ["Succeeded"]}]
+    assert after == [{}, {"Read_enrollments": ["Succeeded"]}, {"Parse_the_response": ["Succeeded"]}]
     assert PARSE["inputs"]["content"] == "@body('Read_enrollments')"
-    assert EACH["foreach"] == "@body('Parse_the_answer')?['enrollments']"
+    assert EACH["foreach"] == "@body('Parse_the_response')?['enrollments']"
     assert EACH["actions"]["Take_it"]["inputs"] == "@item()?['id']"
-    assert READ["inputs"]["headers"]["X-API-Key"] == "@parameters('door_key')"
-    assert POWER_AUTOMATE["parameters"] == {"door_key": {"type": "SecureString"}}
+    assert READ["inputs"]["headers"]["X-API-Key"] == "@parameters('api_key')"
+    assert POWER_AUTOMATE["parameters"] == {"api_key": {"type": "SecureString"}}
     assert READ["runtimeConfiguration"] == {"secureData": {"properties": ["inputs"]}}
 
 
@@ -146,4 +146,5 @@ def test_cloud_run__probe_is_answered(api_url: str) -> None:
     path = container["startupProbe"]["httpGet"]["path"]
 
     assert requests.get(f"{api_url}{path}", timeout=PATIENCE_SECONDS).status_code == 200
-    assert container["command"] == ["alm-enrollments"]
+    # The image has no command alm-enrollments, only its entrypoint.
+    assert "command" not in container

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector import errors
+from connector import __version__, errors
 from connector.sandbox import ACCESS_TOKEN
 from connector.sandbox.days import enrollments_on
 from tests.action.runner import read_azure
@@ -31,6 +31,7 @@ AZURE = recipe("azure-pipelines/azure-pipelines.yml")["jobs"]
 CIRCLECI = recipe("circleci/config.yml")["jobs"]
 KESTRA = recipe("kestra/alm-enrollments.yaml")["tasks"]
 JENKINS = example("jenkins/Jenkinsfile")
+DOCKERFILE = (CHECKOUT / "Dockerfile").read_text(encoding="utf-8")
 ARGO = {part["name"]: part for part in recipe("argo/workflow.yaml")["spec"]["templates"]}
 TASK, PIPELINE = recipe("tekton/task.yaml")["spec"], recipe("tekton/pipeline.yaml")["spec"]
 JOBS = {
@@ -93,7 +94,7 @@ SCRIPTS = {
     "gitlab merged": ("bash", GITLAB["merged"]["script"][0]),
     "circleci on failure": ("bash", circleci("read", 2)),
     "gitlab nightly": ("sh", "\n".join(NIGHTLY["nightly"]["script"])),
-    "gitlab tell": ("sh", NIGHTLY["tell"]["script"][0]),
+    "gitlab report": ("sh", NIGHTLY["report"]["script"][0]),
     "kubernetes nightly": ("sh", JOBS["nightly"]["template"]["spec"]["containers"][0]["args"][0]),
     "kubernetes shard": (
         "sh",
@@ -248,8 +249,7 @@ def test_container__writes_a_file_per_result(
     files = command.files()
     assert (finished.exit_code, files["results/complete"]) == (0, "true")
     assert json.loads(files["results/enrollment_ids"]) == DOCUMENTED_IDS
-    reference = {"secretKeyRef": {"name": "alm", "key": "ALM_ACCESS_TOKEN"}}
-    assert container["env"] == [{"name": "ALM_ACCESS_TOKEN", "valueFrom": reference}]
+    assert container["envFrom"] == [{"secretRef": {"name": "alm"}}]
 
 
 def test_results__are_those_that_the_next_task_reads() -> None:
@@ -357,11 +357,11 @@ def test_gitlab__compares_each_night_with_the_last(
 
     files = command.files()
     report = dict(line.split("=", 1) for line in files["changes.env"].splitlines())
-    told = command.shell(SCRIPTS["gitlab tell"][1], **report)
-    nothing = command.shell(SCRIPTS["gitlab tell"][1])
+    reported = command.shell(SCRIPTS["gitlab report"][1], **report)
+    nothing = command.shell(SCRIPTS["gitlab report"][1])
     ids = json.loads(files["changes.json"])["completed_ids"]
     assert (codes, set(ids)) == ([0, 0, 0], completed(3))
-    assert told.stdout == f"{len(ids)} completed, {json.dumps(ids, separators=(',', ':'))}\n"
+    assert reported.stdout == f"{len(ids)} completed, {json.dumps(ids, separators=(',', ':'))}\n"
     assert (nothing.stdout, NIGHTLY["nightly"]["cache"]["paths"]) == ("", ["last"])
     assert NIGHTLY["nightly"]["artifacts"]["reports"]["dotenv"] == "changes.env"
 
@@ -375,8 +375,11 @@ def test_pods__are_confined(name: str) -> None:
 
     assert (spec["automountServiceAccountToken"], spec["restartPolicy"]) == (False, "Never")
     assert spec["securityContext"]["runAsNonRoot"] is True
+    # The image's own user must be able to write to the volume.
+    (user,) = re.findall(r"^USER (\d+):", DOCKERFILE, flags=re.MULTILINE)
+    assert spec["securityContext"]["fsGroup"] == int(user)
     for part in containers:
-        assert part["image"] == "ghcr.io/OWNER/REPO:VERSION"
+        assert part["image"] == f"ghcr.io/OWNER/REPO:{__version__}"
         assert part["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -659,7 +659,7 @@ def test_fetch__logs_no_secret(
     assert [record.getMessage() for record in caplog.records] == [
         "waiting 2.00 s for the quota",
         f"GET {FIRST.address}: 401 in 0 ms, request id refused",
-        "the access token is refused, refreshing it (request id refused)",
+        "ALM refuses the access token, refreshing it (request id refused)",
         f"POST {refresh}: 200 in 0 ms, request id None",
         "waiting 0.40 s for the quota",
         f"GET {FIRST.address}: 200 in 0 ms, request id trace",

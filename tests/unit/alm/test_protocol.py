@@ -46,7 +46,7 @@ EVERY_PARAMETER = (
     "&filter.states=active&sort=-dateEnrolled&include=learner%2CloInstance.learningObject"
 )
 PARAMETERS = "page%5Blimit%5D=10&filter.loTypes=course&sort=dateEnrolled"
-REPORT = "Nothing of it was used; report it with the request id. (request id trace)"
+REPORT = "The response was discarded. Report this with the request id. (request id trace)"
 
 
 def response(body: bytes | object) -> Response:
@@ -179,7 +179,7 @@ def test_read_page__infinite_number(number: str) -> None:
 
     text = (
         f'ALM\'s page has a number that is too large to be one: "{number}".'
-        " Nothing of it was used; report it, with the time of this run."
+        " The response was discarded. Report this with the time of this run."
     )
     assert facts(caught.value) == (ProtocolError, text, 200, None)
 
@@ -326,7 +326,7 @@ FAILED = (
 )
 UNDOCUMENTED = (
     ProtocolError,
-    "ALM's answer is none that its API documents, asked for user 5",
+    "ALM's answer is not one that its API documents, asked for user 5",
     "Check base_url; report it with the request id.",
 )
 MEANINGS: dict[int, tuple[type[ConnectorError], str, str]] = {
@@ -355,7 +355,7 @@ MEANINGS: dict[int, tuple[type[ConnectorError], str, str]] = {
     429: (
         TemporaryError,
         "ALM's quota is used up, asked for user 5",
-        "Run again later, or with a smaller quota_share beside other runs.",
+        "Run again later, or with a smaller quota_share if other runs use the account.",
     ),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308, 399), REDIRECTED),
     **dict.fromkeys((500, 501, 502, 503, 504, 505, 511, 520, 599), FAILED),

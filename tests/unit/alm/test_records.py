@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Resource = dict[str, Any]
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
 LETTERS = st.text("abcXYZ", min_size=1, max_size=20)
-REPORT = "Nothing of it was used; report it with the request id. (request id trace)"
+REPORT = "The response was discarded. Report this with the request id. (request id trace)"
 ATTRIBUTES = {
     "state": "COMPLETED",
     "progressPercent": 100,

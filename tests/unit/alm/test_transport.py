@@ -204,7 +204,7 @@ def test_send__endless_body(open_transport: OpenTransport, status: int) -> None:
         open_transport((status, headers, body)).send("GET", URL, "user 5")
 
     text = (
-        "ALM's answer for user 5 is larger than 8 MB. Nothing of it was used; a page of 10"
+        "ALM's answer for user 5 is larger than 8 MB. The response was discarded; a page of 10"
         " enrollments has some 10 KB. Check base_url, or include less. (request id trace)"
     )
     assert facts(caught.value) == (ProtocolError, text, status, None)

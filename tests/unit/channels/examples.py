@@ -33,7 +33,7 @@ hostile = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(), max_size=
 NO_ERROR: dict[str, Any] = {"http_status": None, "request_id": None, "retry_at": None}
 #: The outputs of ``run_outputs()`` as text.
 OUTPUTS = {
-    "source": "sandbox",
+    "source": "https://learningmanager.adobe.com",
     "enrollment_ids": "[]",
     "resource_grade_ids": "[]",
     "enrollment_count": "0",
@@ -49,7 +49,7 @@ OUTPUTS = {
 def document(**fields: Any) -> dict[str, Any]:
     """Return the document of a run that read one user without enrollments, with *fields*."""
     return {
-        "source": "sandbox",
+        "source": "https://learningmanager.adobe.com",
         "enrollment_ids": [],
         "resource_grade_ids": [],
         "enrollment_count": 0,

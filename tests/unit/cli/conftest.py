@@ -57,11 +57,13 @@ def parse() -> Callable[..., Parsed]:
 
     def parse(*words: str) -> Parsed:
         console = Console({})
-        group = cli.make_context("alm-enrollments", list(words), obj=console)
-        name, command, rest = cli.resolve_command(group, [*group._protected_args, *group.args])
-        assert name is not None
-        assert command is not None
-        context = command.make_context(name, rest, parent=group)
+        # The level that --debug sets ends with the block.
+        with console.show_logs():
+            group = cli.make_context("alm-enrollments", list(words), obj=console)
+            name, command, rest = cli.resolve_command(group, [*group._protected_args, *group.args])
+            assert name is not None
+            assert command is not None
+            context = command.make_context(name, rest, parent=group)
         values = {name: value for name, value in context.params.items() if value}
         return Parsed(name, values, console.problems)
 

@@ -12,7 +12,7 @@ import pytest
 from connector.cli.commands import main
 from connector.sandbox import ACCESS_TOKEN
 from tests.support.process import Finished, valid_document
-from tests.support.sandbox import EMBEDDED
+from tests.support.sandbox import EMBEDDED, NOTE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +55,8 @@ def test_main__an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str])
 
     captured = capsys.readouterr()
     assert captured.err == (
-        f"alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
-        " Please report it, with what --debug tells.\n"
+        f"{NOTE}alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
+        " Please report it with the output of --debug.\n"
     )
     assert valid_document(captured.out)["error"]["code"] == 70
 
@@ -71,7 +71,8 @@ def test_main__debug_shows_the_traceback(
 
     assert main([*IMPOSSIBLE, *flags], {**environ, **secret}) == 70
 
-    lines = capsys.readouterr().err.splitlines()
+    note, *lines = capsys.readouterr().err.splitlines(keepends=False)
+    assert f"{note}\n" == NOTE
     assert lines[0] == "alm-enrollments: Traceback (most recent call last):"
     assert lines[-2] == f"alm-enrollments: {DEFECT.replace('AttributeError', '***')}"
     assert {line[:17] for line in lines} == {"alm-enrollments: "}
@@ -116,6 +117,29 @@ def test_main__never_shows_a_credential(line: str, command: Command) -> None:
     assert "my-secret" not in finished.stdout + finished.stderr
 
 
+def test_sandbox__with_real_credentials_is_a_warning(command: Command) -> None:
+    """A run of the sandbox is noted; credentials that it does not use cause a warning."""
+    warning = (
+        "alm-enrollments: warning: ALM_ACCESS_TOKEN is not used: --base-url is sandbox, so every"
+        " record is made up. Remove --base-url to read ALM.\n"
+    )
+
+    assert command(**EMBEDDED).stderr == NOTE
+    assert command(**EMBEDDED, ALM_ACCESS_TOKEN=ACCESS_TOKEN).stderr == NOTE
+    assert command(**EMBEDDED, ALM_ACCESS_TOKEN="real-token").stderr == NOTE + warning
+    assert command("check", **EMBEDDED, ALM_ACCESS_TOKEN="real-token").stderr == NOTE + warning
+
+
+def test_sandbox__warns_on_the_page_of_the_run(command: Command) -> None:
+    """On GitHub, the warning annotates the run, and the step summary begins with a banner."""
+    variables = {"GITHUB_OUTPUT": "outputs", "GITHUB_STEP_SUMMARY": "summary", **EMBEDDED}
+
+    finished = command(**variables, ALM_ACCESS_TOKEN="real-token")
+
+    assert "::warning title=alm-enrollments::ALM_ACCESS_TOKEN is not used" in finished.stderr
+    assert "> [!WARNING]\n> The sandbox made up" in command.files()["summary"]
+
+
 def test_fetch__summary_counts_records_on_standard_output(command: Command) -> None:
     """If standard output has the records, GitHub's step summary counts them by type and state."""
     variables = {"GITHUB_OUTPUT": "outputs", "GITHUB_STEP_SUMMARY": "summary", **EMBEDDED}
@@ -141,7 +165,8 @@ def test_merge__refuses_flags_of_fetch(command: Command) -> None:
 
     assert finished.exit_code == 64
     assert finished.stderr == (
-        "alm-enrollments: error: 1 input is not valid: --format is no flag. Nothing was written.\n"
+        "alm-enrollments: error: 1 input is not valid: --format is an unknown option."
+        " Nothing was written.\n"
     )
     assert command.files() == {}
 
@@ -151,8 +176,8 @@ def test_terminal__usage_error_has_no_document(on_terminal: OnTerminal) -> None:
     finished = on_terminal("--user-id ada", SANDBOX)
 
     message = (
-        'alm-enrollments: error: 1 input is not valid: user_id is "ada" (allowed: ALM user ids,'
-        " decimal digits each). Nothing was sent; alm-enrollments --help tells every input.\n"
+        'alm-enrollments: error: 1 input is not valid: --user-id is "ada" (allowed: ALM user ids,'
+        " decimal digits each). Nothing was sent. Run alm-enrollments --help to see every input.\n"
     )
     assert finished == Finished(64, "", message)
 
@@ -181,7 +206,7 @@ def test_terminal__bare_command_gets_short_help(on_terminal: OnTerminal, tmp_pat
     help_text, _, annotation = finished.stderr.rpartition("::error")
     assert (finished.exit_code, finished.stdout, help_text) == (64, "", BARE_HELP)
     assert "exit code 64::" in annotation
-    assert "user_id is missing" in outputs.read_text(encoding="utf-8")
+    assert "--user-id is missing" in outputs.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("line", ["--debug", "check"])
@@ -190,7 +215,7 @@ def test_terminal__other_commands_get_a_message(line: str, on_terminal: OnTermin
     finished = on_terminal(line, SANDBOX)
 
     assert (finished.exit_code, finished.stdout) == (64, "")
-    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: user_id is")
+    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: --user-id is")
     assert finished.stderr.count("\n") == 1
 
 
@@ -211,9 +236,18 @@ def test_terminal__progress_gives_way_to_messages(
     assert valid_document(document.rpartition("\r")[2])["users"]["read"] == 3
 
 
+def test_unknown_command__is_the_only_problem(command: Command) -> None:
+    """A misspelled command is named with a suggestion; no input is reported as missing."""
+    assert command("serv").stderr == (
+        "alm-enrollments: error: 1 input is not valid: unknown command 'serv' (allowed: fetch,"
+        " merge, diff, check, serve, sandbox; did you mean serve?). Nothing was sent. Run"
+        " alm-enrollments --help to see every command.\n"
+    )
+
+
 def test_bare_command__has_a_document_elsewhere(command: Command) -> None:
     """If standard output is no terminal, a bare command without a user prints the document."""
     finished = command(ALM_BASE_URL="sandbox")
 
     assert finished.exit_code == finished.error["code"] == 64
-    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: user_id is")
+    assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: --user-id is")

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from .conftest import Command, Parsed
 
 CANARY = "canary-0042-secret"
-STRAY = Problem(
-    "the command line",
-    "not understood: a word in it is no flag's value",
-    "a command as its first word: fetch, merge, diff, check, serve, sandbox",
-)
+STRAY = Problem("", "unexpected argument on the command line", "options and their values")
 FLAGS = [name for option in cli.commands["fetch"].params for name in option.opts]
 
 
@@ -68,7 +64,7 @@ def test_command__names_an_unknown_flag(
     """An unknown flag is a problem with a suggestion, shows no value, and loses no other input."""
     parsed = parse(f"{flag}{rest}", "--user-id", "1")
 
-    assert parsed.problems == [Problem(flag, "no flag", near=near)]
+    assert parsed.problems == [Problem(flag, "an unknown option", near=near)]
     assert parsed.values == {"user_id": "1"}
 
 
@@ -77,13 +73,13 @@ def test_command__names_an_unknown_flag(
 def test_command__refuses_credentials(
     name: str, rest: list[str], parse: Callable[..., Parsed]
 ) -> None:
-    """A credential is no flag; the problem says where it belongs, and does not show it."""
+    """A credential is no option; the problem says where it belongs, and does not show it."""
     flag = f"--{name.replace('_', '-')}"
 
     parsed = parse(f"{flag}{rest[0]}", *rest[1:])
 
     allowed = f"ALM_{name.upper()} in the environment"
-    reason = "no flag, for everyone can read a command line"
+    reason = "not accepted as an option, since other users can read a command line"
     assert parsed.problems == [Problem(flag, reason, allowed)]
     assert CANARY not in repr(parsed)
 
@@ -99,6 +95,18 @@ def test_command__does_not_show_a_word_that_is_no_value(
 
     assert (parsed.problems, parsed.values["user_id"]) == ([STRAY], "1")
     assert CANARY not in repr(parsed)
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("serv", "serve"), ("sandboxx", "sandbox"), ("foo", ""), ("31", "")]
+)
+def test_group__names_an_unknown_command(
+    word: str, near: str, parse: Callable[..., Parsed]
+) -> None:
+    """A first word that is no command is named with a suggestion, if it cannot be a secret."""
+    allowed = "fetch, merge, diff, check, serve, sandbox"
+
+    assert parse(word).problems == [Problem("", f"unknown command '{word}'", allowed, near)]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,7 @@ def test_completion__offers_what_fits(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion__is_switched_on_by_a_script(shell: str, command: Command) -> None:
-    """The command prints the script of each shell, as the README's lines ask for it."""
+    """The command prints the script of each shell, as docs/COMPLETION.md uses it."""
     finished = command.as_process(_ALM_ENROLLMENTS_COMPLETE=f"{shell}_source")
 
     assert (finished.exit_code, finished.stderr) == (0, "")

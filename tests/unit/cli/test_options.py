@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from connector import errors
 from connector.errors import Problem
 from connector.schemas import load_schema
+from connector.settings.surfaces import Surface
 from tests.support.process import Finished
 
 if TYPE_CHECKING:
@@ -165,7 +167,8 @@ def test_help__has_every_input(line: str, command: Command) -> None:
     assert (finished.exit_code, finished.stderr) == (0, "")
     assert list(METAVARS) == INPUTS
     for name, (metavar, default) in METAVARS.items():
-        description = load_schema("inputs")["properties"][name]["description"].replace("`", "")
+        description = load_schema("inputs")["properties"][name]["description"]
+        description = Surface.COMMAND.text(description).replace("`", "")
         # Help may break a line at a hyphen.
         entry = f"{flag_of(name)} {metavar} {description}{default}".replace("- ", "-")
         assert entry in text.replace("- ", "-")
@@ -228,4 +231,5 @@ def test_help__is_fast(command: Command) -> None:
 
 def test_version__is_printed(command: Command) -> None:
     """The version is printed, and nothing else."""
-    assert command("--version") == Finished(0, "alm-enrollments 0.1.0\n", "")
+    python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    assert command("--version") == Finished(0, f"alm-enrollments 0.1.0 ({python})\n", "")

@@ -46,17 +46,17 @@ def progress_of(
         (
             {"finished": 1_000, "total": 50_000, "requests": 3_000},
             (
-                "1,000 of 50,000 users, 12,000 enrollments;"
-                " 3,000 requests, 3000 a minute of 600; about 4.1 h left"
+                "1,000 of 50,000 users, 12,000 enrollments; about 4.1 h left;"
+                " 3,000 requests, 3000 per minute of 600"
             ),
         ),
         (
             {"finished": 10, "total": None, "waits": 12},
-            "10 users, 120 enrollments; 30 requests, 30 a minute of 600; 12 waits for the quota",
+            "10 users, 120 enrollments; 30 requests, 30 per minute of 600; 12 waits for the quota",
         ),
         (
             {"finished": 1, "total": 2, "requests": 1, "rate": None},
-            "1 of 2 users, 12 enrollments; 1 requests, 1 a minute of 100; about 1 s left",
+            "1 of 2 users, 12 enrollments; about 1 s left; 1 request, 1 per minute of 100",
         ),
     ],
     ids=["a list", "a pipe", "before the quota is known"],

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CANARY = "canary-c4n4ry"
 USER_7 = "/primeapi/v2/users/7/enrollments?page[limit]=10&filter.loTypes=course,jobAid"
-SANDBOX_HINT = "alm-enrollments sandbox --help tells every flag."
-SERVE_HINT = "Nothing was started; alm-enrollments serve --help tells every flag."
+SANDBOX_HINT = "alm-enrollments sandbox --help lists every option."
+SERVE_HINT = "Nothing was started; alm-enrollments serve --help lists every option."
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def get(url: str, token: str = ACCESS_TOKEN) -> tuple[int, dict[str, str], bytes
         (
             "sandbox --fau=x --port 70000 --fault *:slow --fault page=1:503,page=2:slow",
             (
-                "4 inputs are not valid: --fau is no flag (did you mean --fault?);"
+                "4 inputs are not valid: --fau is an unknown option (did you mean --fault?);"
                 " --port is 70000 (allowed: a whole number from 0 to 65535);"
                 ' --fault is "*:slow" (allowed: slow/SECONDS);'
                 ' --fault is "page=2:slow" (allowed: slow/SECONDS)'
@@ -78,7 +78,7 @@ def get(url: str, token: str = ACCESS_TOKEN) -> tuple[int, dict[str, str], bytes
         (
             f"serve --key={CANARY} --port x --threads 4",
             (
-                "3 inputs are not valid: --key is no flag;"
+                "3 inputs are not valid: --key is an unknown option;"
                 " --port is x (allowed: a whole number from 0 to 65535);"
                 " --threads is 4 (allowed: a whole number from 8 to 512)"
             ),
@@ -147,7 +147,7 @@ def test_sandbox__log_cannot_be_written(name: str, reason: str, command: Command
     assert (finished.exit_code, finished.stdout) == (73, "")
     assert finished.stderr == (
         f"alm-enrollments: error: The request log {name} cannot be written: {reason}."
-        " Name a file in a folder that is there.\n"
+        " Name a file in a folder that exists.\n"
     )
 
 

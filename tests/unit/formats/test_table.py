@@ -25,13 +25,26 @@ def test_rows__the_complete_text() -> None:
     )
 
     assert text == (
-        "enrollment                                state             progress  passed  score   "
-        "enrolled\n"
-        "----------------------------------------  ----------------  --------  ------  ------  "
-        "------------------------\n"
-        "course:6511020_2_31                       COMPLETED         100       yes     87.5    "
-        "2023-06-29T12:34:33.000Z\n"
-        "learningProgram:1234567_12345678_209413…  COMPLETED         100       no\n"
+        "enrollment                              state       %    passed  enrolled\n"
+        "--------------------------------------  ----------  ---  ------  ----------\n"
+        "course:6511020_2_31                     COMPLETED   100  yes     2023-06-29\n"
+        "learningProgram:1234567_12345678_2094…  COMPLETED   100  no\n"
+    )
+
+
+def test_default_columns__of_names() -> None:
+    """With names the table shows them in place of ids, and each line fits 80 columns."""
+    columns = Table.default_columns(["learner", "learningObject"])
+    table = Table(columns)
+
+    text = table.begin + table.rows(
+        [enrollment(user_name="Ada " * 9, lo_name="Safety " * 9, date_completed=None)]
+    )
+
+    assert text == (
+        "learner           learning object        state       %    enrolled    completed\n"
+        "----------------  ---------------------  ----------  ---  ----------  ----------\n"
+        "Ada Ada Ada Ada…  Safety Safety Safety…  COMPLETED   100  2023-06-29\n"
     )
 
 
@@ -42,10 +55,10 @@ def test_columns__selected() -> None:
     text = table.begin + table.rows([enrollment(lo_name="x" * 40, rating=5)])
 
     assert text == (
-        "lo name                           rating    date completed            enrollment\n"
-        "--------------------------------  --------  ------------------------"
-        "  ----------------------------------------\n"
-        f"{'x' * 31}…  5                                   course:1_2_31\n"
+        "learning object        rating    completed   enrollment\n"
+        "---------------------  --------  ----------"
+        "  --------------------------------------\n"
+        f"{'x' * 20}…  5                     course:1_2_31\n"
     )
 
 
@@ -58,4 +71,4 @@ def test_rows__are_visible_text(texts: list[str]) -> None:
 
     lines = rows.splitlines()
     assert len(lines) == rows.count("\n") == len(texts)
-    assert [line for line in lines if UNSAFE.search(line) or len(line) > 110] == []
+    assert [line for line in lines if UNSAFE.search(line) or len(line) > 80] == []

@@ -260,7 +260,7 @@ def test_build_document__breaks_its_schema(values: dict[str, Any], name: str) ->
 
     assert str(caught.value) == (
         f"The output document breaks its own schema at enrollments/0/{name}."
-        " Nothing was handed on; please report it."
+        " Nothing was written. Please report it."
     )
 
 
@@ -308,8 +308,8 @@ def test_partial_error__names_the_first_users(count: int, users: str) -> None:
 
     assert list_users(FAILED[:count], count) == users
     assert str(error) == (
-        f"{count} of 100 users could not be read: {users}. The others were; users.failed tells"
-        " each one's error. Run again for those users alone."
+        f"{count} of 100 users could not be read: {users}. The other users were read;"
+        " `users.failed` has the error of each. Run again for those users only."
     )
     assert (error.code, error.retry_at) == (65, MOMENT)
 

@@ -495,7 +495,7 @@ def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> N
 
     assert str(caught.value) == (
         f"The output file {path} cannot be written: {reason.format(path=path)}."
-        " Mend it and run again."
+        " Fix it and run again."
     )
 
 
@@ -512,7 +512,7 @@ def test_append__cannot_be_written(tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         f"The output file {path} cannot be written: No space left on device."
-        " What is whole is kept: mend it, and run again with resume."
+        " Complete users are kept. Fix it, and run again with `resume`."
     )
     assert write(path, USERS, resume=True) == ["7"]
     assert content(path) == undisturbed("x.ndjson")[0]

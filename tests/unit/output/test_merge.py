@@ -106,8 +106,8 @@ def test_merge__of_users_who_failed(name: str) -> None:
     document, error = merge([name, f"1.{suffix}", f"2.{suffix}"], Redactor())
 
     assert str(error) == (
-        "1 of 3 users could not be read: 4041 (exit code 75). The others were; users.failed tells"
-        " each one's error. Run again for those users alone."
+        "1 of 3 users could not be read: 4041 (exit code 75). The other users were read;"
+        " `users.failed` has the error of each. Run again for those users only."
     )
     failed = [{"user_id": "4041", "error": ERROR}]
     assert document["users"] == {"requested": 3, "read": 2, "failed": failed}
@@ -216,7 +216,7 @@ def test_merge__removes_secrets() -> None:
             ["1.ndjson", "1.ndjson", "2.ndjson"],
             (
                 'given "1.ndjson" to be read and to be written'
-                " (allowed: a file to write that is none of the shards')"
+                " (allowed: a file to write that is not one of the shards)"
             ),
         ),
         (
@@ -229,7 +229,7 @@ def test_merge__removes_secrets() -> None:
         (
             ["out.ndjson", "1.ndjson", "missing.ndjson"],
             (
-                'given "missing.ndjson", which has no journal beside it'
+                'given "missing.ndjson", which has no journal next to it'
                 " (allowed: an output file with its missing.ndjson.users)"
             ),
         ),

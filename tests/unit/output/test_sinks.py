@@ -185,7 +185,7 @@ def test_file__stays_as_it_was(error: ConnectorError, tmp_path: Path) -> None:
         [],
         [],
         0,
-        hint=f" 2 users that were read are kept in {path}.part: run again with resume.",
+        hint=f" 2 users are kept in {path}.part: run again with `resume`.",
     )
     assert path.read_text("utf-8") == "earlier"
     assert names_in(tmp_path) == ["out", "out.part", "out.users"]
@@ -204,7 +204,7 @@ def test_file__of_an_earlier_run_has_all_that_was_read(tmp_path: Path) -> None:
 
     delivery = second.close(take(second), REFUSED, is_forgiven=False)
 
-    assert delivery.hint == f" 1 users that were read are kept in {path}: run again with resume."
+    assert delivery.hint == f" 1 user is kept in {path}: run again with `resume`."
 
 
 def test_file__if_no_user_was_read(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_stream__parquet(
     assert (before_the_end, mode, names_in(temporary_folder)) == ([], 0o700, [])
     (tmp_path / "x").write_bytes(b"".join(written))
     assert pq.read_table(tmp_path / "x").column("user_id").to_pylist() == ["31", "31", "32"]
-    assert caplog.messages == ["1 dates are none, and are null in standard output"]
+    assert caplog.messages == ["1 values are no dates, and are null in standard output"]
 
 
 @pytest.mark.parametrize("error", [REFUSED, InterruptedRun(15)], ids=["failure", "signal"])

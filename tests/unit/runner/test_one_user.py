@@ -19,6 +19,7 @@ from connector.runner.one_user import MAX_READINGS, Selection, read_user
 from tests.support.clock import VirtualClock
 from tests.support.inputs import inputs_of
 from tests.support.pages import ANSWERED_AT
+from tests.support.recorded import RecordingSink
 from tests.support.records import enrollment
 
 if TYPE_CHECKING:
@@ -242,39 +243,6 @@ class ScriptedClient:
         return error.replaced(message=f"redacted: {error.message}")
 
 
-class RecordingSink:
-    """A sink that remembers the records that were made for it."""
-
-    def __init__(self) -> None:
-        self.made: list[RecordedRecords] = []
-
-    def new_records(self) -> RecordedRecords:
-        """Return new records."""
-        self.made.append(RecordedRecords())
-        return self.made[-1]
-
-
-class RecordedRecords:
-    """Records that know whether they were closed."""
-
-    def __init__(self) -> None:
-        self.enrollments: list[Enrollment] = []
-        self.is_closed = False
-
-    @property
-    def count(self) -> int:
-        """The number of records."""
-        return len(self.enrollments)
-
-    def add(self, enrollments: Sequence[Enrollment]) -> None:
-        """Add *enrollments*."""
-        self.enrollments += enrollments
-
-    def close(self) -> None:
-        """Close them."""
-        self.is_closed = True
-
-
 def read(client: ScriptedClient, **inputs: Any) -> tuple[list[str], UserResult[Any]]:
     """Return the ids that were read of user 31, and the result."""
     loaded = inputs_of(**inputs)
@@ -405,5 +373,5 @@ def test_read_user__with_undecoded_ids() -> None:
 
     assert ids == ["new-1", "course:1_2_31", "new-2"]
     assert result.completeness.reasons[0] == (
-        '2 ids of another shape were handed on undecoded, the first: "new-1"'
+        '2 ids of another shape are returned undecoded, the first: "new-1"'
     )

@@ -14,13 +14,14 @@ from connector.runner.one_user import HiddenRows, read_address, read_user
 from connector.settings.users import Users
 from tests.support.inputs import inputs_of
 from tests.support.pages import count_cursor
+from tests.support.recorded import RecordingSink
 
 if TYPE_CHECKING:
     from connector.alm.client import Client
     from connector.alm.protocol import PageRequest
-    from connector.alm.records import Enrollment
     from connector.output.results import UserResult
     from connector.output.sinks import Sink
+    from tests.support.recorded import Records
 
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
 ONE, TWO, THREE = (f"course:{number}_2_31" for number in (1, 2, 3))
@@ -62,43 +63,6 @@ class ScriptedClient:
     def redacted(self, error: ConnectorError) -> ConnectorError:
         """Return *error*, marked as redacted."""
         return error.replaced(message=f"redacted: {error.message}")
-
-
-class Records:
-    """Records that know whether they were closed."""
-
-    def __init__(self) -> None:
-        self.enrollments: list[Enrollment] = []
-        self.is_closed = False
-
-    @property
-    def count(self) -> int:
-        """The number of records."""
-        return len(self.enrollments)
-
-    def add(self, enrollments: Sequence[Enrollment]) -> None:
-        """Add *enrollments*."""
-        self.enrollments += enrollments
-
-    def close(self) -> None:
-        """Close them."""
-        self.is_closed = True
-
-
-class RecordingSink:
-    """A sink that remembers the records that were made for it, and has user 7."""
-
-    def __init__(self) -> None:
-        self.made: list[Records] = []
-
-    def new_records(self) -> Records:
-        """Return new records."""
-        self.made.append(Records())
-        return self.made[-1]
-
-    def has(self, user_id: str) -> bool:
-        """Return whether it is user 7."""
-        return user_id == "7"
 
 
 def read(

@@ -77,7 +77,7 @@ def test_parse_faults__problem(text: str, allowed: str) -> None:
 
     assert str(raised.value) == (
         f'1 input is not valid: --fault is "{text}" (allowed: {allowed}).'
-        " alm-enrollments sandbox --help tells every fault."
+        " alm-enrollments sandbox --help lists every fault."
     )
 
 

@@ -131,7 +131,7 @@ def test_parse_query__bad_parameter(text: str, message: str) -> None:
 def test_parse_query__bad_cursor(counts: str) -> None:
     """A cursor that the API did not make is refused, base64 or not."""
     for cursor in (counts, base64.b64encode(counts.encode()).decode(), f"opaque-{counts}"):
-        with pytest.raises(BadParameterError, match=r"^page\[cursor\] is none of this API's$"):
+        with pytest.raises(BadParameterError, match=r"^page\[cursor\] is not one of this API's$"):
             parse_query(f"page[cursor]={quote(cursor)}")
 
 

@@ -177,7 +177,9 @@ def test_defect__is_reported_without_its_message(
         def readinto(self, _: Any) -> int:
             raise KeyError("canary")
 
-    response = make_client().post(
+    client = make_client()
+    capsys.readouterr()
+    response = client.post(
         "/v1/enrollments",
         headers={"X-API-Key": KEY},
         environ_overrides={"wsgi.input": Broken(), "CONTENT_LENGTH": "5"},
@@ -198,6 +200,7 @@ def test_log__has_one_line_per_request(
 ) -> None:
     """The log has method, path, status, time and id of a request, and nothing else of it."""
     client = make_client()
+    capsys.readouterr()
 
     first = get(client, user_id="31", state="canary")
     client.get("/canary?canary=1", headers={"X-Canary": "canary"})

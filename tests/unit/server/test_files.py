@@ -108,7 +108,7 @@ def test_file__with_the_key_as_excel_sends_it(name: str, make_client: MakeClient
     [
         ({"user_id": "4041"}, 404, 67, "ALM knows no user 4041"),
         ({"user_id": "x"}, 400, 64, 'user_id is "x"'),
-        ({"user_id": "1", "format": "html"}, 400, 64, "format is no input of a request"),
+        ({"user_id": "1", "format": "html"}, 400, 64, "format is not an input of this request"),
         ({"user_id": "1", "columns": "nme"}, 400, 64, 'columns is "nme"'),
         (
             {"user_id": "1", "columns": "lo_name"},
@@ -136,7 +136,7 @@ def test_document__has_no_columns(make_client: MakeClient) -> None:
     response = get(make_client(), user_id="1", columns="id")
 
     assert (response.status_code, response.get_json()["error"]["code"]) == (400, 64)
-    assert "columns is no input of a request" in message(response)
+    assert "columns is not an input of this request" in message(response)
 
 
 def test_file__incomplete(make_client: MakeClient, start_sandbox: StartSandbox) -> None:

@@ -90,10 +90,10 @@ def test_token__of_a_request() -> None:
     ("token", "given"),
     [
         ("", "empty"),
-        ("the token", "not to be sent as it is"),
-        ("the-tokün", "not to be sent as it is"),
-        ("7-chars", "not to be sent as it is"),
-        ("a" * 16_385, "not to be sent as it is"),
+        ("the token", "not fit for an HTTP header"),
+        ("the-tokün", "not fit for an HTTP header"),
+        ("7-chars", "not fit for an HTTP header"),
+        ("a" * 16_385, "not fit for an HTTP header"),
     ],
 )
 def test_token__is_refused(token: str, given: str) -> None:
@@ -137,10 +137,10 @@ def test_body__is_json(body: bytes, content_type: str) -> None:
             b'["31"]',
             'the body is no JSON object (allowed: an object such as {"user_id": ["20941371"]})',
         ),
-        (b'{"usr_id": 1}', "usr_id is no input of a request (did you mean user_id?)"),
+        (b'{"usr_id": 1}', "usr_id is not an input of a request (did you mean user_id?)"),
         (
             json.dumps({"x" * 100: 1, "env_file": 2}).encode(),
-            f"{'x' * 60}… is no input of a request; env_file is no input of a request",
+            f"{'x' * 60}… is not an input of a request; env_file is not an input of a request",
         ),
     ],
 )
@@ -150,13 +150,13 @@ def test_body__is_refused(body: bytes, problem: str) -> None:
         read_body(request(method="POST", data=body, content_type=JSON))
 
     assert caught.value.message.partition(": ")[2] == f"{problem}."
-    assert caught.value.hint == "Nothing was sent to ALM; /openapi.json tells every input."
+    assert caught.value.hint == "Nothing was sent to ALM; /openapi.json lists every input."
 
 
 @pytest.mark.parametrize("name", sorted({*load_schema("inputs")["properties"]} - {*INPUTS}))
 def test_body__with_an_input_of_other_interfaces(name: str) -> None:
     """A request sets no address, no file, no format and no share of the server, not even null."""
-    with pytest.raises(UsageError, match=f"valid: {name} is no input of a request"):
+    with pytest.raises(UsageError, match=f"valid: {name} is not an input of this request"):
         read_body(request(method="POST", json={"user_id": "31", name: None}))
 
 
@@ -195,11 +195,11 @@ def test_query__is_text() -> None:
         ("&".join(f"a{number}=1" for number in range(101)), NO_QUERY),
         (
             "user_id=31&user_id=32&x=1",
-            f"user_id is given twice (allowed: {ONCE}); x is no input of a request",
+            f"user_id is given twice (allowed: {ONCE}); x is not an input of a request",
         ),
         (
             "refresh_token=canary",
-            f"refresh_token is no input of a request (allowed: {IN_HEADER})",
+            f"refresh_token is not an input of a request (allowed: {IN_HEADER})",
         ),
     ],
 )

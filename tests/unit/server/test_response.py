@@ -99,7 +99,7 @@ SHOW_KEY = "Send it as Authorization: Bearer KEY, as Basic's password, or as X-A
 REFUSALS = {
     400: ("The request is not understood: Bad Request.", "Nothing was sent to ALM.", []),
     401: (
-        "The request shows no key of this server, or a wrong one.",
+        "The request has no key of this server, or a wrong one.",
         f"{SHOW_KEY} Nothing was sent to ALM.",
         [
             ("WWW-Authenticate", 'Bearer realm="alm-enrollments"'),
@@ -114,8 +114,8 @@ REFUSALS = {
         ),
         [],
     ),
-    405: ("/healthz is not to be asked in this way.", "Use GET or HEAD.", [("Allow", "GET, HEAD")]),
-    413: ("The body is larger than 64 KB.", "Ask for fewer learners at once.", []),
+    405: ("/healthz does not support this method.", "Use GET or HEAD.", [("Allow", "GET, HEAD")]),
+    413: ("The body is larger than 64 KB.", "Request fewer learners at once.", []),
     415: (
         "The body is not declared as JSON.",
         "Send it as Content-Type: application/json.",

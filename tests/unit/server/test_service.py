@@ -89,7 +89,7 @@ def test_users__that_the_server_serves() -> None:
     assert service.read({"user_id": "0032"}, None, 0.0).document["users"]["read"] == 1
     with pytest.raises(UserNotFoundError) as caught:
         service.read({"user_id": "20941371,33"}, None, 0.0)
-    assert caught.value.message == "This server is not to be asked for user 33."
+    assert caught.value.message == "This server does not serve user 33."
 
 
 @pytest.mark.usefixtures("sandboxed")
@@ -102,7 +102,7 @@ def test_users__by_address() -> None:
         service.read({"user_email": "b.31@example.com"}, None, 0.0)
 
     assert document["users"] == {"requested": 1, "read": 1, "failed": []}
-    assert caught.value.message == "This server is not to be asked for user b.31@example.com."
+    assert caught.value.message == "This server does not serve user b.31@example.com."
 
 
 def test_credentials__of_the_request(
@@ -139,7 +139,7 @@ def test_credentials__of_the_request_are_named_by_their_header(set_variables: Se
     """A problem with the request's token names the header, not the server's variable."""
     set_variables(ALM_BASE_URL="https://alm.example")
 
-    with pytest.raises(UsageError, match="valid: X-ALM-Token is not to be sent as it is"):
+    with pytest.raises(UsageError, match="valid: X-ALM-Token is not fit for an HTTP header"):
         make_service().read({"user_id": "31"}, "'a-quoted-token'", 0.0)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEY = "0123456789abcdef"
 USER_IDS = "ALM user ids, decimal digits each, or @ and a readable file of them"
 ALLOWED_KEY = "at least 16 characters, ASCII without spaces"
-HINT = "The server was not started; alm-enrollments serve --help tells every setting."
+HINT = "The server was not started; alm-enrollments serve --help lists every setting."
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +108,11 @@ def test_settings__all_problems_at_once(set_variables: SetVariables) -> None:
         "ALM_ACCESS_TOKN",
         "base_url",
         "quota_share",
-        "ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN",
+        "ALM_CLIENT_SECRET",
+        "ALM_REFRESH_TOKEN",
     ]
     assert caught.value.message.startswith(
-        "8 inputs are not valid:"
+        "9 inputs are not valid:"
         f" ALM_SERVE_KEY is not fit to be one (allowed: {ALLOWED_KEY});"
         " ALM_SERVE_DEADLINE is 'soon' (allowed: a number above 0 to 3600);"
         " ALM_SERVE_USERIDS is no setting (did you mean ALM_SERVE_USER_IDS?); "

@@ -17,10 +17,10 @@ from connector.settings import credential_names, input_names, load_given, variab
 
 SANDBOX = {"user_id": "1", "base_url": "sandbox"}
 ALM = {"user_id": "1", "access_token": "token-0042"}
-NOTHING_SENT = "Nothing was sent; alm-enrollments --help tells every input."
+NOTHING_SENT = "Nothing was sent. help(connector.run) describes every input."
 SET_TOKEN = (
-    "Set ALM_ACCESS_TOKEN, or ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together,"
-    " in the environment; runs of forks and of Dependabot get no secrets. Nothing was sent."
+    "Set ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN together, or ALM_ACCESS_TOKEN,"
+    " in the environment. Nothing was sent."
 )
 IDS = "ALM user ids, decimal digits each"
 QUERY = (
@@ -263,15 +263,15 @@ def test_problems__all_at_once() -> None:
     error = refusal({"page_limit": 11, "sorted": "x", "shard": "9/8", "client_id": "a b"})
 
     assert str(error) == (
-        "6 inputs are not valid:"
+        "7 inputs are not valid:"
         " sorted is not an input (did you mean sort?);"
         f" user_id is missing (allowed: {IDS}, or user_email or user_ids_file instead);"
         " page_limit is 11 (allowed: a whole number from 1 to 10);"
         f' shard is "9/8" (allowed: {SHARD});'
-        " ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN is missing beside ALM_CLIENT_ID"
-        " (allowed: the three together, with or without an access token);"
-        " ALM_CLIENT_ID is not to be sent as it is"
-        " (allowed: the bare value: no space, no quotes' leftovers, ASCII alone)."
+        " ALM_CLIENT_SECRET is missing, and needed with ALM_CLIENT_ID;"
+        " ALM_REFRESH_TOKEN is missing, and needed with ALM_CLIENT_ID;"
+        " ALM_CLIENT_ID is not fit for an HTTP header"
+        " (allowed: only the value: visible ASCII, without spaces and quotes around it)."
         f" {SET_TOKEN}"
     )
 
@@ -437,19 +437,17 @@ def test_credentials__sufficient(names: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("names", sorted({*ALL_SETS} - {*SUFFICIENT}), ids=" ".join)
 def test_credentials__insufficient(names: tuple[str, ...]) -> None:
-    """Every other set is refused with the missing ones, and a hint for forks and Dependabot."""
+    """Every other set is refused with each missing one, and a hint."""
     absent = [variable(name) for name in TRIO if name not in names]
     present = [variable(name) for name in TRIO if name in names]
-    problem = (
-        f"{' and '.join(absent)} is missing beside {' and '.join(present)}"
-        " (allowed: the three together, with or without an access token)"
-    )
+    problems = [f"{name} is missing, and needed with {' and '.join(present)}" for name in absent]
     if not names:
-        problem = f"ALM_ACCESS_TOKEN is missing (allowed: it, or {', '.join(absent)} together)"
+        problems = [f"ALM_ACCESS_TOKEN is missing (allowed: it, or {', '.join(absent)} together)"]
 
     error = refusal({"user_id": "1", **dict.fromkeys(names, "x-000042")})
 
-    assert str(error) == f"1 input is not valid: {problem}. {SET_TOKEN}"
+    assert error.message.partition(": ")[2] == f"{'; '.join(problems)}."
+    assert error.hint == SET_TOKEN
 
 
 @pytest.mark.parametrize("names", ALL_SETS, ids=" ".join)
@@ -483,9 +481,17 @@ def test_credentials__not_sendable(name: str, secret: str) -> None:
     error = refusal({"user_id": "1", **credentials})
 
     assert str(error) == (
-        f"1 input is not valid: {variable(name)} is not to be sent as it is"
-        f" (allowed: the bare value: no space, no quotes' leftovers, ASCII alone). {NOTHING_SENT}"
+        f"1 input is not valid: {variable(name)} is not fit for an HTTP header (allowed: only the"
+        f" value: visible ASCII, without spaces and quotes around it). {NOTHING_SENT}"
     )
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "oauth"])
+def test_credentials__with_a_scheme(scheme: str) -> None:
+    """A token that was copied with the scheme of its header is refused by that name."""
+    error = refusal({"user_id": "1", "access_token": f"{scheme} token-0042"})
+
+    assert f"ALM_ACCESS_TOKEN is given with '{scheme}' before it (allowed: only the" in str(error)
 
 
 @pytest.mark.parametrize("length", [1, 7, 16_385])
@@ -494,7 +500,11 @@ def test_credentials__of_another_length(length: int) -> None:
     error = refusal({"user_id": "1", "access_token": "s" * length})
 
     assert error.problems == (
-        Problem("ALM_ACCESS_TOKEN", f"{length:,} characters long", "8 to 16,384 characters"),
+        Problem(
+            "ALM_ACCESS_TOKEN",
+            f"{length:,} character{'s' * (length > 1)} long",
+            "8 to 16,384 characters",
+        ),
     )
 
 

@@ -642,7 +642,7 @@ def test_env_file__malformed_lines(env_file: Path) -> None:
         Problem("env_file", "not to be understood in line 2", "NAME=value"),
         Problem("env_file", "not to be understood in line 4", "NAME=value"),
     )
-    assert [problem.name for problem in error.problems[2:]] == ["shard"]
+    assert [problem.name for problem in error.problems[2:]] == [f'ALM_SHARD in "{env_file}"']
 
 
 @pytest.mark.parametrize("name", credential_names())
@@ -696,7 +696,7 @@ def test_load__all_problems_at_once(env_file: Path, set_variables: SetVariables)
     """One message has the caller's problems, then those of the sources, then those of values."""
     env_file.write_text("= nonsense\n", encoding="utf-8")
     set_variables({"ALM_LO_TYPES": "x", "ALM_LO_TYPE": "course", "ALM_CLIENT_ID": "a b"})
-    before = [Problem("--lo-type", "no flag", near="--lo-types")]
+    before = [Problem("--lo-type", "an unknown option", near="--lo-types")]
 
     with pytest.raises(UsageError) as caught:
         load({"env_file": env_file, "sorted": "x"}, Redactor(), problems=before, secrets_dir=None)
@@ -707,8 +707,9 @@ def test_load__all_problems_at_once(env_file: Path, set_variables: SetVariables)
         "ALM_LO_TYPE",
         "sorted",
         "user_id",
-        "lo_types",
-        "ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN",
+        "ALM_LO_TYPES",
+        "ALM_CLIENT_SECRET",
+        "ALM_REFRESH_TOKEN",
         "ALM_CLIENT_ID",
     ]
 

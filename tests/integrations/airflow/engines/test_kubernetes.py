@@ -51,7 +51,7 @@ def cluster(tmp_path: Path, claim: Path) -> Iterator[Cluster]:
     """Return a cluster that has the example's secret and claim."""
     folder = tmp_path / "cluster"
     folder.mkdir()
-    secrets = {"alm": {"access-token": ACCESS_TOKEN}}
+    secrets = {"alm": {"ALM_ACCESS_TOKEN": ACCESS_TOKEN}}
     with Cluster(folder, secrets, {"enrollments": claim}) as cluster:
         yield cluster
 
@@ -60,7 +60,12 @@ def run_dag(
     airflow: Airflow, cluster: Cluster, server: SandboxServer, changes: Mapping[str, str]
 ) -> DagRun:
     """Run the example with two shards against *server*, with each text of *changes* replaced."""
-    constants = {"IMAGE": engine.image(), "BASE_URL": server.url, "SHARDS": 2}
+    constants = {
+        "IMAGE": engine.image(),
+        "BASE_URL": server.url,
+        "SHARDS": 2,
+        "CREDENTIALS": ("ALM_ACCESS_TOKEN",),
+    }
     text = example("alm_kubernetes", constants, {**ONE_RETRY, **changes})
     (airflow.dags / "alm_kubernetes.py").write_text(text, encoding="utf-8")
     config = str(cluster.write_config(airflow.home / "kube.json"))

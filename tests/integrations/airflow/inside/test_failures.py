@@ -123,9 +123,11 @@ def test_partial__retry_reads_only_failed_users(
     """If a failed learner may succeed next time, the retry reads only those who failed."""
     server = start_server("user=32:429/3.2", enrollments_per_user=2)
     file = tmp_path / "out.ndjson"
-    inputs = {"user_id": "31,32,4041", "lo_types": "all", "deadline": 3, "resume": True}
+    # One after another: the learner whose wait ends the first attempt comes last.
+    inputs = {"user_id": "31,4041,32", "lo_types": "all", "deadline": 3, "resume": True}
 
-    result = run_dag(read(**inputs, output_file=str(file), format="ndjson"), retries=6)
+    operator = read(**inputs, output_file=str(file), format="ndjson", concurrency=1)
+    result = run_dag(operator, retries=6)
 
     assert result.states == {"read": "failed"}
     assert [name for name, _ in result.errors] == ["AirflowException", "AirflowFailException"]

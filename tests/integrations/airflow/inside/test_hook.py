@@ -129,7 +129,7 @@ def test_run__credentials_missing(parts: dict[str, Any], connect: Connect) -> No
         AlmHook("alm_eu").run(user_id="20941371")
 
     assert raised.value.hint == (
-        "Mend the connection alm_eu: password is the access token;"
+        "Fix the connection alm_eu: password is the access token;"
         " or login is the client id, password its secret, and extra has refresh_token."
         " Nothing was sent."
     )
@@ -163,7 +163,7 @@ def test_run__with_a_refresh_token(server: TimedServer, connect: Connect) -> Non
         (("*:404x*",), {}, True, "credentials (asked for user 0, whom it does not know)."),
         (("*:403x*",), {}, True, "; they do not reach every user: admin:read does."),
         ((), {"password": CANARY}, False, "ALM refuses the access token, asked for user 0 (401: "),
-        ((), {"password": None}, False, "Mend the connection "),
+        ((), {"password": None}, False, "Fix the connection "),
         ((), {"host": "http://127.0.0.1:1"}, False, "127.0.0.1"),
     ],
     ids=["accepted", "unknown user", "out of scope", "refused", "missing", "unreachable"],

@@ -1,4 +1,4 @@
-"""The action's page is exact: its table of errors has every message, and no other."""
+"""docs/ERRORS.md is exact: its tables have every message, and no other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ from tests.support.process import CHECKOUT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = (CHECKOUT / "docs/GITHUB_ACTION.md").read_text(encoding="utf-8")
-# The action starts neither the sandbox nor the HTTP API.
-SOURCES = [
-    path
-    for path in (CHECKOUT / "connector").rglob("*.py")
-    if not {"sandbox", "server"} & {*path.parts}
-]
+PAGE = (CHECKOUT / "docs/ERRORS.md").read_text(encoding="utf-8")
+# The sandbox's own messages are for those who write its faults.
+SOURCES = [path for path in (CHECKOUT / "connector").rglob("*.py") if "sandbox" not in path.parts]
 NODES = [node for path in SOURCES for node in ast.walk(ast.parse(path.read_text("utf-8")))]
 CLASSES = {
     name
@@ -65,7 +61,7 @@ PHRASES = [phrase for row in ROWS for phrase in re.findall(r"`([^`]+)`", row)]
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_errors__each_has_a_row(message: str) -> None:
-    """The table has a row for each message; an ellipsis in a row stands for anything."""
+    """The tables have a row for each message; an ellipsis in a row stands for anything."""
     patterns = [".*?".join(map(re.escape, phrase.split("…"))) for phrase in PHRASES]
 
     assert [pattern for pattern in patterns if re.match(pattern, message)] != []

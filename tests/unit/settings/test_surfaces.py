@@ -1,0 +1,97 @@
+"""Each interface writes inputs its own way, and its hints work where they are shown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from connector.errors import Problem, TemporaryError, UsageError
+from connector.settings.surfaces import Surface
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXT = "Run again with `resume`; `users.failed` has `output_dir`."
+
+
+@pytest.mark.parametrize(
+    ("surface", "text"),
+    [
+        (Surface.PYTHON, TEXT),
+        (Surface.COMMAND, TEXT.replace("`resume`", "--resume")),
+        (Surface.ACTION, TEXT),
+    ],
+)
+def test_text__writes_inputs(surface: Surface, text: str) -> None:
+    """Only inputs in backticks change: to flags on the command line."""
+    assert surface.text(TEXT) == text
+
+
+def test_error__of_the_action() -> None:
+    """In the action, inputs and credentials have hyphens, whatever variable has them."""
+    problems = [Problem("ALM_PAGE_LIMIT", "50"), Problem("ALM_ACCESS_TOKEN", "missing")]
+
+    error = Surface.ACTION.error(UsageError.of(problems, hint="Set `output_file`."))
+
+    assert error.message == "2 inputs are not valid: page-limit is 50; access-token is missing."
+    assert error.hint == "Set `output-file`."
+
+
+def test_document__has_the_same_words() -> None:
+    """The document's error and those of its users are in the terms of the interface."""
+    error = {"code": 75, "message": "Late.", "hint": "Set `deadline`."}
+    document = {"error": error, "users": {"failed": [{"user_id": "1", "error": error}]}}
+
+    written = Surface.COMMAND.document(document)
+
+    assert written["error"]["hint"] == "Set --deadline."
+    assert written["users"]["failed"][0]["error"]["hint"] == "Set --deadline."
+    assert document["error"] is error
+
+
+def test_error__keeps_its_class() -> None:
+    """An error without inputs keeps class and message."""
+    error = Surface.COMMAND.error(TemporaryError("Late.", hint="Wait."))
+
+    assert (type(error), str(error)) == (TemporaryError, "Late. Wait.")
+
+
+@pytest.mark.parametrize(
+    ("variables", "source", "reason"),
+    [
+        ({}, None, ""),
+        ({"GITHUB_ACTOR": "dependabot[bot]"}, None, "Runs that Dependabot starts get only"),
+        ({"GITHUB_EVENT_NAME": "pull_request"}, "eve/fork", "of a fork, here eve/fork, get no"),
+        ({"GITHUB_EVENT_NAME": "pull_request"}, "own/repo", ""),
+        ({"GITHUB_EVENT_NAME": "pull_request_target"}, "eve/fork", ""),
+    ],
+)
+def test_credentials_hint__names_what_applies(
+    variables: dict[str, str],
+    source: str | None,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Forks and Dependabot are mentioned only if the event's variables show them."""
+    for name in ("GITHUB_ACTOR", "GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"pull_request": {"head": {"repo": {"full_name": source}}}}))
+    if source:
+        variables = {
+            **variables,
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_REPOSITORY": "own/repo",
+        }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    hint = Surface.ACTION.credentials_hint
+
+    assert hint.startswith("Secret ALM_ACCESS_TOKEN is empty: add it under Settings → Secrets and")
+    assert reason in hint
+    assert ("fork" in hint, "Dependabot" in hint) == ("fork" in reason, "Dependabot" in reason)
+    assert "--help" not in hint + Surface.ACTION.usage_hint
