@@ -52,6 +52,7 @@ def run(  # noqa: PLR0913 - editors complete the inputs from here
     deadline: float | None = None,
     allow_incomplete: bool | None = None,
     concurrency: int | None = None,
+    prefetch: bool | None = None,
     quota_share: float | None = None,
     shard: str | None = None,
     format: str | None = None,  # noqa: A002 - the input's name

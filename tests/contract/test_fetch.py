@@ -83,7 +83,7 @@ def test_fetch__documented_example(command: Command) -> None:
 
 def test_fetch__sends_the_documented_requests(command: Command, sandbox: SandboxServer) -> None:
     """The documented request is sent with ALM's headers, and its cursor leads to the next page."""
-    command("--user-id 20941371 --page-limit 3", **reaching(sandbox))
+    command("--user-id 20941371 --page-limit 3 --no-prefetch", **reaching(sandbox))
 
     first = (
         "/primeapi/v2/users/20941371/enrollments"

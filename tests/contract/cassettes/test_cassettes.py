@@ -70,7 +70,9 @@ def play(clock: VirtualClock) -> Play:
 
     def play_cassette(name: str, values: dict[str, Any] = TOKEN) -> Document:
         redactor = Redactor()
-        inputs, credentials = load_given({"user_id": USER, **values}, redactor)
+        # vcrpy serves one thread.
+        given = {"user_id": USER, "prefetch": False, **values}
+        inputs, credentials = load_given(given, redactor)
         with recorder.use_cassette(f"{name}.yaml") as cassette:
             outcome = execute(inputs, credentials, redactor, clock=clock, stdin=io.StringIO())
         assert cassette.all_played
