@@ -162,7 +162,7 @@ def test_numbers__are_those_of_the_benchmarks() -> None:
     """Each row of numbers is one that `make bench` prints, and none of its rows is missing."""
     sources = "".join(
         (CHECKOUT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
-        for name in ("bench", "scale", "action", "serve")
+        for name in ("bench", "ahead", "scale", "action", "serve")
     )
     starts = re.findall(r'(?: row\(\s*f?"|print\(\s*f?"\| )([^"{(|]{12,})', sources)
     printed = {start.strip() for start in starts}
