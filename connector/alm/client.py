@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from connector.clock import Deadline
 
 _log = logging.getLogger(__name__)
+# How soon a request that depends on another one's response tries again.
+POLL_SECONDS = 0.02
 Result = TypeVar("Result")
 
 
@@ -245,13 +247,17 @@ class Client:
         """Send a request that the rate limiter allows now, and read the response."""
         with self._lock:
             self.requests += 1
-        response = self._send(
-            "GET",
-            request.address,
-            request.subject,
-            token=token,
-            read_seconds=INCLUDE_READ_SECONDS if request.has_include else READ_SECONDS,
-        )
+        try:
+            response = self._send(
+                "GET",
+                request.address,
+                request.subject,
+                token=token,
+                read_seconds=INCLUDE_READ_SECONDS if request.has_include else READ_SECONDS,
+            )
+        except BaseException:
+            self._rate_limiter.abandon()
+            raise
         self._rate_limiter.update(response.headers, self._clock.monotonic())
         answered_at = read_date(response.headers) or self._clock.now()
         if response.status != HTTPStatus.OK:
@@ -303,6 +309,10 @@ class Client:
         while True:
             booked_at = self._clock.monotonic()
             seconds = self._rate_limiter.acquire(booked_at, self._jitter())
+            if seconds is None:
+                self._check_time_for(POLL_SECONDS)
+                self._clock.sleep(POLL_SECONDS)
+                continue
             try:
                 if seconds > 0:
                     self._wait_for_quota(seconds)
@@ -314,8 +324,10 @@ class Client:
             # If ALM has refused another thread's request meanwhile, book again, after the block.
             if not self._rate_limiter.was_blocked_since(booked_at):
                 return
+            self._rate_limiter.release(booked_at)
 
-    def _wait_for_quota(self, seconds: float) -> None:
+    def _check_time_for(self, seconds: float) -> None:
+        """Raise DeadlineError if the deadline is sooner than a request in so many *seconds*."""
         if seconds >= self._deadline.left():
             is_blocked = self._rate_limiter.blocked_for(self._clock.monotonic()) > 0
             raise out_of_time(
@@ -324,6 +336,9 @@ class Client:
                 now=self._clock.now(),
                 http_status=HTTPStatus.TOO_MANY_REQUESTS if is_blocked else None,
             )
+
+    def _wait_for_quota(self, seconds: float) -> None:
+        self._check_time_for(seconds)
         _log.debug("waiting %.2f s for the quota", seconds)
         with self._lock:
             self.waits += 1

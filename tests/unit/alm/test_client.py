@@ -188,12 +188,21 @@ def test_fetch__quota_wait_past_deadline(
     assert (sent, clock.slept) == ([], [])
 
 
+def use_up(rate_limiter: RateLimiter, clock: VirtualClock, seconds: float) -> float:
+    """Book requests until the next one waits so many *seconds*; return how long the last waits."""
+    # The start is over.
+    for _ in range(100):
+        rate_limiter.update({}, clock.monotonic())
+    while (wait := rate_limiter.acquire(clock.monotonic()) or 0.0) < seconds:
+        pass
+    return wait
+
+
 def test_fetch__releases_its_booking(
     open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
 ) -> None:
     """Runs that end before they send keep nobody waiting: the next one waits no longer."""
-    while rate_limiter.acquire(clock.monotonic()) < 30:
-        pass
+    use_up(rate_limiter, clock, 30)
 
     errors = [failed(open_client(EMPTY, deadline=10, jitter=0.0)) for _ in range(3)]
 
@@ -584,8 +593,7 @@ def test_fetch__interrupted_while_waiting(
     open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
 ) -> None:
     """A signal during the wait releases the booking for other runs."""
-    while (before := rate_limiter.acquire(clock.monotonic())) < 5:
-        pass
+    before = use_up(rate_limiter, clock, 5)
     rate_limiter.release(clock.monotonic())
 
     def interrupt() -> None:
