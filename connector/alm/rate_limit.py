@@ -59,8 +59,10 @@ _RECOVERY = 0.002
 _QUIET_REQUESTS = 200
 
 # Runs that start together have one burst. Each begins with one request, and has one more under way
-# per response, and per second without one. An early refusal shows the run's part of the bucket.
+# per response, and after each time of silence. An early refusal shows the run's part of the bucket.
+_SECONDS_OF_SILENCE = 0.25
 _CAUTION = 0.7
+_MIN_PART = 0.15
 # If there is no burst, ALM refuses a request that arrives a little early.
 _SPACING_WITHOUT_BURST = 1.25
 
@@ -213,7 +215,7 @@ class RateLimiter:
             return math.inf
         if self._began_at is None:
             self._began_at = now
-        return 1 + self._responses + int(now - self._began_at)
+        return 1 + self._responses + int((now - self._began_at) / _SECONDS_OF_SILENCE)
 
     def _part_of_bucket(self, now: float) -> float:
         """Return the part of this limiter in what ALM has accepted since the start, with care.
@@ -225,7 +227,7 @@ class RateLimiter:
         if self._responses <= 1 or drained >= quota.burst:
             return _SLOWDOWN
         part = _CAUTION * self._responses / (quota.burst + drained)
-        return min(part / self._share, 1.0)
+        return min(max(part, _MIN_PART) / self._share, 1.0)
 
     def _current_rate(self) -> float:
         # However slow refusals made the pace, a request a minute is left, as the share allows.

@@ -158,11 +158,11 @@ def test_start__request_without_response(end: str) -> None:
 
 
 def test_start__silence() -> None:
-    """If ALM does not respond, one more request per second is under way."""
+    """If ALM does not respond, one more request per quarter of a second is under way."""
     limiter = RateLimiter()
     limiter.acquire(0.0)
 
-    assert [limiter.acquire(now) for now in (0.9, 1.0, 1.9, 2.0)] == [None, 0.0, None, 0.0]
+    assert [limiter.acquire(now) for now in (0.2, 0.25, 0.45, 0.5)] == [None, 0.0, None, 0.0]
 
 
 def test_start__refused() -> None:
