@@ -187,6 +187,7 @@ def test_decide__wait_past_deadline() -> None:
         (failure(status=503), 0.0, DeadlineError),
         # Other users may still be read in the time that is left.
         (failure(status=503), 0.1, TemporaryError),
+        (failure(status=503, retry_after="soon"), 0.1, TemporaryError),
         (failure(UnreachableError), 0.1, UnreachableError),
         (failure(UnreachableError), -1.0, UnreachableError),
     ],
@@ -202,7 +203,7 @@ def test_decide__who_is_out_of_time(
 
     assert type(final) is kind
     assert "the deadline leaves no time for another attempt" in final.message
-    assert final.retry_at is not None
+    assert (final.retry_at is not None, final.retry_after) == (True, None)
 
 
 @pytest.mark.parametrize(
