@@ -102,7 +102,7 @@ class Redactor:
         """
         if not self._secrets:
             return value
-        with contextlib.suppress(UnicodeEncodeError, OverflowError):
+        with contextlib.suppress(UnicodeEncodeError):
             if self.is_clean(msgspec.json.encode(value)):
                 return value
         return _cleaned(value, self._forms_in_values())

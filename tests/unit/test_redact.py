@@ -113,7 +113,7 @@ def test_clean__leaves_no_base64(secret: str, prefix: bytes, suffix: bytes) -> N
     assert [form for form in forms if form in cleaned] == []
 
 
-@pytest.mark.parametrize("text", ["""a"b/c'd\\e-secret""", 'ab"cdefgh'])
+@pytest.mark.parametrize("text", ["""a"b/c'd\\e-secret""", 'ab"cdefg'])
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_clean__a_secret_in_quotes_in_quotes(depth: int, text: str) -> None:
     """A secret is found in a message that quotes a message that quotes it."""
@@ -239,7 +239,7 @@ def test_clean_value__records(secret: str) -> None:
 
 
 def test_clean_value__large_numbers() -> None:
-    """A number that the fast check cannot encode stays, and the secret beside it does not."""
+    """A number of any size stays, and the secret beside it does not."""
     value = {"count": 2**70, "text": "a-secret-0042"}
 
     assert redactor_of("a-secret-0042").clean_value(value) == {"count": 2**70, "text": "***"}
