@@ -6,6 +6,7 @@ import errno
 import json
 import tempfile
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from connector.errors import (
     OutputError,
     PartialError,
     TemporaryError,
+    error_as_dict,
 )
 from connector.formats.csv import Csv
 from connector.formats.lines import Ndjson
@@ -223,9 +225,9 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     path = tmp_path / "out"
     sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
     results = [
-        result(sink, "31"),
+        replace(result(sink, "31"), user_email="ada@example.com"),
         result(sink, "32", error=BUSY, count=2),
-        result(sink, "33", error=BUSY, count=0),
+        replace(result(sink, "33", error=BUSY, count=0), user_email="ben@example.com"),
     ]
     totals = take(sink, *results)
 
@@ -234,6 +236,12 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     lines = path.read_bytes().splitlines()
     assert (delivery.enrollment_count, totals.delivered, len(lines)) == (count, count, count)
     assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
+    entries = list(map(json.loads, (tmp_path / "out.users").read_bytes().splitlines()))
+    assert entries[1]["user_email"] == "ada@example.com"
+    assert entries[2:-1] == [
+        {"user_id": "32", "error": error_as_dict(BUSY)},
+        {"user_id": "33", "user_email": "ben@example.com", "error": error_as_dict(BUSY)},
+    ]
 
 
 @pytest.mark.parametrize("allow_incomplete", [False, True])
