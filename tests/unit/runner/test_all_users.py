@@ -429,6 +429,17 @@ def test_execute__deleted_users(clock: Clock, tmp_path: Path) -> None:
     assert outcome.document["users"]["requested"] == 1
 
 
+def test_execute__names_in_a_locale(clock: Clock) -> None:
+    """With ``names``, records have the names of their course, in the locale, and of the user."""
+    outcome = run(clock, user_id=DOCUMENTED, names=True, locale="de-DE")
+
+    records = outcome.document["enrollments"]
+    assert [(record["lo_name"], record["user_name"]) for record in records[1:]] == [
+        ("Datenschutz 7236650", "Deniz Tanaka"),
+        ("Ein Team führen 7236827", "Deniz Tanaka"),
+    ]
+
+
 def test_execute__relative_moments(clock: Clock) -> None:
     """The document says first which moment a relative one was."""
     outcome = run(clock, user_id="31", since="9000d", max_enrollments=1)
@@ -438,10 +449,17 @@ def test_execute__relative_moments(clock: Clock) -> None:
     assert second.startswith("stopped after 1 ")
 
 
-def test_execute__hidden_rows_of_others(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "users",
+    [
+        {"user_id": "1,2,3,4,5"},
+        {"user_email": ",".join(f"{user}@example.com" for user in "12345")},
+    ],
+)
+def test_execute__hidden_rows_of_others(users: dict[str, str], clock: Clock) -> None:
     """After three users of whom ALM counts more than it serves, no further one is read twice."""
     outcome, requests = run_with_faults(
-        "*:hiddenx*", clock=clock, user_id="1,2,3,4,5", concurrency=1, lo_types="all"
+        "*:hiddenx*", clock=clock, concurrency=1, lo_types="all", **users
     )
 
     assert outcome.error is None
