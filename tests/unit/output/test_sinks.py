@@ -277,6 +277,23 @@ def test_file__opens_before_it_takes(name: str, tmp_path: Path) -> None:
     assert (before, after) == (["out", "out.users"], ["out", "out.part", "out.users"])
 
 
+def test_file__resumes_from_the_moments_of_the_earlier_run(tmp_path: Path) -> None:
+    """A run that resumes another one at a later time reads from the same relative moments."""
+    values: dict[str, Any] = {"format": "ndjson", "output_file": tmp_path / "out", "since": "7d"}
+    begun = replace(inputs_of(**values), since=datetime(2024, 1, 1, tzinfo=UTC))
+    first = open_sink(begun, Redactor(), VirtualClock(), None)
+    take(first, result(first, "31"))
+    first.abandon()
+    later = inputs_of(**values, resume=True)
+    sink = open_sink(later, Redactor(), VirtualClock(), None)
+
+    tuple(sink.prepare())
+    resumed = sink.resumed(later)
+    sink.abandon()
+
+    assert resumed == replace(later, since=begun.since)
+
+
 def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
     """The journal holds every input that decides which records a file has."""
     path = tmp_path / "out"
@@ -431,6 +448,16 @@ def test_stream__abandoned(temporary_folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("temporary_folder")
+def test_stream__columns() -> None:
+    """Standard output gets the columns that were asked for, in their order."""
+    written: list[bytes] = []
+    sink = open_it(written.append, format="csv", columns="user_id,id")
+
+    sink.close(take(sink, result(sink, "31")), None, is_forgiven=False)
+
+    assert b"".join(written).splitlines() == [b"user_id,id", b"31,course:0_2_31"]
+
+
 def test_stream__without_a_temporary_folder() -> None:
     """If temporary files cannot be written, the run ends with 73 and a hint."""
     with pytest.raises(OutputError) as caught:

@@ -389,13 +389,16 @@ def test_execute__allow_incomplete_in_a_file(clock: Clock, tmp_path: Path) -> No
         assert outcome.totals.pages == 1
 
 
+class Pipe(io.StringIO):
+    """A pipe: only its end tells how many lines it has."""
+
+    def seekable(self) -> bool:
+        """Return ``False``."""
+        return False
+
+
 def test_execute__of_a_pipe(clock: Clock) -> None:
     """If the number of users is known only at the end of standard input, they are counted."""
-
-    class Pipe(io.StringIO):
-        def seekable(self) -> bool:
-            return False
-
     inputs = inputs_of(user_id=None, user_ids_file="-")
     _, credentials = load_given({"base_url": "sandbox", "user_id": "31"}, Redactor())
     totals: list[int | None] = []
@@ -408,6 +411,20 @@ def test_execute__of_a_pipe(clock: Clock) -> None:
     assert outcome.document["users"]["requested"] == 3
     assert len(outcome.document["completeness"]["reasons"]) == 1
     assert set(totals) == {None}
+
+
+def test_execute__of_a_pipe_that_is_not_read_to_its_end(clock: Clock) -> None:
+    """If the run ends before the pipe does, the document has users missing without a number."""
+    redactor = Redactor()
+    with SandboxServer(Settings(faults=parse_faults(["user=31:401x*"]))) as server:
+        values = {"base_url": server.url, "access_token": ACCESS_TOKEN, "concurrency": 1}
+        inputs, credentials = load_given({**values, "user_ids_file": "-"}, redactor)
+        users = Pipe("31\n32\n33\n")
+        outcome = execute(inputs, credentials, redactor, clock=clock, stdin=users)
+
+    assert type(outcome.error) is AuthenticationError
+    reasons = outcome.document["completeness"]["reasons"]
+    assert "the list of users was not read to its end" in reasons
 
 
 def test_execute__a_user_who_is_listed_twice(clock: Clock) -> None:
