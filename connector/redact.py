@@ -225,10 +225,11 @@ def _substituted(forms: Iterable[str], text: str) -> str:
 
 
 def _find_all(form: str, text: str) -> Iterator[tuple[int, int]]:
-    start = text.find(form)
-    while start >= 0:
-        yield start, start + len(form)
-        start = text.find(form, start + len(form))
+    end = 0
+    for piece in text.split(form)[:-1]:
+        start = end + len(piece)
+        end = start + len(form)
+        yield start, end
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:
