@@ -447,7 +447,6 @@ def test_stream__abandoned(temporary_folder: Path) -> None:
     assert (names_in(temporary_folder), written) == ([], [])
 
 
-@pytest.mark.usefixtures("temporary_folder")
 def test_stream__columns() -> None:
     """Standard output gets the columns that were asked for, in their order."""
     written: list[bytes] = []
@@ -458,6 +457,7 @@ def test_stream__columns() -> None:
     assert b"".join(written).splitlines() == [b"user_id,id", b"31,course:0_2_31"]
 
 
+@pytest.mark.usefixtures("temporary_folder")
 def test_stream__without_a_temporary_folder() -> None:
     """If temporary files cannot be written, the run ends with 73 and a hint."""
     with pytest.raises(OutputError) as caught:
