@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -164,7 +164,7 @@ def read_document(
     if has_too_many_values(response.body):
         raise _invalid_page(subject, f"has more than {MAX_VALUES:,} values.", request_id)
     try:
-        document = _read_json(response.body)
+        document: dict[str, Any] = _read_json(response.body)  # validated below
     except (ValueError, RecursionError):
         raise TemporaryError(
             f"ALM answered for {subject} with {_describe_body(response.body)}"
@@ -183,7 +183,7 @@ def read_document(
     check_deadline()
     if problem:
         raise _invalid_page(subject, problem, request_id)
-    return cast("dict[str, Any]", document)
+    return document
 
 
 def _is_without_data(document: Any) -> bool:  # noqa: ANN401 - any JSON value
@@ -401,7 +401,7 @@ def _explain_bad_request(body: bytes) -> _Explanation:
     if meaning is Meaning.ANOTHERS_TOKEN:
         return _ANOTHERS_TOKEN
     kind, happened, hint = _ERRORS[HTTPStatus.BAD_REQUEST]
-    if re.search(r"include|relationship", str(messages), re.IGNORECASE):
+    if re.search(r"include|relationship", str(messages).lower()):
         hint = "Check include and the other inputs against what ALM's message names."
     elif not messages and body.strip().startswith(b"<"):
         hint = "It is not ALM's own answer: look for a proxy between here and ALM."

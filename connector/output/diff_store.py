@@ -227,6 +227,6 @@ def _key(record: Record) -> bytes:
 def _encoded(record: Record) -> bytes:
     try:
         return msgspec.json.encode(record)
-    except (UnicodeEncodeError, OverflowError):
-        # Half a surrogate pair, or a number of more than 64 bits.
+    except UnicodeEncodeError:
+        # Half a surrogate pair.
         return to_json(record).encode()

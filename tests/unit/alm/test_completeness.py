@@ -168,11 +168,13 @@ def test_result__surplus() -> None:
     )
     assert (tracker.has_surplus, tracker.is_inconsistent) == (True, False)
     assert tracker.result() == Completeness(Status.INCONSISTENT, (reason,), 2)
-    explained = tracker.result(explanation="in two readings alike", remarks=["a remark"])
+    explained = tracker.result(
+        explanation="in two readings alike", doubts=["a doubt"], remarks=["a remark"]
+    )
     surplus = (
         "ALM counts 1 more than the enrollments that it serves (jobAid 1), in two readings alike"
     )
-    assert explained == Completeness(Status.CONSISTENT, (surplus, "a remark"), 2)
+    assert explained == Completeness(Status.CONSISTENT, (surplus, "a doubt", "a remark"), 2)
 
 
 def test_result__surplus_before_stopped() -> None:
@@ -197,13 +199,25 @@ def test_result__surplus_that_changes() -> None:
         (courses(1), {"course": 2}),
         (courses(2), {"course": 3}),
         (courses(3), {"course": 5}),
-        (courses(4), {"course": 4}),
-        (courses(5), None),
+        (courses(4), {"course": 6}),
+        (courses(5), {"course": 5, "jobAid": 0}),
+        (courses(6), None),
     )
 
     assert [reason.partition(":")[0] for reason in tracker.result().reasons] == [
-        *("page 1", "page 3", "page 4")
+        *("page 1", "page 3", "page 5")
     ]
+    assert "counts 2 more" in tracker.result(explanation="x").reasons[0]
+
+
+def test_result__largest_surplus_of_another_type() -> None:
+    """The largest surplus is the one of most enrollments, of whichever types."""
+    tracker = tracker_of(
+        (courses(1), {"course": 1, "jobAid": 1}),
+        ([("jobAid:1", "jobAid")], {"course": 3, "jobAid": 1}),
+        ([], None),
+    )
+
     assert "counts 2 more" in tracker.result(explanation="x").reasons[0]
 
 
@@ -292,7 +306,9 @@ def test_result__unknown_type(lo_type: str | None, name: str) -> None:
     different = result_of(([("e-77", lo_type)], cursor_of({"course": 2})))
 
     reason = f"page 1: ALM counts 2 enrollments served (course 2), received were 1 ({name} 1)"
+    more = tracker_of(([("e-77", lo_type)], {"course": 2}), ([], None)).result(explanation="x")
     assert equal == Completeness(Status.VERIFIED, (), 2)
+    assert more.reasons[0].endswith("(of unknown type 1), x")
     assert different == Completeness(Status.INCONSISTENT, (reason,), 1)
 
 

@@ -15,6 +15,7 @@ from connector.alm.protocol import (
     Response,
     error_for,
     first_request,
+    has_too_many_values,
     parse_message,
     read_date,
     read_page,
@@ -23,6 +24,7 @@ from connector.alm.protocol import (
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     PermissionDeniedError,
     ProtocolError,
     TemporaryError,
@@ -121,6 +123,9 @@ def test_read_page__of_its_request() -> None:
         ("Sun, 09 Jun 2024 13:05:19 GMT", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
         ("Sun, 09 Jun 2024 15:05:19 +0200", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
         ("Sun Jun  9 13:05:19 2024", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", datetime(2000, 1, 1, tzinfo=UTC)),
+        ("Wed, 31 Dec 2200 00:00:00 GMT", datetime(2200, 12, 31, tzinfo=UTC)),
+        *((date, None) for date in ("Fri, 31 Dec 1999 23:59:59 GMT", "1 Jan 2201 00:00:00 GMT")),
         *((date, None) for date in ("", "soon", "Sun, 32 Jun 2024 13:05:19 GMT")),
         ("Fri, 31 Dec 9999 23:59:59 -0100", None),
         ("Sun, 09 Jun 2024 13:05:19 +99999999999999999999", None),
@@ -308,6 +313,77 @@ def test_read_page__drift(members: dict[str, Any]) -> None:
     page = read_page(FIRST, response(document))
 
     assert page == Page("20941371", None, [enrollment], included, None, "trace")
+
+
+def included(*attributes: object) -> dict[str, Any]:
+    """Return a page whose included resources have *attributes*."""
+    resources = [{**RESOURCE, "attributes": {"x": value, "y": []}} for value in attributes]
+    return {"data": [], "included": [*resources, RESOURCE]}
+
+
+def nested(depth: int) -> object:
+    """Return an empty list in lists, *depth* of them in all."""
+    value: list[object] = []
+    for _ in range(depth - 1):
+        value = [value, []]
+    return value
+
+
+LONG_TEXT = "x" * 1_000_000
+LARGEST = {
+    "records": {"data": [ENROLLMENT] * 1_000},
+    "included": {"data": [], "included": [RESOURCE] * 10_000},
+    "text": included(LONG_TEXT),
+    "depth": included(nested(29)),
+    "values": included([1] * 499_900),
+}
+TOO_LARGE = {
+    "1,000 resources in data": {"data": [ENROLLMENT] * 1_001},
+    "10,000 resources in included": {"data": [], "included": [RESOURCE] * 10_001},
+    "1,000,000 characters": included(LONG_TEXT + "x"),
+    "32 levels": included(nested(30)),
+    "500,000 values": included([1] * 500_000),
+}
+
+
+@pytest.mark.parametrize("document", LARGEST.values(), ids=LARGEST)
+def test_read_page__largest(document: dict[str, Any]) -> None:
+    """A page that just keeps a limit is read; each is far above what ALM sends."""
+    page = read_page(FIRST, response(document))
+
+    assert (page.enrollments, page.included) == (document["data"], document.get("included", []))
+
+
+@pytest.mark.parametrize(("limit", "document"), TOO_LARGE.items(), ids=TOO_LARGE)
+def test_read_page__too_large(limit: str, document: dict[str, Any]) -> None:
+    """A page above a limit is refused; the message names user, limit and request id."""
+    with pytest.raises(ProtocolError) as caught:
+        read_page(FIRST, response(document))
+
+    happened = caught.value.message
+    assert happened.startswith("ALM's page for user 20941371 ")
+    assert limit in happened
+    assert (caught.value.http_status, caught.value.request_id) == (200, "trace")
+
+
+@pytest.mark.parametrize("value", [b"1", b"[]", b"{}"])
+def test_has_too_many_values__kinds(value: bytes) -> None:
+    """Lists and objects count as much as numbers do."""
+    separators = 1 if value == b"1" else 2
+    count = 500_000 // separators
+    bodies = [b"[%s]" % b",".join([value] * number) for number in (count - 1, count)]
+
+    assert [has_too_many_values(body) for body in bodies] == [False, True]
+
+
+def test_read_page__deadline() -> None:
+    """A page that takes long to read does not outlast the deadline."""
+
+    def check_deadline() -> None:
+        raise DeadlineError("The deadline has passed.", hint="Run again.")
+
+    with pytest.raises(DeadlineError):
+        read_page(FIRST, response({"data": []}), check_deadline)
 
 
 ELSEWHERE = (

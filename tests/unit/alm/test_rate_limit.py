@@ -98,12 +98,15 @@ def test_quota__words(rate: str, words: str) -> None:
 def test_update__unknown_unit() -> None:
     """A rate in an unknown unit is kept as text, until a known one comes; no header is neither."""
     limiter = limiter_of({"x-rate-limit": "500r/week", "x-burst": "9"})
-    known = [(limiter.unread_rate, limiter.seen)]
+    known = [(RateLimiter().unread_rate, None), (limiter.unread_rate, limiter.seen)]
     for headers in ({}, {"x-rate-limit": "500r/w"}, ADMIN):
         limiter.update(headers, 0)
         known.append((limiter.unread_rate, limiter.seen))
 
-    assert known == [("500r/week", None), (None, None), ("500r/w", None), (None, Quota(5 / 3, 100))]
+    assert known == [
+        *((None, None), ("500r/week", None)),
+        *((None, None), ("500r/w", None), (None, Quota(5 / 3, 100))),
+    ]
 
 
 def test_quota__share() -> None:
@@ -272,7 +275,11 @@ def test_update__without_usable_headers() -> None:
 
 @pytest.mark.parametrize(
     ("excess", "share", "expected"),
-    [("98.5", 1.0, [0, 0.3, 0.9]), ("80", 0.5, [*[0.0] * 10, 1.2])],
+    [
+        ("98.5", 1.0, [0, 0.3, 0.9]),
+        ("120", 1.0, [12.6, 13.2]),
+        ("80", 0.5, [*[0.0] * 10, 1.2]),
+    ],
 )
 def test_update__excess_of_others(excess: str, share: float, expected: list[float]) -> None:
     """Requests of other clients count too, in a share their part."""

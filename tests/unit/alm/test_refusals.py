@@ -54,6 +54,8 @@ NO_OBJECT = "object doesn't exist"
         ({"title": ""}, []),
         ({"errors": [{"title": str(number)} for number in range(9)]}, list("01234")),
         ({"error": {"error": {"error": {"error": {"error": "too deep"}}}}}, []),
+        ([[[["deep"]]]], ["deep"]),
+        ([[[[["too deep"]]]]], []),
         ({"message": "x" * 5_000}, ["x" * 1_000]),
     ],
 )
@@ -61,6 +63,12 @@ def test_find_messages__shapes(document: object, messages: list[str]) -> None:
     """Every documented shape is read, each text once, most telling first, within bounds."""
     assert find_messages(document) == messages
     assert read_messages(json.dumps(document).encode()) == messages
+
+
+@pytest.mark.parametrize(("size", "messages"), [(256 * 1024, ["T"]), (256 * 1024 + 1, [])])
+def test_read_messages__size(size: int, messages: list[str]) -> None:
+    """A body above 256 KB is not read, however short its message is."""
+    assert read_messages(b'{"title":"T"}'.ljust(size)) == messages
 
 
 @pytest.mark.parametrize("body", [b"", b"plain", b"<html>", b"\xff\xfe", b"[" * 100_000])
@@ -87,6 +95,7 @@ ABOUT_THE_USER = [
     *("OBJECT_DOESNT_EXIST", NO_OBJECT, "object doesn\u2019t exist", "Object does not exist."),
     *("The object no longer exists", "NON_EXISTENT_OBJECT", "objectDoesntExist", "DOESNT_EXIST"),
     *("USER_NOT_FOUND", "UserNotFoundException", "User 31 not found", "No such user: 31"),
+    *("Can't find learner 31", "User 31 couldn\xb4t be found"),
     *("Cannot find learner 31", "user could not be found", "ENTITY_NOT_FOUND", "NOT_FOUND"),
     *("User 31 does not exist in this account", "user id 31 doesn't exist", "Unknown user"),
     *("INVALID_USER", "INVALID_USER_ID", "InvalidUserId", "INVALID_USER_GROUP_ID", "Malformed id"),
@@ -151,6 +160,14 @@ def test_meaning_of(messages: list[str], meaning: Meaning) -> None:
             (
                 'ALM refuses the request for user 31 (400: "include is bad"). Check include and the'
                 " other inputs against what ALM's message names."
+            ),
+        ),
+        (
+            b'{"title":"Relationship x is bad"}',
+            UsageError,
+            (
+                'ALM refuses the request for user 31 (400: "Relationship x is bad"). Check include'
+                " and the other inputs against what ALM's message names."
             ),
         ),
         (

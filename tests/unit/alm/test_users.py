@@ -118,7 +118,17 @@ def test_read_user_id__several() -> None:
 )
 def test_read_user_id__another_shape(of: Response, kind: type[ConnectorError]) -> None:
     """A response of another shape is refused: the id becomes a part of a URL."""
-    assert type(failure(of)) is kind
+    error = failure(of)
+
+    assert type(error) is kind
+    assert f"user {EMAIL}" in error.message
+
+
+def test_read_user_id__no_json() -> None:
+    """The message about a body that is not JSON says what was requested."""
+    message = failure(Response(200, {}, b"<html>")).message
+
+    assert all(part in message for part in (f"user {EMAIL}", "an HTML page", " a list of users "))
 
 
 def test_find_user__as_a_page(

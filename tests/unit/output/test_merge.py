@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from connector.alm.completeness import Completeness, Status
 from connector.errors import OutputError, TemporaryError, UsageError, error_as_dict
 from connector.output.file import OutputFile
 from connector.output.journal import journal_of, read_entries
@@ -17,7 +18,7 @@ from connector.output.results import RunTotals, UserResult
 from connector.redact import Redactor
 from tests.support.clock import VirtualClock
 from tests.support.pages import ANSWERED_AT
-from tests.support.records import VERIFIED, enrollments
+from tests.support.records import enrollments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +38,16 @@ def write(
     name: str,
     *users: str,
     failed: str = "",
+    unknown: str = "",
+    reasons: tuple[str, ...] = (),
     requested: int = 0,
     resume: bool = False,
     **inputs: Any,
 ) -> None:
-    """Write a finished file of *users* with two records each, and one of each *failed* user."""
+    """Write a finished file of *users* with two records each, and one of each *failed* user.
+
+    Each user that was read has these *reasons*; *unknown* is an address that no user has.
+    """
     inputs = {**INPUTS, **inputs}
     file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor(), VirtualClock())
     totals = RunTotals()
@@ -56,8 +62,12 @@ def write(
             totals.add_failure(place, user_id, ERROR)
         else:
             answered_at = ANSWERED_AT - timedelta(seconds=int(user_id))
-            file.append(UserResult(user_id, buffer, VERIFIED, answered_at=answered_at))
+            verdict = Completeness(Status.VERIFIED, reasons, 1)
+            file.append(UserResult(user_id, buffer, verdict, answered_at=answered_at))
             totals.add_kept()
+    if unknown:
+        file.add_failure(None, ERROR, unknown)
+        totals.add_failure(-1, None, ERROR, unknown)
     totals.end(requested=requested or totals.finished, requests=1)
     file.finish(totals)
 
@@ -86,6 +96,7 @@ def test_merge__is_the_file_of_one_run(name: str) -> None:
     assert merged[-1][0] == {**one[-1][0], "requests": 2}
     assert document["users"] == {"requested": 4, "read": 4, "failed": []}
     assert (document["enrollment_count"], document["complete"]) == (8, True)
+    assert [len(document[name]) for name in ("enrollment_ids", "resource_grade_ids")] == [8, 8]
     # The earliest answer is that of user 34, and five minutes go before it.
     assert (document["source"], document["next_since"]) == ("sandbox", "2023-06-29T11:54:24.000Z")
     assert document["completeness"] == {
@@ -132,6 +143,38 @@ def test_merge__of_a_user_who_failed_twice() -> None:
         "read": 2,
         "failed": [{"user_id": "007", "error": ERROR}],
     }
+
+
+def test_merge__of_an_unknown_address() -> None:
+    """An address that no user has is a failed user without an id; remarks name their users."""
+    write("1.ndjson", "31", unknown="ada@example.com", reasons=("a remark",))
+    write("2.ndjson", "32", unknown="ben@example.com")
+
+    document, error = merge(["out.ndjson", "1.ndjson", "2.ndjson"], Redactor())
+
+    failed = [
+        {"user_id": None, "user_email": f"{name}@example.com", "error": ERROR}
+        for name in ("ada", "ben")
+    ]
+    assert document["users"] == {"requested": 4, "read": 2, "failed": failed}
+    assert document["completeness"]["reasons"] == [
+        "user 31: a remark",
+        *(f"user {name}@example.com: ALM failed." for name in ("ada", "ben")),
+    ]
+    assert "ada@example.com (exit code 75), ben@example.com (exit code 75)" in str(error)
+    entries = [entry for entry, _ in read_entries(journal_of(Path("out.ndjson")))]
+    assert entries[-3:-1] == failed
+
+
+def test_merge__into_a_file_that_is_there() -> None:
+    """An earlier file of the same name is replaced, with its users."""
+    shards = write_shards()
+    write("out.ndjson", "35", "36")
+
+    document, _ = merge(["out.ndjson", *shards], Redactor())
+
+    assert document["users"]["read"] == 4
+    assert len(Path("out.ndjson").read_bytes().splitlines()) == 8
 
 
 class Killed(Exception):  # noqa: N818 - the end of a process, not an error
@@ -234,6 +277,13 @@ def test_merge__removes_secrets() -> None:
             ),
         ),
         (
+            ["out.html", "page.html"],
+            (
+                'given "page.html", whose format is for people and cannot be read back'
+                " (allowed: files in another format)"
+            ),
+        ),
+        (
             ["out.ndjson", "resumed.ndjson"],
             (
                 'given "resumed.ndjson", which lacks 1 of its 3 users'
@@ -254,6 +304,7 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     write_shards()
     write("third.ndjson", "31", shard="2/7")
     write("undivided.ndjson", "31")
+    write("page.html", "31")
     write("other.ndjson", "31", lo_types=["jobAid"])
     write("early.ndjson", "31", failed="4041", requested=4)
     write("resumed.ndjson", "31", failed="32", requested=3)
@@ -293,7 +344,8 @@ def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) 
     shards = write_shards()
     change()
 
-    with pytest.raises(UsageError, match=r'given "2\.ndjson", which no run has finished'):
+    problem = r'given "2\.ndjson", which no run has finished.* files of finished runs; resume '
+    with pytest.raises(UsageError, match=problem):
         merge(["out.ndjson", *shards], Redactor())
     assert not Path("out.ndjson").exists()
 

@@ -6,6 +6,7 @@ import errno
 import json
 import tempfile
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from connector.errors import (
     OutputError,
     PartialError,
     TemporaryError,
+    error_as_dict,
 )
 from connector.formats.csv import Csv
 from connector.formats.lines import Ndjson
@@ -223,9 +225,9 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     path = tmp_path / "out"
     sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
     results = [
-        result(sink, "31"),
+        replace(result(sink, "31"), user_email="ada@example.com"),
         result(sink, "32", error=BUSY, count=2),
-        result(sink, "33", error=BUSY, count=0),
+        replace(result(sink, "33", error=BUSY, count=0), user_email="ben@example.com"),
     ]
     totals = take(sink, *results)
 
@@ -234,6 +236,12 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     lines = path.read_bytes().splitlines()
     assert (delivery.enrollment_count, totals.delivered, len(lines)) == (count, count, count)
     assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
+    entries = list(map(json.loads, (tmp_path / "out.users").read_bytes().splitlines()))
+    assert entries[1]["user_email"] == "ada@example.com"
+    assert entries[2:-1] == [
+        {"user_id": "32", "error": error_as_dict(BUSY)},
+        {"user_id": "33", "user_email": "ben@example.com", "error": error_as_dict(BUSY)},
+    ]
 
 
 @pytest.mark.parametrize("allow_incomplete", [False, True])
@@ -267,6 +275,23 @@ def test_file__opens_before_it_takes(name: str, tmp_path: Path) -> None:
     sink.abandon()
 
     assert (before, after) == (["out", "out.users"], ["out", "out.part", "out.users"])
+
+
+def test_file__resumes_from_the_moments_of_the_earlier_run(tmp_path: Path) -> None:
+    """A run that resumes another one at a later time reads from the same relative moments."""
+    values: dict[str, Any] = {"format": "ndjson", "output_file": tmp_path / "out", "since": "7d"}
+    begun = replace(inputs_of(**values), since=datetime(2024, 1, 1, tzinfo=UTC))
+    first = open_sink(begun, Redactor(), VirtualClock(), None)
+    take(first, result(first, "31"))
+    first.abandon()
+    later = inputs_of(**values, resume=True)
+    sink = open_sink(later, Redactor(), VirtualClock(), None)
+
+    tuple(sink.prepare())
+    resumed = sink.resumed(later)
+    sink.abandon()
+
+    assert resumed == replace(later, since=begun.since)
 
 
 def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
@@ -420,6 +445,16 @@ def test_stream__abandoned(temporary_folder: Path) -> None:
     sink.abandon()
 
     assert (names_in(temporary_folder), written) == ([], [])
+
+
+def test_stream__columns() -> None:
+    """Standard output gets the columns that were asked for, in their order."""
+    written: list[bytes] = []
+    sink = open_it(written.append, format="csv", columns="user_id,id")
+
+    sink.close(take(sink, result(sink, "31")), None, is_forgiven=False)
+
+    assert b"".join(written).splitlines() == [b"user_id,id", b"31,course:0_2_31"]
 
 
 @pytest.mark.usefixtures("temporary_folder")

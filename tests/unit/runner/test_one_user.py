@@ -136,9 +136,12 @@ def test_since__includes_the_moment_itself() -> None:
     wanted = ["2023-06-15T00:00:00.000Z", "2023-06-15T02:00:00+02:00", "2023-06-15"]
     older = ["2023-06-14T23:59:59.999Z", "0001-01-01T00:00:00+23:59"]
 
-    kept, _ = select(rules(since.isoformat(), newest_first=True), [*wanted, *older])
+    newest_first = rules(since.isoformat(), newest_first=True)
+    kept, _ = select(newest_first, [*wanted, *older])
+    _, without_older = select(newest_first, wanted)
 
     assert kept == wanted
+    assert not without_older.has_all
 
 
 @given(

@@ -10,6 +10,7 @@ import pytest
 from connector.alm.completeness import Completeness, Status
 from connector.alm.protocol import Page
 from connector.errors import ConnectorError, ProtocolError, TemporaryError, UserNotFoundError
+from connector.output.results import UserResult
 from connector.runner.one_user import HiddenRows, read_address, read_user
 from connector.settings.users import Users
 from tests.support.inputs import inputs_of
@@ -19,7 +20,6 @@ from tests.support.recorded import RecordingSink
 if TYPE_CHECKING:
     from connector.alm.client import Client
     from connector.alm.protocol import PageRequest
-    from connector.output.results import UserResult
     from connector.output.sinks import Sink
     from tests.support.recorded import Records
 
@@ -141,7 +141,9 @@ def test_read_user__hidden_rows_of_others() -> None:
     """Once three users have shown it, a surplus is no reason to read twice; a repeat is one."""
     hidden_rows = HiddenRows()
     for _ in range(3):
-        read(ScriptedClient(*HIDING * 2), hidden_rows)
+        client = ScriptedClient(*HIDING * 2)
+        read(client, hidden_rows)
+        assert client.requests == 4
 
     client = ScriptedClient(*HIDING)
     ids, result = read(client, hidden_rows)
@@ -237,7 +239,7 @@ def test_read_user__twice_on_one_page() -> None:
 
 
 def look_up(
-    client: ScriptedClient, users: Users | None = None
+    client: ScriptedClient, users: Users | None = None, hidden_rows: HiddenRows | None = None
 ) -> tuple[RecordingSink, UserResult[Records]]:
     """Return the result of the user who has an address, and the sink."""
     sink = RecordingSink()
@@ -247,7 +249,7 @@ def look_up(
         cast("Client", client),
         cast("Sink[Records]", sink),
         users or Users(["ada@x"]),
-        HiddenRows(),
+        hidden_rows or HiddenRows(),
     )
     return sink, result
 
@@ -283,7 +285,27 @@ def test_read_address__of_a_known_user(
     users = Users([listed, "ada@x"])
     assert list(users.ids) == [listed, "ada@x"]
 
-    _, result = look_up(client, users)
+    sink, result = look_up(client, users)
 
-    assert (result.is_repeat, result.is_kept, client.requests) == (is_repeat, is_kept, 0)
-    assert result.error is None
+    nothing = Completeness(Status.VERIFIED, (), 0)
+    assert client.requests == 0
+    assert result == UserResult(
+        user_id,
+        cast("Any", sink.made[0]),
+        nothing,
+        user_email="ada@x",
+        is_repeat=is_repeat,
+        is_kept=is_kept,
+    )
+
+
+def test_read_address__hidden_rows_of_others() -> None:
+    """What other users have shown of hidden rows holds for the user of an address, too."""
+    hidden_rows = HiddenRows()
+    for _ in range(3):
+        read(ScriptedClient(*HIDING * 2), hidden_rows)
+    client = ScriptedClient(*HIDING)
+
+    look_up(client, hidden_rows=hidden_rows)
+
+    assert client.requests == 2
