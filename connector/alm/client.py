@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from connector.clock import Deadline
 
 _log = logging.getLogger(__name__)
+# Not random's own generator: callers seed it, and a thread may outlive its run.
+_random = random.SystemRandom().random
 Result = TypeVar("Result")
 
 
@@ -60,7 +62,7 @@ class Client:
         deadline: Deadline,
         *,
         adapter: Adapter | None = None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = _random,
     ) -> None:
         self._base_url = base_url
         self._tokens = tokens
