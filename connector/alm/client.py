@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # How soon a request that depends on another one's response tries again.
 POLL_SECONDS = 0.02
+# Not random's own generator: callers seed it, and a thread may outlive its run.
+_random = random.SystemRandom().random
 Result = TypeVar("Result")
 
 
@@ -62,7 +64,7 @@ class Client:
         deadline: Deadline,
         *,
         adapter: Adapter | None = None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = _random,
     ) -> None:
         self._base_url = base_url
         self._tokens = tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.alm.prefetch import MAX_AT_ONCE
 from tests.faults.conftest import BOTH, run
 from tests.faults.test_properties import IN_TRANSPORT, MANY, Alm
 from tests.support.pages import USER, answer, body_of, count_cursor, next_link, offset_of, page
+from tests.support.process import wait_until
 from tests.support.server import FaultServer, Pause
 
 if TYPE_CHECKING:
@@ -144,6 +147,19 @@ def test_prefetch__loses_nothing_silently(count: int, faults: list[str]) -> None
         assert set(ids) <= set(ran.document["enrollment_ids"])
 
 
+def test_prefetch__only_in_the_first_reading() -> None:
+    """Pages that contradict one another are read again in sequence."""
+    ids = [f"course:{number}_1_{USER}" for number in range(50)]
+    alm = Alm(ids, SIZE, is_opaque=False, faults=["", "duplicate"])
+
+    with FaultServer((), alm.answer) as server:
+        ran = run(server)
+
+    assert (ran.code, ran.document["enrollment_ids"]) == (0, ids)
+    # The first reading requests its last page once more.
+    assert alm.requests == 6 + 5
+
+
 class Inserting:
     """Serves four full pages, and inserts a record into the second after the others were read."""
 
@@ -190,9 +206,9 @@ def test_prefetch__insertion_behind_the_pages() -> None:
     assert ran.document["enrollment_ids"] == alm.ids
 
 
-def stalled_behind(page_number: int) -> Any:
-    """Return what serves two pages, and never answers for later ones."""
-    alm = Pages(SIZE * page_number, {}, {})
+def stalled_behind(page_number: int, pages: int) -> Any:
+    """Return what serves the first of so many *pages*, and never answers for later ones."""
+    alm = Pages(SIZE * pages, {}, {})
 
     def respond(request: Request) -> Actions:
         is_later = offset_of(request.cursor) >= SIZE * page_number
@@ -203,13 +219,27 @@ def stalled_behind(page_number: int) -> Any:
 
 def test_prefetch__does_not_keep_the_process(play: Play, command: Command) -> None:
     """Responses that nobody needs any more do not keep the process from ending."""
-    server = play(otherwise=stalled_behind(2))
+    server = play(otherwise=stalled_behind(2, pages=2))
 
     finished = command.as_process(
         f"--user-id {USER} --base-url {server.url} --deadline 50", ALM_ACCESS_TOKEN="a-long-token"
     )
 
     assert (finished.exit_code, finished.document["enrollment_count"]) == (0, 2 * SIZE)
+
+
+def test_prefetch__killed_while_pages_are_in_flight(play: Play, command: Command) -> None:
+    """A signal ends the run at once, whatever its requests still wait for."""
+    server = play(otherwise=stalled_behind(1, pages=5))
+    line = f"--user-id {USER} --base-url {server.url} --deadline 50"
+
+    with command.start(line, ALM_ACCESS_TOKEN="a-long-token") as process:
+        wait_until(lambda: len(server.requests) == 1 + MAX_AT_ONCE or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 143
+    assert json.loads(stdout)["enrollment_ids"] == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
 from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from connector.errors import (
     UntrustedHostError,
 )
 from connector.settings import Credentials
+from tests.support.clock import VirtualClock
 from tests.support.errors import facts
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     import requests
 
     from connector.redact import Redactor
-    from tests.support.clock import VirtualClock
 
     Step = tuple[int, dict[str, str], bytes]
     OpenClient = Callable[..., Client]
@@ -781,6 +782,24 @@ def test_fetch_ahead__refreshes_when_needed(open_client: OpenClient, sent: Sent)
     assert methods(sent) == ["GET", "GET", "POST", "GET"]
     assert client.fetch(FIRST, ahead) == PAGE
     assert methods(sent)[4:] == ["GET"]
+
+
+def test_fetch_ahead__leaves_random_to_the_caller(
+    scripted: Callable[..., HTTPAdapter], rate_limiter: RateLimiter, redactor: Redactor
+) -> None:
+    """A failure draws nothing from random: the caller may have seeded it, and gone on."""
+    client = Client(
+        "https://alm.example",
+        TokenSource(Credentials(SecretStr("the-token")), redactor),
+        rate_limiter,
+        Deadline(VirtualClock(), 600),
+        adapter=scripted(BUSY),
+    )
+    before = random.getstate()
+
+    assert isinstance(client.fetch_ahead(FIRST), TemporaryError)
+
+    assert random.getstate() == before
 
 
 def test_fetch_ahead__after_the_end(open_client: OpenClient, sent: Sent) -> None:

@@ -161,14 +161,18 @@ def test_fetch__link_other_than_predicted() -> None:
 
 @pytest.mark.parametrize("link", ["?page[cursor]={}&a=1", "?a=1&page[cursor]={}"])
 def test_fetch__link_with_another_parameter(link: str) -> None:
-    """A link with the predicted cursor and another parameter is not the predicted one."""
+    """A link with the predicted cursor and another parameter is not the predicted one.
+
+    The pages behind it are discarded, though a later link may name one of them.
+    """
     client = FakeClient(12)
     prefetcher = Prefetcher(cast("Client", client), 10, None)
     prefetcher.fetch(at(cursor_of(10)))
 
     prefetcher.fetch(at(cursor_of(20), link))
+    prefetcher.fetch(at(cursor_of(30)))
 
-    assert client.in_sequence == [1, 2]
+    assert client.in_sequence == [1, 2, 3]
 
 
 def test_fetch__error_of_a_page_that_is_needed() -> None:

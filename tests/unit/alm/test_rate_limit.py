@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.rate_limit import ASSUMED, Quota, RateLimiter, read_quota
+from connector.alm.rate_limit import ASSUMED, MAX_WAIT_SECONDS, Quota, RateLimiter, read_quota
 
 ADMIN = {"x-rate-limit": "100r/m", "x-burst": "100"}
 GAPS = st.lists(st.one_of(st.just(0.0), st.floats(0, 120)), min_size=1, max_size=150)
@@ -208,6 +208,25 @@ def test_acquire__time_never_runs_backwards() -> None:
 def test_acquire__share() -> None:
     """Half the quota is half the burst, and twice the time for each further request."""
     assert waits(limiter_of(share=0.5), 52) == pytest.approx([*[0.0] * 50, 1.2, 2.4])
+
+
+def test_try_acquire__only_what_may_be_sent_at_once() -> None:
+    """It books what the burst allows, as ``acquire`` does, and nothing that would have to wait."""
+    limiter = limiter_of()
+
+    assert [limiter.try_acquire(0) for _ in range(101)] == [True] * 100 + [False]
+    assert limiter.acquire(0) == pytest.approx(60 / 100)
+    assert not limiter.try_acquire(1)
+    assert limiter.try_acquire(2)
+
+
+def test_try_acquire__nothing_while_blocked() -> None:
+    """It books nothing before the end of a block, though the bucket has drained."""
+    limiter = limiter_of()
+    limiter.block_until(300, now=0)
+
+    assert not limiter.try_acquire(MAX_WAIT_SECONDS - 1)
+    assert limiter.try_acquire(MAX_WAIT_SECONDS)
 
 
 def test_acquire__jitter() -> None:
