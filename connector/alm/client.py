@@ -90,7 +90,7 @@ class Client:
 
     @property
     def unread_rate(self) -> str | None:
-        """The rate in ALM's header, if it is in a unit that is not known."""
+        """The rate in ALM's header, if the limits are not used as the headers name them."""
         return self._rate_limiter.unread_rate
 
     def redacted(self, error: ConnectorError) -> ConnectorError:

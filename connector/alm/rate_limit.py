@@ -25,12 +25,14 @@ _MAX_BURST = 100_000.0
 class Quota:
     """The limiter's rules: *rate* requests per second, and *burst* more at once.
 
-    *unit* is the one in which ALM's header has the rate.
+    *unit* is the one in which ALM's header has the rate. *is_bounded* is whether the header has
+    other, implausible numbers.
     """
 
     rate: float
     burst: float
     unit: str = field(default="m", compare=False)
+    is_bounded: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Return it in ALM's own unit."""
@@ -76,8 +78,9 @@ def read_quota(headers: Mapping[str, str]) -> Quota | None:
     burst = re.fullmatch(r"\s*([0-9]{1,9})\s*", headers.get("x-burst", ""))
     if not rate or not burst or float(rate[1]) == 0:
         return None
-    per_second = min(max(float(rate[1]) / _SECONDS[rate[2]], _MIN_RATE), _MAX_RATE)
-    return Quota(per_second, min(float(burst[1]), _MAX_BURST), rate[2])
+    named = float(rate[1]) / _SECONDS[rate[2]], float(burst[1])
+    believed = min(max(named[0], _MIN_RATE), _MAX_RATE), min(named[1], _MAX_BURST)
+    return Quota(*believed, rate[2], is_bounded=believed != named)
 
 
 class RateLimiter:
@@ -103,7 +106,7 @@ class RateLimiter:
         self._was_refused = False
         #: The limits that ALM's headers named; ``None`` until they did.
         self.seen: Quota | None = None
-        #: The rate in ALM's last header, if it is in a unit that is not known.
+        #: The rate in ALM's last header, if the limits are not used as the headers name them.
         self.unread_rate: str | None = None
 
     @property
@@ -174,9 +177,10 @@ class RateLimiter:
             self._drain(now)
             self._under_way -= 1
             self._responses += 1
-            self.seen = read_quota(headers) or self.seen
-            rate = headers.get("x-rate-limit")
-            self.unread_rate = None if rate is None or _RATE.fullmatch(rate) else rate
+            quota = read_quota(headers)
+            self.seen = quota or self.seen
+            is_unread = quota is None or quota.is_bounded
+            self.unread_rate = headers.get("x-rate-limit") if is_unread else None
             if excess:
                 # It includes other clients' requests; never assume less than this side has sent.
                 level = min(float(excess[1]) * self._share, self._highest_level())

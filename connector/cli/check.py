@@ -67,7 +67,7 @@ def check(
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     quota, guess = client.quota or ASSUMED, ""
     if client.unread_rate:
-        guess = f"{quoted(client.unread_rate)} is not understood; assumed to be "
+        guess = f"{quoted(client.unread_rate)} cannot be used as it is; assumed to be "
     elif client.quota is None:
         guess = "not reported by ALM; assumed to be "
     yield f"quota      {guess}{quota}"

@@ -95,17 +95,21 @@ def test_quota__words(rate: str, words: str) -> None:
     assert str(read_quota({"x-rate-limit": rate, "x-burst": "9"})) == words
 
 
-def test_update__unknown_unit() -> None:
-    """A rate in an unknown unit is kept as text, until a known one comes; no header is neither."""
+def test_update__unusable_rate() -> None:
+    """A rate that cannot be used is kept as text, until another comes; no header is neither."""
     limiter = limiter_of({"x-rate-limit": "500r/week", "x-burst": "9"})
     known = [(RateLimiter().unread_rate, None), (limiter.unread_rate, limiter.seen)]
-    for headers in ({}, {"x-rate-limit": "500r/w"}, ADMIN):
+    for headers in ({}, {"x-rate-limit": "500r/w"}, ADMIN, {"x-rate-limit": "5r/h"}):
         limiter.update(headers, 0)
         known.append((limiter.unread_rate, limiter.seen))
 
     assert known == [
-        *((None, None), ("500r/week", None)),
-        *((None, None), ("500r/w", None), (None, Quota(5 / 3, 100))),
+        (None, None),
+        ("500r/week", None),
+        (None, None),
+        ("500r/w", None),
+        (None, Quota(5 / 3, 100)),
+        ("5r/h", Quota(5 / 3, 100)),
     ]
 
 
