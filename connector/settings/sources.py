@@ -185,7 +185,7 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
         for name in credential_names()
         if environment.has(variable(name)) or env_file.has(variable(name))
     ]
-    if not is_valid("inputs#credentials", dict.fromkeys(higher, "")):
+    if not (higher and is_valid("inputs#credentials", dict.fromkeys(higher, ""))):
         problems += [
             problem
             for problem in secrets.problems
