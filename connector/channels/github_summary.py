@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from connector.channels.interface import Tally
@@ -11,7 +13,7 @@ from connector.clock import parse_utc
 from connector.text import MAX_SUMMARY_RECORDS, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from connector.channels.interface import RunOutputs
 
@@ -22,6 +24,8 @@ _MAX_CELL_CHARACTERS = 160
 _MAX_MESSAGE_CHARACTERS = 1_000
 # Mermaid has no escapes: in its labels, anything else could end the label.
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
+# As messages call a user who was given by address: "31 (ada@example.com)".
+_ADDRESS_AFTER_ID = re.compile(r"(?<=[0-9]) \([^\s()]*@[^\s()]*\)")
 _OTHERS = "others"
 _SANDBOX_BANNER = """\
 > [!WARNING]
@@ -44,9 +48,11 @@ def summary_of(outputs: RunOutputs) -> str:
 
     That of a comparison: counts, and the first completions.
     """
-    document = outputs.document
-    if "added_count" in document:
+    if "added_count" in outputs.document:
         return _summary_of_difference(outputs)
+    if not outputs.shows_names:
+        outputs = _without_addresses(outputs)
+    document = outputs.document
     tally = outputs.tally
     if tally is None:
         enrollments = document.get("enrollments", [])
@@ -65,6 +71,30 @@ def summary_of(outputs: RunOutputs) -> str:
         _first_enrollments(tally, shows_names=outputs.shows_names),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _without_addresses(outputs: RunOutputs) -> RunOutputs:
+    """Return *outputs* without the addresses of users: who reads a summary may not know them."""
+    document = outputs.document
+    failed = [user.get("user_email") for user in document["users"]["failed"]]
+    addresses = {text for text in (*failed, *outputs.named_users) if text and "@" in text}
+
+    def clean(value: Any) -> Any:  # noqa: ANN401 - any part of a document
+        if isinstance(value, Mapping):
+            return {name: clean(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [clean(part) for part in value]
+        if not isinstance(value, str):
+            return value
+        # The name of a user whose id is known.
+        value = _ADDRESS_AFTER_ID.sub("", value)
+        for address in addresses:
+            value = value.replace(address, "***")
+        return value
+
+    parts = {name: clean(document[name]) for name in ("users", "completeness", "error")}
+    named_users = tuple(clean(list(outputs.named_users)))
+    return replace(outputs, document={**document, **parts}, named_users=named_users)
 
 
 def _summary_of_difference(outputs: RunOutputs) -> str:
@@ -100,9 +130,14 @@ def _completions(changes: Sequence[Mapping[str, Any]], *, shows_names: bool) -> 
         for name in _COMPLETION_FIELDS
         if name in changes[0]["after"] and (shows_names or not name.endswith("_name"))
     ]
-    rows = [[_escaped(change["after"].get(name)) for name in fields] for change in changes]
+    rows = [[_completion_cell(name, change["after"]) for name in fields] for change in changes]
     table = _table([_COMPLETION_FIELDS[name] for name in fields], rows)
     return f"<details open><summary>Completed</summary>\n\n{table}\n\n</details>"
+
+
+def _completion_cell(name: str, record: Mapping[str, Any]) -> str:
+    value = record.get(name)
+    return _date(value) if name == "date_completed" else _escaped(value)
 
 
 def _headline(outputs: RunOutputs) -> str:

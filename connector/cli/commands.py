@@ -222,12 +222,21 @@ def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # n
     from connector.channels import Tally
     from connector.clock import SystemClock
     from connector.output.diff import IGNORED, DiffOptions, Scan, compare
+    from connector.output.journal import journal_of
     from connector.settings import read_value
+    from connector.settings.problems import shared_file_problems
 
+    output_file = (flags["output_file"] or "").strip() or None
+    outputs, others = console.files()
+    paths = list(map(Path, files))
+    console.problems += shared_file_problems(
+        {"output_file": [Path(output_file)] if output_file else [], **outputs}, others
+    )
+    compared = {"OLD or NEW": [*paths, *map(journal_of, paths)]}
+    console.problems += shared_file_problems(outputs, compared)
     console.raise_problems("Nothing was written.")
     console.prepare_channels(())
     ignored = read_value("\n".join(flags["ignore"]), {"type": "array"}) or IGNORED
-    output_file = (flags["output_file"] or "").strip() or None
     options = DiffOptions(output_file, ignored, flags["assume_complete"])
     with console.progress(SystemClock()) as bar:
 

@@ -281,11 +281,15 @@ class OutputFile:
         self._journal.cut(self._state.length)
 
     def _open_part(self) -> int:
-        """Open the growing file, which others may read only if they may read the finished one."""
+        """Open the growing file. Others may read it and its journal only if they may read FILE."""
         handle = open_to_append(self.part)
-        if (mode := mode_of_replaced(self.path)) is not None:
-            self.part.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
+        for path in (self.part, self._journal.path):
+            self._keep_mode(path)
         return handle
+
+    def _keep_mode(self, path: Path) -> None:
+        if (mode := mode_of_replaced(self.path)) is not None:
+            path.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
 
     def _reopen(self, state: JournalState) -> JournalState:
         """Make the growing file of the finished one, and return what the journal says then."""
@@ -362,6 +366,7 @@ class OutputFile:
         try:
             if not self._format.is_streamed or not self.part.is_file():
                 os.close(open_to_append(self._scratch))
+                self._keep_mode(self._scratch)
             yield
         except BaseException:
             self._scratch.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -74,13 +75,12 @@ def find_proxy_fault(address: str) -> Fault | None:
 def find_authorities_fault(path: str) -> Fault | None:
     """Return why the certificate authorities in *path* cannot be read; ``None`` if they can."""
     try:
-        if Path(path).is_dir():
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
             next(Path(path).iterdir(), None)
-        elif Path(path).is_file():
+        elif not stat.S_ISFIFO(mode):
+            # A pipe could be read only once.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        else:
-            # A pipe, which could be read only once, exists.
-            Path(path).stat()
     except ssl.SSLError:
         reason = "it has no certificate authorities in PEM"
     except (OSError, ValueError) as error:

@@ -135,9 +135,13 @@ def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[
 
 
 def _column_problems(inputs: Mapping[str, Any]) -> Iterator[Problem]:
+    # Records of users who are given by address have it.
+    has_addresses = not {"user_email", "user_ids_file"}.isdisjoint(inputs)
     for column in inputs.get("columns", ()):
         field = "module_name" if column == "module_names" else column
         if field not in NAME_FIELDS or inputs.get("names"):
+            continue
+        if column == "user_email" and has_addresses:
             continue
         if not is_named(field, inputs.get("include", ())):
             given = f'"{column}", without the names that ALM sends only if asked'

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, SecretStr, SkipValidation
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from connector.errors import Problem
-from connector.schemas import load_schema
+from connector.schemas import is_valid, load_schema
 from connector.settings import (
     MAX_SANDBOX_DAY,
     PREFIX,
@@ -180,11 +180,18 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
     values.update(env_file=env_file, secrets=secrets)
     inputs, credentials = _split(Settings(**values))
     day = inputs.pop(SANDBOX_DAY, None)
-    problems = [
-        problem
-        for problem in (*env_file.problems, *secrets.problems)
-        if problem.name not in map(variable, credentials)
+    problems = [*env_file.problems]
+    higher = [
+        name
+        for name in credential_names()
+        if environment.has(variable(name)) or env_file.has(variable(name))
     ]
+    if not (higher and is_valid("inputs#credentials", dict.fromkeys(higher, ""))):
+        problems += [
+            problem
+            for problem in secrets.problems
+            if problem.name not in map(variable, credentials)
+        ]
     problems += [*environment.find_misspelled(), *env_file.find_misspelled()]
     if day is not None and not (isinstance(day, int) and 0 <= day <= MAX_SANDBOX_DAY):
         allowed = f"a whole number from 0 to {MAX_SANDBOX_DAY}"

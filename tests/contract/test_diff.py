@@ -327,6 +327,10 @@ def test_diff__assumes_complete_files(command: Command, fetch: Fetch) -> None:
 
 TWO_FILES = "(allowed: two output files, the older one first)"
 FULL_RUNS = "(allowed: two full runs with the same inputs)"
+OWN = (
+    "(allowed: a file that nothing else uses; FILE.part and FILE.users next to an output file"
+    " belong to it)"
+)
 REFUSED = {
     "": f"diff is given 0 files {TWO_FILES}",
     "old.ndjson": f"diff is given 1 file {TWO_FILES}",
@@ -347,6 +351,13 @@ REFUSED = {
     "old.ndjson old.ndjson --output-file old.ndjson.users": (
         '--output-file is "old.ndjson.users" (allowed: a name that ends in .ndjson, .jsonl or .csv,'
         " also with .gz or .zst)"
+    ),
+    "old.ndjson old.ndjson --dotenv old.ndjson": f"--dotenv is also the file of OLD or NEW {OWN}",
+    "old.ndjson old.ndjson --dotenv ./old.ndjson.users": (
+        f"--dotenv is also the file of OLD or NEW {OWN}"
+    ),
+    "old.ndjson old.ndjson --output-file x.csv --dotenv ./x.csv": (
+        f"--dotenv is also the file of output_file {OWN}"
     ),
     "old.ndjson old.ndjson --output-file x.parquet --ignore id,stat": (
         'ignore is "id" (allowed: fields of an enrollment);'

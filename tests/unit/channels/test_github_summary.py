@@ -368,6 +368,39 @@ def test_summary_of__names_that_were_not_asked_for() -> None:
     assert all(name not in summary_of(outputs) for name in ("Ada", "ada", "First"))
 
 
+def test_summary_of__addresses() -> None:
+    """Only with names are there addresses of users, in whatever text."""
+    missing = {**UNKNOWN, "message": "No user of ALM has the address ada@example.com."}
+    busy = {**BUSY, "message": "ALM's quota is used up, asked for user 32 (bob@example.com)."}
+    users = {
+        **failed(missing, busy),
+        "failed": [
+            {"user_id": None, "user_email": "ada@example.com", "error": missing},
+            {"user_id": "32", "user_email": "bob@example.com", "error": busy},
+        ],
+    }
+    outputs = run_outputs(
+        PartialError("1 of 3", hint="", request_id=None),
+        ("eve@example.com",),
+        users=users,
+        error={**PARTIAL, "message": "Failed: ada@example.com, eve@example.com."},
+        completeness=incomplete("user 33 (joe@example.com): it stopped", "32 (bob@example.com)"),
+    )
+
+    hidden = summary_of(outputs)
+    rows = Page(hidden).tables[0][1:]
+
+    assert "example" not in hidden
+    assert "of user <code>&#42;&#42;&#42;</code>" in hidden
+    assert Page(hidden).items == ["user 33: it stopped", "32"]
+    assert [row[:3] for row in rows] == [
+        ["the run", "65", "Failed: ***, ***."],
+        ["***", "67", "No user of ALM has the address ***."],
+        ["32 ***", "75", "ALM's quota is used up, asked for user 32."],
+    ]
+    assert summary_of(replace(outputs, shows_names=True)).count("example") == 9
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_summary_of__each_hostile_text(text: str) -> None:
     """Each of these texts stays a text."""

@@ -249,6 +249,17 @@ def test_columns__names_that_are_requested(values: dict[str, Any]) -> None:
     assert inputs.columns == tuple(NAMES)
 
 
+@pytest.mark.parametrize("users", [{"user_email": "a@b.example"}, {"user_ids_file": "users.csv"}])
+def test_columns__address_of_users_given_by_address(users: dict[str, str]) -> None:
+    """Records of users given by address have it without being asked, and only it."""
+    given = {"base_url": "sandbox", "format": "csv", "columns": "id,user_email", **users}
+
+    assert load_given(given, Redactor())[0].columns == ("id", "user_email")
+
+    problem = refusal({**given, "columns": "user_name"}).problems[0]
+    assert problem.given.startswith('"user_name", without the names')
+
+
 def test_inputs__unknown_names_in_order() -> None:
     """Unknown names are listed in the order given, the same in every run."""
     names = ["zeta", "alpha", "mu", "beta", "omega", "gamma", "kappa"]
