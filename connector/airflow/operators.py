@@ -235,7 +235,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         has_retry = task.try_number <= task.max_tries and not getattr(self, "retry_policy", None)
         if has_retry and moment and moment > datetime.now(UTC):
             self.log.warning(
-                "%s Deferred until %s, to be tried again then.",
+                "%s Deferred until %s; Airflow retries it then.",
                 error,
                 document["error"]["retry_at"],
             )
@@ -251,7 +251,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         context: Context,  # noqa: ARG002 - Airflow passes it by name
         event: object,  # noqa: ARG002 - the same
         # A DAG's own test() passes none.
-        message: str = "ALM can be asked again.",
+        message: str = "The time to retry has come.",
     ) -> NoReturn:
         """Fail after the deferral, so that Airflow retries now."""
         raise AirflowException(message)
@@ -294,12 +294,11 @@ class AlmMergeOperator(_DocumentOperator):
             # A template without native objects renders a list as text.
             paths = parse_array(paths)
         if not paths:
-            given = f"given {to_json(self.files)} as files"
             rule = "a list of the shards' output files; from a template, with | tojson"
-            problem = Problem("merge", given, rule)
+            problem = Problem("files", to_json(self.files), rule)
         elif self.output_file in paths:
-            given = f'given "{self.output_file}" to be read and to be written'
-            problem = Problem("merge", given, "a file to write that is not one of the shards")
+            given = f'"{self.output_file}", which is also one of the files to read'
+            problem = Problem("output_file", given, "another file")
         if problem:
             raise UsageError.of([problem], hint="Nothing was written.")
         output = files.local_output(self.output_file)

@@ -84,7 +84,7 @@ class GitHub(_RunnerChannel):
                 self.warn(
                     "A user id is part of a masked secret: GitHub drops every job output that holds"
                     " masked text, and each enrollment's id ends in the user id."
-                    " Keep user ids in variables, not in secrets."
+                    " Store user ids in variables, not in secrets."
                 )
                 return
 
@@ -125,8 +125,8 @@ class GitHub(_RunnerChannel):
         ]
         if dropped:
             self.warn(
-                f"{', '.join(dropped)}: GitHub drops job outputs like these, for they hold masked"
-                " text. Ids end in the user id: keep user ids in variables, not in secrets."
+                f"{', '.join(dropped)}: GitHub drops these job outputs, because they contain masked"
+                " text. Ids end in the user id. Store user ids in variables, not in secrets."
             )
         if path := environ.get(DOCUMENT_FILE):
             kept["document_file"] = path

@@ -60,7 +60,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], *, is_action: bool = F
                 for line in "".join(traceback.format_exception(error)).splitlines():
                     console.log(line)
             defect = InternalError(
-                f"A defect in {PROGRAM}: {type(error).__name__}: {error}.",
+                f"Internal error in {PROGRAM}: {type(error).__name__}: {error}.",
                 hint="Please report it with the output of --debug.",
             )
             return console.fail(defect)

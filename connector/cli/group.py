@@ -122,7 +122,7 @@ def _problem(error: click.UsageError, words: Sequence[str], ctx: click.Context) 
         return Problem(flag, "an unknown option", near=(error.possibilities or [""])[0])
     if type(error) is click.UsageError:
         return _unexpected(words, ctx)
-    return Problem("the command line", f"not understood: {error.format_message().rstrip('.')}")
+    return Problem("", error.format_message().rstrip("."))
 
 
 def _unexpected(words: Sequence[str], ctx: click.Context) -> Problem:

@@ -133,7 +133,7 @@ def sandbox(console: Console, /, **flags: Any) -> int:  # noqa: ANN401 - their t
         try:
             server = SandboxServer(settings, port=port, latency_seconds=latency_seconds, log=log)
         except OSError as error:
-            given = f"{port}, which cannot be served: {error.strerror}"
+            given = f"{port}, where the server cannot listen: {error.strerror}"
             problem = Problem("--port", given, "a free port, or 0 for any")
             raise UsageError.of([problem], hint="Nothing was started.") from error
         # A signal is how the server ends.

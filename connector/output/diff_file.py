@@ -51,7 +51,7 @@ class DiffFile:
         """
         for other in others:
             if self.path.resolve() in (other.resolve(), journal_of(other).resolve()):
-                given = f'"{self.path}", which is to be read as well'
+                given = f'"{self.path}", which is also read'
                 problem = Problem("output_file", given, "another file")
                 raise UsageError.of([problem], hint="Nothing was written.")
         with self._translated():

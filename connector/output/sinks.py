@@ -369,7 +369,7 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(
-            "Records on their way to standard output cannot be kept in a temporary file:"
+            "Records for standard output cannot be written to a temporary file:"
             f" {error.strerror or error}.",
-            hint="Make room for them, or name an output_file.",
+            hint="Free space in that folder, or set `output_file`.",
         ) from error

@@ -93,10 +93,10 @@ def read_user(
         if reading.tracker.has_surplus:
             earlier = reading.tracker
     error = ProtocolError(
-        f"ALM's pages for user {user_id} contradict themselves, {MAX_READINGS} readings over:"
+        f"ALM's pages for user {user_id} contradict themselves in each of {MAX_READINGS} readings:"
         f" {result.completeness.reasons[0]}.",
-        hint="Enrollments that come or go during the run do this; run again, or take what there is"
-        " with allow_incomplete.",
+        hint="Enrollments that appear or disappear during the run cause this. Run again, or set"
+        " `allow_incomplete` to get the largest reading.",
     )
     return replace(inconsistent[0], error=client.redacted(error))
 

@@ -205,7 +205,7 @@ def test_github__unwritable_outputs_end_with_73(
     outputs = as_outputs(finished.document)
     (annotation,) = in_github(finished).named("error")
     assert (finished.exit_code, finished.error["code"]) == (73, 73)
-    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Fix it and run again."
+    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Fix this and run again."
     assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")
     assert in_azure(finished) == in_folder(command.folder / "folder") == outputs
     assert f"ERROR={outputs['error']}\n" in command.files()["report"]

@@ -101,7 +101,7 @@ def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer)
 
     finished = command("check --user-id 31", **refused)
 
-    message = "alm-enrollments: error: ALM refuses the access token, asked for user 31 (401"
+    message = "alm-enrollments: error: ALM refuses the access token while reading user 31 (401"
     assert (finished.exit_code, finished.stdout.count("\n")) == (77, 1)
     assert finished.stderr.startswith(message)
     assert finished.stderr.count("\n") == 1

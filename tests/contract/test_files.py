@@ -121,7 +121,7 @@ def test_stdout__full_disk_ends_with_73(kind: str, command: Command) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " What it has ends in the middle. Fix it and run again.\n"
+        " What it has ends in the middle. Fix this and run again.\n"
     )
 
 
@@ -134,7 +134,7 @@ def test_stdout__no_space_for_temporary_files(command: Command) -> None:
     assert (finished.exit_code, finished.stdout) == (73, "")
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Records on their way to standard output cannot be kept"
-        " in a temporary file: File too large. Make room for them, or name an output_file.\n"
+        " in a temporary file: File too large. Free space in that folder, or set `output_file`.\n"
     )
 
 
@@ -279,7 +279,7 @@ def test_resume__with_other_inputs_is_refused(
     finished = command(f"{line} --resume {change}", **reaching(sandbox))
 
     assert (finished.exit_code, sandbox.requests) == (64, [])
-    message = "--resume is asked for other inputs than those of the earlier run"
+    message = "--resume is set, but the inputs differ from the earlier run: "
     assert message in finished.stderr
     assert content(command.folder) == before
 
@@ -311,7 +311,7 @@ def test_pipe__with_an_invalid_line_ends_there(command: Command, sandbox: Sandbo
         "alm-enrollments: error: 1 input is not valid: --user-ids-file is without an id"
         " in line 3 of standard input (allowed: one ALM user id, decimal digits,"
         " or e-mail address in each line)."
-        " Users before it were asked for; of an output_file, resume keeps those that were read.\n"
+        " The users before it were read. With `output_file`, `resume` keeps them.\n"
     )
     assert (second.exit_code, users_of(command.folder / "out")) == (0, ["31", "32", "33"])
 
@@ -398,7 +398,7 @@ def test_output_file__is_written_by_one_run_at_a_time(
     process.communicate()
     resumed = command(f"{line} --resume", **reaching(server))
 
-    message = "The output file out is being written by another run. Wait for it, or name another"
+    message = "The output file out is in use by another run. Wait for it, or name another"
     assert (second.exit_code, idle.requests) == (73, [])
     assert message in second.stderr
     assert (resumed.exit_code, users_of(command.folder / "out")) == (0, ["31", "32"])

@@ -95,7 +95,7 @@ def test_stdout__full_disk_ends_with_73(command: Command) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " No document was written. Fix it and run again.\n"
+        " No document was written. Fix this and run again.\n"
     )
 
 

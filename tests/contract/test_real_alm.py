@@ -151,7 +151,7 @@ def test_real_alm__a_token_for_nobody_else(command: Command, start_sandbox: Star
     finished = command.as_process(f"--user-id {LEARNERS} --concurrency 1", **reaching(server))
 
     assert finished.exit_code == 77
-    assert "nor any other of the first 20 users" in finished.error["message"]
+    assert "the same is true for all of the first 20 users" in finished.error["message"]
     assert len(requested_users(server)) == 20
 
 
@@ -220,10 +220,15 @@ def test_real_alm__query(command: Command, sandbox: SandboxServer) -> None:
 EMAIL_CASES: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "nobody": ((), "ada@example.com", 67, "No user of ALM has the address ada@example.com."),
     "several": ((), "31.32@example.com", 67, "have the address 31.32@example.com: 31, 32."),
-    "not allowed": (("page=0:403x*",), EMAIL, 77, "Only a token with the scope admin:read"),
+    "not allowed": (("page=0:403x*",), EMAIL, 77, "Use a token with the scope admin:read"),
     "malformed": (("page=0:400/invalid idx*",), EMAIL, 67, "invalid id"),
     "refused": (("page=0:400/bad thingx*",), EMAIL, 64, "bad thing"),
-    "failing": (("page=0:503/0.01x*",), EMAIL, 75, "ALM failed, asked for user ada.31@example.com"),
+    "failing": (
+        ("page=0:503/0.01x*",),
+        EMAIL,
+        75,
+        "ALM failed while reading user ada.31@example.com",
+    ),
 }
 
 

@@ -161,7 +161,7 @@ def test_fault__of_a_token_that_reads_nobody_ends_the_run(concurrency: int, play
 
     assert ran.code == NOPERM
     assert ran.document["error"]["message"] == (
-        "ALM does not let this token read user 30 (403), nor any other of the first 20 users."
+        "ALM does not let this token read user 30 (403); the same is true for all of the first 20 users."
     )
     assert len(server.requests) <= 20 + 2 * concurrency
     assert ran.document["users"]["read"] == 0
@@ -253,7 +253,7 @@ def test_connection__refused_ends_with_69(play: Play) -> None:
     ran = run(server, base_url=f"http://{unused}")
 
     assert (ran.code, len(ran.slept), server.requests) == (UNAVAILABLE, ATTEMPTS - 1, [])
-    message = f"{unused} cannot be reached, asked for user 31, 5 times."
+    message = f"{unused} cannot be reached while reading user 31, 5 times."
     assert ran.document["error"]["message"] == message
 
 

@@ -388,7 +388,7 @@ def test_masks__not_in_a_jobs_own_step(
     finished = command.shell(script, **reaching(sandbox, **{platform: "outputs"}))
 
     assert finished.exit_code == 0
-    assert "ALM knows no user 4041" in (command.folder / "errors.log").read_text(encoding="utf-8")
+    assert "ALM has no user 4041" in (command.folder / "errors.log").read_text(encoding="utf-8")
 
 
 def test_masks__from_the_actions_start(job: Job) -> None:

@@ -35,7 +35,7 @@ from tests.unit.channels.examples import (
 )
 
 TITLE = {"title": "alm-enrollments"}
-UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.", request_id="r-1")
+UNKNOWN = UserNotFoundError("ALM has no user 4041.", hint="Look it up.", request_id="r-1")
 JOB_LIMIT = "a job's outputs take at most 1 MB, counted in UTF-16"
 LINUX_LIMIT = "an environment variable on Linux holds at most 131,071 bytes, its name included"
 
@@ -298,7 +298,7 @@ def test_check_user_ids__masked(
     warning = (
         "A user id is part of a masked secret: GitHub drops every job output that holds masked"
         " text, and each enrollment's id ends in the user id."
-        " Keep user ids in variables, not in secrets."
+        " Store user ids in variables, not in secrets."
     )
     assert warnings_in(stderr) == [warning] * is_warned
 
@@ -315,8 +315,8 @@ def test_write__masked_outputs(tmp_path: Path, stderr: Stderr) -> None:
     assert dropped == {"enrollment_ids", "next_since"}
     (warning,) = warnings_in(stderr)
     assert warning == (
-        "enrollment_ids, next_since: GitHub drops job outputs like these, for they hold"
-        " masked text. Ids end in the user id: keep user ids in variables, not in secrets."
+        "enrollment_ids, next_since: GitHub drops these job outputs, because they contain"
+        " masked text. Ids end in the user id. Store user ids in variables, not in secrets."
     )
 
 

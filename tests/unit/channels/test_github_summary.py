@@ -21,7 +21,7 @@ from tests.unit.channels.examples import HOSTILE, NO_ERROR, enrollment, hostile,
 HEAD = "### Enrollments from Adobe Learning Manager\n\n"
 UNKNOWN: dict[str, Any] = {
     "code": 67,
-    "message": "ALM knows no user 4041.",
+    "message": "ALM has no user 4041.",
     "hint": "Look it up.",
     **NO_ERROR,
     "request_id": "r-1",
@@ -200,7 +200,7 @@ def test_summary_of__partial_failure() -> None:
         "| who | exit code | what happened | what to do | request id |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| the run | 65 | 1 of 2 users could not be read&#46; | The other was&#46; |  |\n"
-        "| <code>0</code> | 67 | ALM knows no user 4041&#46; | Look it up&#46;"
+        "| <code>0</code> | 67 | ALM has no user 4041&#46; | Look it up&#46;"
         " | <code>r&#45;1</code> |\n"
         "| <code>1</code> | 75 | ALM&#39;s quota is used up&#46; |"
         " Wait&#46; Not before 2023&#45;06&#45;29T14&#58;<wbr>05&#58;<wbr>00Z. |  |\n"
@@ -214,7 +214,7 @@ def test_summary_of__failure_of_one_user() -> None:
 
     page = Page(summary_of(run_outputs(error, complete=False, users=users, error=UNKNOWN)))
 
-    assert page.tables[0][1:] == [["0", "67", "ALM knows no user 4041.", "Look it up.", "r-1"]]
+    assert page.tables[0][1:] == [["0", "67", "ALM has no user 4041.", "Look it up.", "r-1"]]
 
 
 def test_summary_of__incomplete_is_not_failed() -> None:

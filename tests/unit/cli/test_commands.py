@@ -55,7 +55,7 @@ def test_main__an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str])
 
     captured = capsys.readouterr()
     assert captured.err == (
-        f"{NOTE}alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
+        f"{NOTE}alm-enrollments: error: Internal error in alm-enrollments: {DEFECT}."
         " Please report it with the output of --debug.\n"
     )
     assert valid_document(captured.out)["error"]["code"] == 70
@@ -230,9 +230,11 @@ def test_terminal__progress_gives_way_to_messages(
     shown = on_terminal(line, variables, has_both=True).stdout
 
     *messages, document = shown.splitlines()
-    message = next(line for line in messages if "attempt 1 failed" in line)
+    message = next(line for line in messages if "(attempt 1 of 5" in line)
     assert "of 3 users" in shown
-    assert message.rpartition("\r")[2].startswith("alm-enrollments: attempt 1 failed")
+    assert message.rpartition("\r")[2].startswith(
+        "alm-enrollments: ALM failed while reading user 33 (503"
+    )
     assert valid_document(document.rpartition("\r")[2])["users"]["read"] == 3
 
 

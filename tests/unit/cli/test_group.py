@@ -122,7 +122,7 @@ def test_command__reports_a_flag_with_a_value_too_few_or_too_many(
     """A value that is missing, or not allowed, is a problem; the options before it still count."""
     parsed = parse("--user-id", "1", *words)
 
-    assert parsed.problems == [Problem("the command line", f"not understood: {reason}")]
+    assert parsed.problems == [Problem("", reason)]
     assert parsed.values == {"user_id": "1"}
 
 

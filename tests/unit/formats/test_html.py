@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from connector.alm.records import Enrollment
 
-ERROR = {"code": 67, "message": "ALM knows no user 9.", "hint": "Check the id."}
+ERROR = {"code": 67, "message": "ALM has no user 9.", "hint": "Check the id."}
 HOSTILE = [
     "<script>window.hacked = true</script>",
     '"><img src=x onerror=alert(1)>',

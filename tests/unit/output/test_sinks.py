@@ -429,8 +429,8 @@ def test_stream__without_a_temporary_folder() -> None:
         open_it(print, format="parquet")
 
     assert str(caught.value) == (
-        "Records on their way to standard output cannot be kept in a temporary file:"
-        " No such file or directory. Make room for them, or name an output_file."
+        "Records for standard output cannot be written to a temporary file:"
+        " No such file or directory. Free space in that folder, or set `output_file`."
     )
 
 

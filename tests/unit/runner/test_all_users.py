@@ -238,7 +238,7 @@ def test_failures__all_of_the_first_users_are_denied(seed: int) -> None:
     error = failures.error(totals_of(99))
     assert type(error) is PermissionDeniedError
     assert error.message == (
-        "The token may not read user 1000, nor any other of the first 20 users."
+        "The token may not read user 1000; the same is true for all of the first 20 users."
     )
 
 
@@ -552,8 +552,8 @@ def test_check_deadline__after_some_grace(
         assert facts(caught.value) == (
             DeadlineError,
             (
-                f"The deadline of {seconds} s passed before the run came to its end."
-                " Run again, with a longer deadline."
+                f"The deadline of {seconds} s passed before the run ended."
+                " Run again with a longer `deadline`."
             ),
             None,
             f"{moment:%Y-%m-%dT%H:%M:%SZ}",

@@ -361,9 +361,10 @@ def test_read_user__contradicts_itself_each_time() -> None:
     assert ids == ["course:1_2_31", "course:2_2_31", "course:3_2_31"]
     assert (client.requests, result.completeness.status) == (6, Status.INCONSISTENT)
     assert str(result.error) == (
-        "redacted: ALM's pages for user 31 contradict themselves, 3 readings over:"
-        ' page 2: enrollment "course:2_2_31" came twice. Enrollments that come or go during the'
-        " run do this; run again, or take what there is with allow_incomplete."
+        "redacted: ALM's pages for user 31 contradict themselves in each of 3 readings:"
+        ' page 2: enrollment "course:2_2_31" came twice. Enrollments that appear or disappear'
+        " during the run cause this. Run again, or set `allow_incomplete` to get the largest"
+        " reading."
     )
 
 

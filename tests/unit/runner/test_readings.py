@@ -123,7 +123,9 @@ def test_read_user__surplus_that_changes(second: tuple[Step, ...]) -> None:
     assert (ids, client.requests) == ([ONE, TWO, THREE], 6)
     assert result.completeness.status is Status.INCONSISTENT
     assert isinstance(result.error, ProtocolError)
-    assert "contradict themselves, 3 readings over: page 1: ALM counts 3" in result.error.message
+    assert (
+        "contradict themselves in each of 3 readings: page 1: ALM counts 3" in result.error.message
+    )
 
 
 def test_read_user__same_surplus_without_a_record() -> None:

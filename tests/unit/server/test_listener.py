@@ -375,7 +375,7 @@ def test_bind__is_refused(host: str, port: int | None, reason: str) -> None:
             bind(host, port)
 
     assert re.fullmatch(
-        rf"1 input is not valid: --host and --port is {host} and {port}, which cannot be served:"
+        rf"1 input is not valid: --host and --port is {host} and {port}, where the server cannot listen:"
         rf" {reason}.* \(allowed: an address of this machine, a free port\)\.",
         caught.value.message,
     )

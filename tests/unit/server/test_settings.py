@@ -65,7 +65,10 @@ def test_settings__values(text: str, set_variables: SetVariables, tmp_path: Path
             "@-",
             "empty: no id in standard input (allowed: at least one ALM user id or e-mail address)",
         ),
-        ("@/nowhere", '"/nowhere" (allowed: a readable file; No such file or directory)'),
+        (
+            "@/nowhere",
+            '"/nowhere", which cannot be read: No such file or directory (allowed: a readable file)',
+        ),
         (
             "31,x",
             f"['31', 'x'] (allowed: {USER_IDS})",
@@ -113,9 +116,9 @@ def test_settings__all_problems_at_once(set_variables: SetVariables) -> None:
     ]
     assert caught.value.message.startswith(
         "9 inputs are not valid:"
-        f" ALM_SERVE_KEY is not fit to be one (allowed: {ALLOWED_KEY});"
+        f" ALM_SERVE_KEY is not valid (allowed: {ALLOWED_KEY});"
         " ALM_SERVE_DEADLINE is 'soon' (allowed: a number above 0 to 3600);"
-        " ALM_SERVE_USERIDS is no setting (did you mean ALM_SERVE_USER_IDS?); "
+        " ALM_SERVE_USERIDS is not a setting (did you mean ALM_SERVE_USER_IDS?); "
     )
     assert "canary" not in str(caught.value)
     assert caught.value.hint == HINT

@@ -185,7 +185,7 @@ def test_remote__errors_name_the_object(memory: str, run_dag: RunDag) -> None:
         f'1 input is not valid: output_file is "{memory}/out.ndjson", which was changed since its'
         " journal was written (allowed: the file as the earlier run left it)."
     )
-    hint = "Nothing was sent. Without resume it is written anew."
+    hint = "Nothing was sent. Without `resume` the run writes a new file."
     assert result.errors == [("AirflowFailException", f"{message} {hint}")]
     assert result.xcom()["error"]["message"] == message
 
@@ -366,11 +366,14 @@ def test_merge__as_one_run(
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        (["1.ndjson"], "merge is without shard 2/2"),
-        (["1.ndjson", "1.ndjson"], "merge is without shard 2/2 and given shard 1/2 twice"),
+        (["1.ndjson"], "shard 2/2 is missing"),
+        (["1.ndjson", "1.ndjson"], "shard 2/2 is missing and shard 1/2 comes twice"),
         (["1.ndjson", "no.ndjson"], 'a file is "{folder}/no.ndjson" (allowed: an object'),
-        (["1.ndjson", "all.ndjson"], 'given "{folder}/all.ndjson" to be read and to be written'),
-        ("1.ndjson", 'given "1.ndjson" as files'),
+        (
+            ["1.ndjson", "all.ndjson"],
+            'output_file is "{folder}/all.ndjson", which is also one of the files to read',
+        ),
+        ("1.ndjson", 'files is "1.ndjson"'),
         (None, "given null as files"),
     ],
 )
