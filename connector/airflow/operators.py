@@ -25,7 +25,7 @@ from connector.output.merge import merge
 from connector.redact import Redactor
 from connector.settings import input_names, read_boolean
 from connector.settings.values import parse_array
-from connector.text import to_json
+from connector.text import counted, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,14 +106,14 @@ class _DocumentOperator(BaseOperator):
             )
         if "users" in document:
             self.log.info(
-                "%d enrollments of %d users: %s",
-                document["enrollment_count"],
-                document["users"]["read"],
+                "%s of %s: %s",
+                counted(document["enrollment_count"], "enrollment"),
+                counted(document["users"]["read"], "user"),
                 document["completeness"]["status"],
             )
         else:
             self.log.info(
-                "%d added, %d removed, %d changed, %d completed; %d users not compared",
+                "%d added, %d removed, %d changed, %d completed; users not compared: %d",
                 *(document[f"{kind}_count"] for kind in _CHANGES),
             )
         return fitted

@@ -82,8 +82,8 @@ class GitHub(_RunnerChannel):
         for user_id in user_ids:
             if any(user_id in secret for secret in self._masked):
                 self.warn(
-                    "A user id is part of a masked secret: GitHub drops every job output that holds"
-                    " masked text, and each enrollment's id ends in the user id."
+                    "A user id is part of a masked secret: GitHub drops every job output that"
+                    " contains masked text, and each enrollment's id ends in the user id."
                     " Store user ids in variables, not in secrets."
                 )
                 return
@@ -189,7 +189,7 @@ class StepSummary(_RunnerChannel):
         if size > _MAX_SUMMARY:
             self.warn(
                 f"The step summary is left out: it would have {size:,} bytes,"
-                f" and GitHub takes {_MAX_SUMMARY:,} a step."
+                f" and GitHub accepts {_MAX_SUMMARY:,} per step."
             )
         else:
             append_atomically(self._file, summary)

@@ -242,7 +242,8 @@ class Console:
                 # The results are lost. If there were none, the first error explains more.
                 if error is None or document.get("enrollment_count"):
                     return self.fail(unwritten)
-                if str(self.redactor.clean_error(unwritten)) != str(error):
+                # What could not be written before the run cannot be written now either.
+                if self.redactor.clean_error(unwritten).message != error.message:
                     self.log(f"error: {unwritten}")
         return error.code if error else 0
 

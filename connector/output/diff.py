@@ -25,7 +25,7 @@ from connector.output.results import MAX_LISTED_IDS
 from connector.redact import Redactor
 from connector.schemas import first_error, is_valid, load_schema
 from connector.settings.values import read_list
-from connector.text import MAX_SUMMARY_RECORDS, to_json
+from connector.text import MAX_SUMMARY_RECORDS, counted, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -249,8 +249,9 @@ class _Comparison:
 
 def _problems(names: Sequence[str], options: DiffOptions) -> Iterator[Problem]:
     if len(names) != _FILES:
-        count = f"diff got {len(names)} file" + "s" * (len(names) != 1)
-        yield Problem("", count, "two output files, the older one first")
+        yield Problem(
+            "", f"diff got {counted(len(names), 'file')}", "two output files, the older one first"
+        )
     fields = {*load_schema("outputs")["$defs"]["enrollment"]["properties"], *COLUMNS}
     fields -= {"id", "user_id"}
     for name in options.ignore:

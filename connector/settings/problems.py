@@ -29,6 +29,7 @@ from connector.settings import (
 )
 from connector.settings.users import STANDARD_INPUT
 from connector.settings.values import parse_parameter, parse_shard
+from connector.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -164,7 +165,7 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
             rule = f"{MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
             yield Problem(
                 variable(name),
-                f"{len(text):,} {'character' if len(text) == 1 else 'characters'} long",
+                f"{counted(len(text), 'character')} long",
                 rule,
             )
 

@@ -277,7 +277,9 @@ def test_masks__that_are_part_of_an_id_cause_warnings(
     outputs = {name: value for name, value in outputs_of(command).items() if value}
     dropped = outputs.keys() - job_outputs(outputs, [DOCUMENTED_USER]).keys()
     assert dropped == {"enrollment_ids", "resource_grade_ids"}
-    first = "A user id is part of a masked secret: GitHub drops every job output that holds masked"
+    first = (
+        "A user id is part of a masked secret: GitHub drops every job output that contains masked"
+    )
     second = "enrollment_ids, resource_grade_ids: GitHub drops job outputs like these"
     assert [warnings[0][: len(first)], warnings[1][: len(second)]] == [first, second]
 

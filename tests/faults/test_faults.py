@@ -161,7 +161,8 @@ def test_fault__of_a_token_that_reads_nobody_ends_the_run(concurrency: int, play
 
     assert ran.code == NOPERM
     assert ran.document["error"]["message"] == (
-        "ALM does not let this token read user 30 (403); the same is true for all of the first 20 users."
+        "ALM does not let this token read user 30 (403); the same is true for all"
+        " of the first 20 users."
     )
     assert len(server.requests) <= 20 + 2 * concurrency
     assert ran.document["users"]["read"] == 0

@@ -37,7 +37,10 @@ SOCKS = (
     "Run pip install PySocks, or set a proxy that begins with http://.",
 )
 ENDS_THE_HOST = (
-    "{} has a character in its user name or password that must be percent-encoded while reading user 31.",
+    (
+        "{} has a character in its user name or password that must be percent-encoded"
+        " while reading user 31."
+    ),
     "Percent-encode it: %2F for /, %3F for ?, %23 for #, %5C for \\.",
 )
 NOT_LATIN_1 = (

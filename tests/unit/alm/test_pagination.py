@@ -26,7 +26,10 @@ QUERY = Query(("course",), "dateEnrolled", None, (), 10)
 FIRST = first_request(HOST, "20941371", QUERY)
 CURSOR = "eyJqb2JBaWQiOjAsImNvdXJzZSI6MywibGVhcm5pbmdQcm9ncmFtIjowLCJjZXJ0aWZpY2F0aW9uIjowfQ=="
 DOCUMENTED = f"{HOST}{PATH}?page[limit]=10&filter.loTypes=course&sort=dateEnrolled&page[cursor]="
-REFUSED = "The connector did not follow it, because it is not this user's next page. Look for a proxy between this machine and ALM."
+REFUSED = (
+    "The connector did not follow it, because it is not this user's next page."
+    " Look for a proxy between this machine and ALM."
+)
 
 
 def at(cursor: str, *more: tuple[str, str]) -> PageRequest:

@@ -163,7 +163,8 @@ def test_read_page__no_json(body: bytes, description: str) -> None:
 
     text = (
         f"ALM answered for user 20941371 with {description} instead of a page of enrollments."
-        " Run again. If it happens again, look for a proxy between this machine and ALM. (request id trace)"
+        " Run again. If it happens again, look for a proxy between this machine and ALM."
+        " (request id trace)"
     )
     assert facts(caught.value) == (TemporaryError, text, 200, None)
 

@@ -398,7 +398,11 @@ NO_PROXY = (
     "The proxy for alm.example cannot be used",
     CHECK_PROXY,
 )
-BAD_PROXY = (UntrustedHostError, "The address of the proxy for alm.example is not valid", CHECK_PROXY)
+BAD_PROXY = (
+    UntrustedHostError,
+    "The address of the proxy for alm.example is not valid",
+    CHECK_PROXY,
+)
 GARBLED = (
     TemporaryError,
     "alm.example sent a body whose compression is broken",

@@ -296,7 +296,7 @@ def test_check_user_ids__masked(
     github.check_user_ids(user_ids)
 
     warning = (
-        "A user id is part of a masked secret: GitHub drops every job output that holds masked"
+        "A user id is part of a masked secret: GitHub drops every job output that contains masked"
         " text, and each enrollment's id ends in the user id."
         " Store user ids in variables, not in secrets."
     )
@@ -429,7 +429,7 @@ def test_write__summary_limit(excess: int, end: str, tmp_path: Path, stderr: Std
     assert read_summary(file).startswith("xxx")
     warning = (
         "The step summary is left out: it would have 1,048,577 bytes,"
-        " and GitHub takes 1,048,576 a step."
+        " and GitHub accepts 1,048,576 per step."
     )
     assert warnings_in(stderr) == [warning] * excess
 

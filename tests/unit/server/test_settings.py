@@ -67,7 +67,10 @@ def test_settings__values(text: str, set_variables: SetVariables, tmp_path: Path
         ),
         (
             "@/nowhere",
-            '"/nowhere", which cannot be read: No such file or directory (allowed: a readable file)',
+            (
+                '"/nowhere", which cannot be read: No such file or directory'
+                " (allowed: a readable file)"
+            ),
         ),
         (
             "31,x",
@@ -181,6 +184,6 @@ def test_run__without_the_extra(library: str, monkeypatch: pytest.MonkeyPatch) -
         connector.server.run("127.0.0.1", 0, 64, print)
 
     assert str(caught.value) == (
-        f"serve wants {library}, which is not installed."
+        f"alm-enrollments serve needs {library}, which is not installed."
         " pip install 'alm-enrollments-connector[serve]'"
     )
