@@ -90,7 +90,7 @@ class GitHub(_RunnerChannel):
 
     def open_group(self) -> None:
         """Begin a group of log lines."""
-        self.context.write_line(f"::group::{_TITLE}: what happened on the way")
+        self.context.write_line(f"::group::{_TITLE}: messages")
 
     def close_group(self) -> None:
         """End the group."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.action.conftest import Finished, Job
     from tests.support.sandbox import StartSandbox
 
-IN_GROUP = f"::group::alm-enrollments: what happened on the way\n{NOTE}::endgroup::\n"
+IN_GROUP = f"::group::alm-enrollments: messages\n{NOTE}::endgroup::\n"
 
 INPUTS = load_schema("inputs")
 OUTPUTS = load_schema("outputs")

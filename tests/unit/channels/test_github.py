@@ -327,7 +327,7 @@ def test_groups__open_and_close(tmp_path: Path, stderr: Stderr) -> None:
     github.open_group()
     github.close_group()
 
-    assert stderr.text == "::group::alm-enrollments: what happened on the way\n::endgroup::\n"
+    assert stderr.text == "::group::alm-enrollments: messages\n::endgroup::\n"
 
 
 @pytest.mark.parametrize(("request_id", "end"), [("r-1", "%0ARequest id: r-1"), (None, "")])
