@@ -14,6 +14,7 @@ from connector.output.document import Delivery, build_document, failures_of, par
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
 from connector.output.results import RunTotals, name_of
+from connector.settings import format_of
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
         _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
+        _check_suffix(target, parts[0].inputs["format"])
         inputs = {**parts[0].inputs, "shard": None}
         file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
         try:
@@ -126,6 +128,15 @@ def _check_inputs(parts: Sequence[_Part]) -> None:
                     f' "{parts[0].path}" with {to_json(first[name])}',
                     "shards of one run",
                 )
+
+
+def _check_suffix(target: Path, format_name: str) -> None:
+    suffix_name = format_of(target.name)
+    if suffix_name not in (None, format_name):
+        raise _refused(
+            f'"{target}" has the suffix of {suffix_name}, but the shards are {format_name}',
+            f"a name with the suffix of {format_name}",
+        )
 
 
 def _check_shards(parts: Sequence[_Part]) -> None:

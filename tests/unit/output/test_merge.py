@@ -228,6 +228,13 @@ def test_merge__removes_secrets() -> None:
             ),
         ),
         (
+            ["out.csv", "1.ndjson", "2.ndjson"],
+            (
+                '"out.csv" has the suffix of csv, but the shards are ndjson'
+                " (allowed: a name with the suffix of ndjson)"
+            ),
+        ),
+        (
             ["out.ndjson", "1.ndjson", "missing.ndjson"],
             (
                 '"missing.ndjson" has no journal missing.ndjson.users next to it'
