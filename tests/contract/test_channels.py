@@ -153,7 +153,7 @@ def test_github__messages_are_in_one_group(
 
     lines = finished.stderr.splitlines()
     kinds = [line.split("::")[1] if line.startswith("::") else line.split()[1] for line in lines]
-    messages = ["GET", "attempt", "waiting", "GET", "error:"]
+    messages = ["GET", "ALM's", "waiting", "GET", "error:"]
     annotation = "error title=alm-enrollments%3A exit code 67"
     assert kinds == ["add-mask", "group", *messages, "endgroup", annotation]
     in_github(finished)
@@ -280,7 +280,7 @@ def test_masks__that_are_part_of_an_id_cause_warnings(
     first = (
         "A user id is part of a masked secret: GitHub drops every job output that contains masked"
     )
-    second = "enrollment_ids, resource_grade_ids: GitHub drops job outputs like these"
+    second = "enrollment_ids, resource_grade_ids: GitHub drops these job outputs"
     assert [warnings[0][: len(first)], warnings[1][: len(second)]] == [first, second]
 
 

@@ -208,13 +208,13 @@ def test_fetch__one_failure_does_not_stop_the_others(
     assert document["enrollment_ids"] == ids_of(["31"], "course:")
 
 
-CONTRADICTION = "ALM's pages for user 31 contradict themselves, 3 readings over"
+CONTRADICTION = "ALM's pages for user 31 contradict themselves in each of 3 readings"
 FAILURES = [
     ("", "4041", 67, "ALM has no user 4041"),
     ("", "4031", 77, "ALM does not let this token read user 4031"),
     ("*:401x*", "31", 77, "ALM refuses the access token while reading user 31"),
     ("*:400x*", "31", 64, "ALM refuses the request for user 31"),
-    ("*:406x*", "31", 76, "ALM does not accept the header Accept: application/vnd.api+json, asked"),
+    ("*:406x*", "31", 76, "ALM does not accept the header Accept: application/vnd.api+json while"),
     ("*:429/30x*", "31", 75, "ALM's quota is used up while reading user 31"),
     ("*:schemax*", "31", 76, "ALM's page for user 31 is not of the documented shape, at data/0/id"),
     ("*:redirectx*", "31", 76, "ALM's address redirects"),
@@ -341,7 +341,7 @@ def test_fetch__refresh_that_returns_the_same_token_ends_it(
     finished = command("--user-id 31", **reaching(server, **TRIPLE))
 
     assert (finished.exit_code, len(server.requests)) == (77, 2)
-    assert "gives the same one back" in finished.stderr
+    assert "a refresh returns the same one" in finished.stderr
 
 
 BAD_INPUT = {

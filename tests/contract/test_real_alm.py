@@ -104,7 +104,12 @@ CASES = {
         ("*:next-userinfox*",), "31", 76, INCOMPLETE, failed=(("31", 76),), text="user info"
     ),
     "a link with the token": Case(
-        ("*:next-secretx*",), "31", 76, INCOMPLETE, failed=(("31", 76),), text="own secrets"
+        ("*:next-secretx*",),
+        "31",
+        76,
+        INCOMPLETE,
+        failed=(("31", 76),),
+        text="contains a secret of this run",
     ),
     "an empty next link": Case(("page=6:empty-nextx*",), "31", 0, VERIFIED, ONE),
     "links without data": Case(("*:no-datax*",), "31", 0, VERIFIED, ()),

@@ -369,8 +369,8 @@ ERRORS: dict[str, tuple[int, str, str, int]] = {
     "not_acceptable": (
         76,
         (
-            "ALM does not accept the header Accept: application/vnd.api+json,"
-            " asked for user 20941371 (406)."
+            "ALM does not accept the header Accept: application/vnd.api+json"
+            " while reading user 20941371 (406)."
         ),
         "Look for a proxy that changes headers.",
         406,
