@@ -48,7 +48,9 @@ def check(
         return first, total, addresses
 
     first, total, addresses = within_deadline(read_list, deadline)
-    skipped = f" ({users.deleted} deleted ones skipped)" if users.deleted else ""
+    skipped = ""
+    if users.deleted:
+        skipped = f" ({counted(users.deleted, 'deleted user')} skipped)"
     lo_types = ", ".join(inputs.lo_types)
     yield (
         f"inputs     valid: {counted(total, 'user')}{skipped}; {lo_types}; sort {inputs.sort};"
@@ -76,9 +78,10 @@ def check(
     for enrollments in _ENROLLMENTS_PER_USER:
         requests = total * math.ceil(enrollments / inputs.page_limit) + addresses
         seconds = quota.share(inputs.quota_share).seconds_for(requests)
+        time = f"at least {format_duration(seconds)}" if seconds >= 1 else "less than 1 s"
         line = (
             f"full read  {counted(total, 'user')} of {enrollments} enrollments:"
-            f" {counted(requests, 'request')}, at least {format_duration(seconds)} {at_quota}"
+            f" {counted(requests, 'request')}, {time} {at_quota}"
         )
         if seconds > inputs.deadline:
             line += f": longer than the deadline of {inputs.deadline:g} s"

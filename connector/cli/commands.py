@@ -223,6 +223,7 @@ def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # n
     from connector.clock import SystemClock
     from connector.output.diff import IGNORED, DiffOptions, Scan, compare
     from connector.settings import read_value
+    from connector.text import counted
 
     console.raise_problems("Nothing was written.")
     console.prepare_channels(())
@@ -232,7 +233,11 @@ def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # n
     with console.progress(SystemClock()) as bar:
 
         def show(scan: Scan) -> None:
-            bar.show(scan.done, scan.total, lambda: f"{scan.path.name}: {scan.done:,} records read")
+            bar.show(
+                scan.done,
+                scan.total,
+                lambda: f"{scan.path.name}: {counted(scan.done, 'record')} read",
+            )
 
         difference = compare(files, options, console.redactor, show)
     console.shows_names = difference.has_names

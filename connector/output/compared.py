@@ -186,7 +186,7 @@ def _document(path: Path, document: Mapping[str, Any]) -> ComparedFile:
         # Its status is that of the failed users. Others with a remark may have been cut short.
         named = [re.match(r"user ([0-9]+): ", reason) for reason in reasons]
         incomplete += [match[1] for match in named if match]
-    is_cut = bool(reasons) and re.fullmatch(r"and [0-9]+ more reasons", reasons[-1]) is not None
+    is_cut = bool(reasons) and re.fullmatch(r"and [0-9,]+ more reasons?", reasons[-1]) is not None
     return ComparedFile(
         path,
         read_enrollments,

@@ -190,7 +190,7 @@ def test_fetch__max_enrollments_stops_each_user(command: Command, sandbox: Sandb
     document = finished.document
     assert (finished.exit_code, document["complete"], len(sandbox.requests)) == (0, False, 2)
     assert document["enrollment_ids"] == ids_of(["31"])[:12]
-    reasons = ["stopped after 12 enrollments, as max_enrollments asks"]
+    reasons = ["stopped after 12 enrollments, the limit of max_enrollments"]
     assert document["completeness"]["reasons"] == reasons
 
 

@@ -390,8 +390,8 @@ def test_contradiction__that_persists_is_never_complete(
 @pytest.mark.parametrize(
     ("step", "counted"),
     [
-        (_pages([ONE], count_cursor([ONE, TWO]), [THREE]), "1 more"),
-        (_pages([ONE], count_cursor([ONE, "jobAid:1_-1_31", "jobAid:2_-1_31"]), [THREE]), "2 more"),
+        (_pages([ONE], count_cursor([ONE, TWO]), [THREE]), "1 row"),
+        (_pages([ONE], count_cursor([ONE, "jobAid:1_-1_31", "jobAid:2_-1_31"]), [THREE]), "2 rows"),
     ],
 )
 def test_hidden_rows__are_read_twice(step: Step, counted: str, play: Play) -> None:
@@ -402,7 +402,7 @@ def test_hidden_rows__are_read_twice(step: Step, counted: str, play: Play) -> No
 
     (reason,) = ran.document["completeness"]["reasons"]
     assert (ran.code, ran.document["enrollment_ids"]) == (OK, [ONE, THREE])
-    assert reason.startswith(f"ALM counts {counted} than the enrollments that it serves")
+    assert reason.startswith(f"ALM counts {counted} that it does not return")
     assert (server.order, ran.document["completeness"]["status"]) == ("ABAB", CONSISTENT)
 
 

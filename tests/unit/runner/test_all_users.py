@@ -347,7 +347,7 @@ def test_execute__reasons_name_the_user(users: str, prefix: str, clock: Clock) -
     outcome = run(clock, user_id=users, max_enrollments=1)
 
     reasons = outcome.document["completeness"]["reasons"]
-    assert reasons[0] == f"{prefix}stopped after 1 enrollments, as max_enrollments asks"
+    assert reasons[0] == f"{prefix}stopped after 1 enrollment, the limit of max_enrollments"
 
 
 def test_execute__allow_incomplete(clock: Clock) -> None:
