@@ -126,7 +126,7 @@ def _headline(outputs: RunOutputs) -> str:
         requests += " in the last run"
     text = (
         f"**{result}** · **{counted(document['enrollment_count'], 'enrollment')}** of {learners}"
-        f" · {_escaped(completeness['status'])} from {pages}, {requests}."
+        f" · {_escaped(completeness['status'])}: {pages}, {requests}."
     )
     if document["output_file"]:
         text += f" Records in {_code(document['output_file'])}."
@@ -156,7 +156,7 @@ def _failures(document: Mapping[str, Any]) -> str:
 def _error_table(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    return _table(["who", "exit code", "what happened", "what to do", "request id"], rows)
+    return _table(["user", "exit code", "what happened", "what to do", "request id"], rows)
 
 
 def _user_cell(user: Mapping[str, Any]) -> str:

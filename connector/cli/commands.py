@@ -83,7 +83,7 @@ cli = CommandGroup(
 @cli.command(params=_INPUTS, tables=fetch_tables, document="outputs")
 @click.pass_obj
 def fetch(console: Console, /, **flags: str | None) -> int:
-    """Read the enrollments and print the document.
+    """Read the enrollments and print the document; the default command.
 
     Every input is a variable, too: --user-id is ALM_USER_ID. Lists are separated by commas,
     spaces or newlines, or are JSON arrays; a repeated option adds to its list.
@@ -173,7 +173,7 @@ def _tally(totals: RunTotals, redactor: Redactor) -> Tally | None:
 @click.argument("files", nargs=-1, type=FILE, metavar="FILE SHARD...")
 @click.pass_obj
 def merge(console: Console, files: tuple[str, ...]) -> int:
-    """Join the output files of shards in FILE, without asking ALM."""
+    """Join the output files of shards in FILE; needs no network."""
     from connector.files import files_of
     from connector.output.journal import journal_of
     from connector.output.merge import merge as merge_files
@@ -214,7 +214,7 @@ def merge(console: Console, files: tuple[str, ...]) -> int:
 @click.option("--exit-code", is_flag=True, help="End with 1 if anything changed.")
 @click.pass_obj
 def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # noqa: ANN401 - their types are above
-    """Report what changed from OLD to NEW, without asking ALM.
+    """Report what changed from OLD to NEW; needs no network.
 
     OLD and NEW are output files of full runs with the same inputs, in json, ndjson, csv, parquet
     or xlsx. Only users that both have completely are compared.

@@ -395,7 +395,7 @@ def test_write_failure__outputs_and_annotation(tmp_path: Path, stderr: Stderr) -
 SUMMARY = (
     "### Enrollments from Adobe Learning Manager\n\n"
     "**✅ complete** · **0 enrollments** of user <code>31</code>"
-    " · verified from 1 page, 1 request.\n"
+    " · verified: 1 page, 1 request.\n"
 )
 
 

@@ -119,7 +119,7 @@ def test_summary_of__one_user() -> None:
 
     assert summary == (
         f"{HEAD}**✅ complete** · **2 enrollments** of user <code>3</code>"
-        " · verified from 1 page, 1 request.\n\n"
+        " · verified: 1 page, 1 request.\n\n"
         "```mermaid\n"
         "pie showData\n"
         "    title States\n"
@@ -149,7 +149,7 @@ def test_summary_of__one_enrollment() -> None:
     )
 
     assert summary.splitlines()[2] == (
-        "**✅ complete** · **1 enrollment** of 1 user · verified from 1 page, 1 request."
+        "**✅ complete** · **1 enrollment** of 1 user · verified: 1 page, 1 request."
         " Records in <code>all&#46;json</code>."
     )
     assert "<details><summary>The enrollment</summary>" in summary
@@ -161,7 +161,7 @@ def test_summary_of__resumed_run() -> None:
 
     summary = summary_of(run_outputs(completeness=completeness))
 
-    assert "verified from 5 pages, 1 request in the last run." in summary
+    assert "verified: 5 pages, 1 request in the last run." in summary
 
 
 def test_summary_of__tally() -> None:
@@ -194,10 +194,10 @@ def test_summary_of__partial_failure() -> None:
 
     assert summary == (
         f"{HEAD}**❌ failed** · **0 enrollments** of 3 users (1 of them read)"
-        " · incomplete from 2 pages, 1,000 requests.\n\n"
+        " · incomplete: 2 pages, 1,000 requests.\n\n"
         "- user 0&#58;<wbr> no user\n"
         "- a second one\n\n"
-        "| who | exit code | what happened | what to do | request id |\n"
+        "| user | exit code | what happened | what to do | request id |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| the run | 65 | 1 of 2 users could not be read&#46; | The other was&#46; |  |\n"
         "| <code>0</code> | 67 | ALM has no user 4041&#46; | Look it up&#46;"

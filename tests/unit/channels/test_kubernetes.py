@@ -144,5 +144,5 @@ def test_termination__limit(excess: int, pod: ChannelContext, stderr: Stderr) ->
     assert message_in(pod) == str(error) * (1 - excess)
     assert stderr.text == excess * (
         "alm-enrollments: warning: The error is left out of the container's termination message:"
-        " Kubernetes takes at most 4,096 bytes. Standard error has it.\n"
+        " Kubernetes accepts at most 4,096 bytes. Standard error has it.\n"
     )
