@@ -239,7 +239,7 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - an interruption, at the us
     """A signal ended the run: 128 and the signal's number, as shells count it."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__("A signal stopped the run.", hint="No output was replaced. Run again.")
+        super().__init__("A signal stopped the run.", hint="No output was replaced.")
         self.signal_number = signal_number
 
     @property

@@ -94,7 +94,9 @@ class AlmHook(BaseHook):
                     " secret, and extra has refresh_token; or password is an access token."
                     " Nothing was sent."
                 )
-            raise Surface.AIRFLOW.error(error.replaced(hint=hint)) from error.__cause__
+            document = error.document and Surface.AIRFLOW.document(error.document)
+            error = error.replaced(hint=hint, document=document)
+            raise Surface.AIRFLOW.error(error) from error.__cause__
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether ALM accepts the credentials, and its response, for the button Test."""

@@ -46,7 +46,7 @@ def local_copy(path: str, *, has_journal: bool = False) -> Iterator[str]:
                 _download(ObjectStoragePath(remote), file)
             except FileNotFoundError as error:
                 raise UsageError.of(
-                    [Problem("a file", f'"{remote}"', "an object that exists")],
+                    [Problem("", f'the object "{remote}" does not exist')],
                     hint="Nothing was sent.",
                 ) from error
         yield str(local)

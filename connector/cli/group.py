@@ -134,4 +134,5 @@ def _unexpected(words: Sequence[str], ctx: click.Context) -> Problem:
     # Any other word of the length of a credential may be one.
     if near or re.fullmatch(rf"\w{{1,{MIN_SECRET_CHARACTERS - 1}}}", first):
         return Problem("", f"unknown command '{first}'", ", ".join(commands), "".join(near))
-    return Problem("", "unexpected argument on the command line", "options and their values")
+    allowed = "options and their values; PowerShell needs quotes around a list"
+    return Problem("", "unexpected argument on the command line", allowed)

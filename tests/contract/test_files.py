@@ -231,7 +231,7 @@ def test_signal__keeps_the_finished_users(
 
     assert (process.returncode, document["output_file"]) == (exit_code, None)
     assert document["error"]["hint"] == (
-        "No output was replaced. Run again. 2 users are kept in out.part: run again with --resume."
+        "No output was replaced. 2 users are kept in out.part: run again with --resume."
     )
     assert kept == (["out.part", "out.users"], ["31", "32"])
     assert (resumed.exit_code, requested_users(server)) == (0, ["33"])

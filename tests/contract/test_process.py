@@ -52,7 +52,7 @@ def test_signal__ends_the_run_wherever_it_waits(
 
     assert time.monotonic() - began < MAX_SECONDS
     assert (process.returncode, json.loads(stdout)["error"]["code"]) == (CODES[number],) * 2
-    line = "A signal stopped the run. No output was replaced. Run again."
+    line = "A signal stopped the run. No output was replaced."
     assert stderr.splitlines()[-1] == f"alm-enrollments: error: {line}"
 
 

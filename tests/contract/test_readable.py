@@ -203,7 +203,7 @@ def test_page__of_a_run_that_partly_failed(command: Command) -> None:
     assert "Learners who could not be read" in page
     assert "ALM has no user 4041" in page
     assert '<span class="status warn">Incomplete</span>' in page
-    assert "120 enrollments of 3 learners, of 4 learners requested." in page
+    assert "120 enrollments of 3 learners (4 requested)." in page
 
 
 @pytest.mark.parametrize("name", ["xlsx", "html"])

@@ -60,7 +60,17 @@ def messages() -> Iterator[str]:
             )
 
 
+def hints() -> Iterator[str]:
+    """Yield each hint that is written where an error is raised, and what a problem allows."""
+    for node in NODES:
+        if isinstance(node, ast.keyword) and node.arg == "hint":
+            yield from texts(node.value)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+            yield from (text for argument in node.args[1:] for text in texts(argument))
+
+
 STRINGS = [text for node in NODES for text in texts(node)]
+SLIPS = (CHECKOUT / "tests/docs/words.txt").read_text(encoding="utf-8").splitlines()
 ACTION = (CHECKOUT / "action.yml").read_text(encoding="utf-8")
 # One word is a name, or the short form of an exit code.
 MESSAGES = sorted({message for message in messages() if re.search(r"\w \w", message)})
@@ -74,6 +84,12 @@ def test_errors__each_has_a_row(message: str) -> None:
     patterns = [".*?".join(map(re.escape, phrase.split("…"))) for phrase in PHRASES]
 
     assert [pattern for pattern in patterns if re.match(pattern, message)] != []
+
+
+@pytest.mark.parametrize("text", sorted({*MESSAGES, *hints()}))
+def test_errors__have_no_slip(text: str) -> None:
+    """No message and no hint has a word that slipped in before."""
+    assert [slip for slip in SLIPS if re.search(slip, text)] == []
 
 
 @pytest.mark.parametrize("phrase", PHRASES)

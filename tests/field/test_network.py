@@ -143,7 +143,7 @@ def test_authorities__unreadable(
     finished = command("--deadline 30", **ASKED, **{variable: str(path)})
 
     message = f'The file "{path}" of {variable} cannot be read: {reason} while reading user 31.'
-    hint = f"Name a file of certificate authorities in PEM, or a folder of them, in {variable}."
+    hint = f"Set {variable} to a file of certificate authorities in PEM, or to a folder of them."
     assert error_of(finished) == (69, message, hint, 1)
 
 
@@ -160,7 +160,7 @@ def test_tls__port_without_it(command: Command, play: Play) -> None:
     assert error_of(finished) == (
         69,
         f"The port of {address} does not speak TLS while reading user 31.",
-        "Check the port in `base_url`. It may be a port of plain HTTP.",
+        "Check the port in --base-url. It may be a port of plain HTTP.",
         1,
     )
 
@@ -174,7 +174,7 @@ def test_tls__proxy_without_it(command: Command, play: Play) -> None:
     assert error_of(finished) == (
         69,
         "The proxy for learningmanager.adobe.com does not speak TLS while reading user 31.",
-        "Write http:// in https_proxy; https:// is for a proxy that speaks TLS itself.",
+        "Write http:// in https_proxy. Only a proxy that speaks TLS has an address with https://.",
         1,
     )
     assert "hunter22" not in finished.stdout + finished.stderr

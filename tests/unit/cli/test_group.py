@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .conftest import Command, Parsed
 
 CANARY = "canary-0042-secret"
-STRAY = Problem("", "unexpected argument on the command line", "options and their values")
+QUOTES = "options and their values; PowerShell needs quotes around a list"
+STRAY = Problem("", "unexpected argument on the command line", QUOTES)
 FLAGS = [name for option in cli.commands["fetch"].params for name in option.opts]
 
 

@@ -438,8 +438,7 @@ def test_execute__interrupted_while_a_user_is_written(
 
     assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
     assert outcome.document["error"]["hint"] == (
-        "No output was replaced. Run again. 2 users are kept in"
-        f" {path}.part: run again with `resume`."
+        f"No output was replaced. 2 users are kept in {path}.part: run again with `resume`."
     )
     assert (outcome.document["output_file"], outcome.document["users"]["read"]) == (None, 2)
     assert path.read_text("utf-8") == "earlier"

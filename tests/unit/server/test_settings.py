@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.unit.server.conftest import SetVariables
 
 KEY = "0123456789abcdef"
-USER_IDS = "ALM user ids, decimal digits each, or @ and a readable file of them"
+USER_IDS = "ALM user ids, decimal digits each, or @ and a readable file"
 ALLOWED_KEY = "at least 16 characters, ASCII without spaces"
 HINT = "The server was not started; alm-enrollments serve --help lists every setting."
 

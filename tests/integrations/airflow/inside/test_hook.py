@@ -129,9 +129,8 @@ def test_run__credentials_missing(parts: dict[str, Any], connect: Connect) -> No
         AlmHook("alm_eu").run(user_id="20941371")
 
     assert raised.value.hint == (
-        "Fix the connection alm_eu: password is the access token;"
-        " or login is the client id, password its secret, and extra has refresh_token."
-        " Nothing was sent."
+        "Fix the connection alm_eu: login is the client id, password its secret, and extra has"
+        " refresh_token; or password is an access token. Nothing was sent."
     )
     assert str(raised.value).endswith(raised.value.hint)
 
