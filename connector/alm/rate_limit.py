@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_UNITS = {"s": "a second", "m": "a minute", "h": "an hour", "d": "a day"}
+_UNITS = {"s": "per second", "m": "per minute", "h": "per hour", "d": "per day"}
 _RATE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*r/([smhd])\s*")
 # What a server says of its limits is believed within these bounds, in requests per second: one a
 # minute is the least, so that a limiter lets a request try again after a minute at the latest.
@@ -53,7 +53,7 @@ ASSUMED = Quota(rate=100 / 60, burst=30)
 
 # How the pace drops when ALM refuses a request, and recovers while it does not, counted in
 # requests at the full rate. In simulations of two to eight runs on buckets of 100 and 1,200
-# requests a minute, runs that do not know of each other settle at equal parts of the bucket.
+# requests per minute, runs that do not know of each other settle at equal parts of the bucket.
 _SLOWDOWN = 0.5
 _MIN_PACE = 0.02
 _REQUESTS_PER_REFUSAL = 5

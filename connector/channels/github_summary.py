@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.channels.interface import Tally
 from connector.clock import parse_utc
-from connector.text import MAX_SUMMARY_RECORDS, one_line
+from connector.text import MAX_SUMMARY_RECORDS, counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,7 +109,7 @@ def _summary_of_difference(outputs: RunOutputs) -> str:
         ]
         text = f"**{document['completed_count']:,} completed** · {', '.join(counts)}"
     if count := document["not_comparable_count"]:
-        text += f" · {_counted(count, 'user')} not compared: not complete in both files"
+        text += f" · {counted(count, 'user')} not compared: not complete in both files"
     if document["output_file"]:
         text += f". Changes in {_code(document['output_file'])}"
     sections = [
@@ -152,16 +152,16 @@ def _headline(outputs: RunOutputs) -> str:
     if len(outputs.named_users) == 1:
         learners = f"user {_code(outputs.named_users[0])}"
     else:
-        learners = _counted(users["requested"], "user")
+        learners = counted(users["requested"], "user")
     if users["requested"] > max(1, users["read"]):
         learners += f" ({users['read']:,} of them read)"
-    pages = _counted(completeness["pages"], "page")
-    requests = _counted(completeness["requests"], "request")
+    pages = counted(completeness["pages"], "page")
+    requests = counted(completeness["requests"], "request")
     if completeness["requests"] < completeness["pages"]:
         requests += " in the last run"
     text = (
-        f"**{result}** · **{_counted(document['enrollment_count'], 'enrollment')}** of {learners}"
-        f" · {_escaped(completeness['status'])} from {pages}, {requests}."
+        f"**{result}** · **{counted(document['enrollment_count'], 'enrollment')}** of {learners}"
+        f" · {_escaped(completeness['status'])}: {pages}, {requests}."
     )
     if document["output_file"]:
         text += f" Records in {_code(document['output_file'])}."
@@ -191,7 +191,7 @@ def _failures(document: Mapping[str, Any]) -> str:
 def _error_table(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    return _table(["who", "exit code", "what happened", "what to do", "request id"], rows)
+    return _table(["user", "exit code", "what happened", "what to do", "request id"], rows)
 
 
 def _user_cell(user: Mapping[str, Any]) -> str:
@@ -291,10 +291,6 @@ def _first_enrollments(tally: Tally, *, shows_names: bool) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _date(text: str | None) -> str:

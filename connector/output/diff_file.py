@@ -52,7 +52,7 @@ class DiffFile:
         for other in others:
             files = (other, journal_of(other))
             if identity_of(self.path) in {identity_of(file) for file in files} - {None}:
-                given = f'"{self.path}", which is to be read as well'
+                given = f'"{self.path}", which is also read'
                 problem = Problem("output_file", given, "another file")
                 raise UsageError.of([problem], hint="Nothing was written.")
         with self._translated():

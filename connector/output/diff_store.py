@@ -209,8 +209,8 @@ class DiffStore:
         except (sqlite3.Error, OSError) as error:
             folder = self._folder or tempfile.gettempdir()
             raise OutputError(
-                f"The comparison cannot be kept in a temporary file in {folder}: {error}.",
-                hint="Make room there, or name another folder in TMPDIR. Nothing was written.",
+                f"The comparison cannot be written to a temporary file in {folder}: {error}.",
+                hint="Free space there, or set TMPDIR to another folder. Nothing was written.",
             ) from error
 
 

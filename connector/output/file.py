@@ -333,11 +333,11 @@ class OutputFile:
             if not is_intact(self.path, state):
                 problem = Problem(
                     "output_file",
-                    f'"{self.path}", which was changed since its journal was written',
+                    f'"{self.path}", which was changed after its run',
                     "the file as the earlier run left it",
                 )
                 raise UsageError.of(
-                    [problem], hint="Nothing was sent. Without resume it is written anew."
+                    [problem], hint="Nothing was sent. Without `resume` the run writes a new file."
                 )
         except UsageError:
             self.abandon()
@@ -353,11 +353,11 @@ class OutputFile:
         if changed:
             problem = Problem(
                 "resume",
-                f"asked for other inputs than those of the earlier run ({', '.join(changed)})",
+                f"set, but the inputs differ from the earlier run: {'; '.join(changed)}",
                 "the same inputs",
             )
             raise UsageError.of(
-                [problem], hint="Nothing was sent. Without resume the file is written anew."
+                [problem], hint="Nothing was sent. Without `resume` the run writes a new file."
             )
 
     @contextlib.contextmanager
@@ -406,17 +406,17 @@ class OutputFile:
             yield
         except BlockingIOError as error:
             raise OutputError(
-                f"The output file {self._name} is being written by another run.",
-                hint="Wait for it, or name another file.",
+                f"The output file {self._name} is in use by another run.",
+                hint="Wait until it ends, or use another file.",
             ) from error
         except OutputError:
             self.abandon()
             raise
         except OSError as error:
             self.abandon()
-            hint = "Fix it and run again."
+            hint = "Fix this and run again."
             if error.errno != errno.EPERM and self.part.is_file():
-                hint = "Complete users are kept. Fix it, and run again with `resume`."
+                hint = "Complete users are kept. Fix this and run again with `resume`."
             raise OutputError(
                 f"The output file {self._name} cannot be written: {error.strerror or error}.",
                 hint=hint,

@@ -237,10 +237,11 @@ def _read_env_file(path: object) -> Variables:
             bindings = list(parse_stream(stream))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", "it is not UTF-8 text")
-        return Variables({}, [Problem("env_file", f'"{path}"', f"a readable file; {reason}")])
+        given = f'"{path}", which cannot be read: {reason}'
+        return Variables({}, [Problem("env_file", given, "a readable file")])
     # The line itself may hold a secret: a problem has only its number.
     problems = [
-        Problem("env_file", f"not to be understood in line {binding.original.line}", "NAME=value")
+        Problem("env_file", f"not valid in line {binding.original.line}", "NAME=value")
         for binding in bindings
         if binding.error
     ]
@@ -266,7 +267,7 @@ def _read_secrets(folder: Path | None) -> Variables:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError):
             rule = "a file of UTF-8 text that this user may read"
-            problems.append(Problem(name, f"not to be read from {folder}", rule))
+            problems.append(Problem(name, f"not readable in {folder}", rule))
         else:
             if text.strip():
                 texts[name] = text

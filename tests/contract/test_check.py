@@ -31,10 +31,10 @@ def test_check__reports_inputs_token_quota_and_estimates(
         "inputs     valid: 3 users; course, learningProgram, jobAid, certification;"
         f" sort dateEnrolled; {server.url}\n"
         "token      accepted\n"
-        "quota      120 requests a minute, burst 20\n"
+        "quota      120 requests per minute, burst 20\n"
         "read       1 enrollment of user 31 in N ms, more follow; request id sandbox-1\n"
-        "full read  3 users of 10 enrollments: 3 requests, at least 0 s at this quota\n"
-        "full read  3 users of 50 enrollments: 15 requests, at least 0 s at this quota\n"
+        "full read  3 users of 10 enrollments: 3 requests, less than 1 s at this quota\n"
+        "full read  3 users of 50 enrollments: 15 requests, less than 1 s at this quota\n"
         "full read  3 users of 200 enrollments: 60 requests, at least 20 s at this quota\n"
     )
     (request,) = server.requests
@@ -59,7 +59,7 @@ def test_check__assumes_the_documented_quota(command: Command, start_sandbox: St
     """Without quota headers the documented quota is assumed, and marked as such."""
     finished = command("check --user-id 31", **reaching(start_sandbox(rate_per_minute=0)))
 
-    quota = "quota      not reported by ALM; assumed to be 100 requests a minute, burst 30"
+    quota = "quota      not reported by ALM; assumed to be 100 requests per minute, burst 30"
     assert finished.stdout.splitlines()[2] == quota
 
 
@@ -106,8 +106,8 @@ def test_check__shows_the_unit_of_the_quota(command: Command) -> None:
         finished = command("check --user-id 31", **variables)
 
     lines = finished.stdout.splitlines()
-    assert lines[2] == "quota      500 requests an hour, burst 20"
-    assert lines[-1].endswith("20 requests, at least 0 s at this quota")
+    assert lines[2] == "quota      500 requests per hour, burst 20"
+    assert lines[-1].endswith("20 requests, less than 1 s at this quota")
 
 
 def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer) -> None:
@@ -116,7 +116,7 @@ def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer)
 
     finished = command("check --user-id 31", **refused)
 
-    message = "alm-enrollments: error: ALM refuses the access token, asked for user 31 (401"
+    message = "alm-enrollments: error: ALM refuses the access token while reading user 31 (401"
     assert (finished.exit_code, finished.stdout.count("\n")) == (77, 1)
     assert finished.stderr.startswith(message)
     assert finished.stderr.count("\n") == 1

@@ -121,5 +121,8 @@ def test_env_file__utf_16(command: Command) -> None:
 
     assert (finished.exit_code, finished.error["message"]) == (
         64,
-        '1 input is not valid: env_file is "env" (allowed: a readable file; it is not UTF-8 text).',
+        (
+            '1 input is not valid: --env-file is "env", which cannot be read: it is not UTF-8 text'
+            " (allowed: a readable file)."
+        ),
     )

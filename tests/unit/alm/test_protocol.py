@@ -167,8 +167,9 @@ def test_read_page__no_json(body: bytes, description: str) -> None:
         read_page(FIRST, response(body))
 
     text = (
-        f"ALM answered for user 20941371 with {description} where a page of enrollments was due."
-        " Run again; if it stays so, look for a proxy between here and ALM. (request id trace)"
+        f"ALM answered for user 20941371 with {description} instead of a page of enrollments."
+        " Run again. If it happens again, look for a proxy between this machine and ALM."
+        " (request id trace)"
     )
     assert facts(caught.value) == (TemporaryError, text, 200, None)
 
@@ -387,51 +388,51 @@ def test_read_page__deadline() -> None:
 
 
 ELSEWHERE = (
-    "It was not followed, so that the token goes nowhere else; set base_url to ALM's own host for"
-    " this account."
+    "The connector did not follow it, to keep the token on this host. Set `base_url` to ALM's own"
+    " host for this account."
 )
 SIGN_IN = (
-    "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and"
-    " ALM_REFRESH_TOKEN to have it refreshed."
+    "Tokens live seven days. Create a new one, or set `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and"
+    " `ALM_REFRESH_TOKEN`: the connector then refreshes it."
 )
-REDIRECTED = (ProtocolError, "ALM's address redirects, asked for user 5", ELSEWHERE)
+REDIRECTED = (ProtocolError, "ALM's address redirects while reading user 5", ELSEWHERE)
 FAILED = (
     TemporaryError,
-    "ALM failed, asked for user 5",
-    "Run again; if it stays so, report it with the request id.",
+    "ALM failed while reading user 5",
+    "Run again. If it happens again, report it with the request id.",
 )
 UNDOCUMENTED = (
     ProtocolError,
-    "ALM's answer is not one that its API documents, asked for user 5",
-    "Check base_url; report it with the request id.",
+    "ALM's response has a status that its API does not document while reading user 5",
+    "Check `base_url`. Report this with the request id.",
 )
 MEANINGS: dict[int, tuple[type[ConnectorError], str, str]] = {
-    401: (AuthenticationError, "ALM refuses the access token, asked for user 5", SIGN_IN),
+    401: (AuthenticationError, "ALM refuses the access token while reading user 5", SIGN_IN),
     403: (
         PermissionDeniedError,
         "ALM does not let this token read user 5",
-        "Reading learners needs the scope admin:read.",
+        "Use a token with the scope admin:read.",
     ),
     404: (
         UserNotFoundError,
-        "ALM knows no user 5",
-        "Check the id, and that base_url is the region of this account.",
+        "ALM has no user 5",
+        "Check the id, and that `base_url` is the region of this account.",
     ),
     406: (
         ProtocolError,
-        "ALM does not accept the header Accept: application/vnd.api+json, asked for user 5",
+        "ALM does not accept the header Accept: application/vnd.api+json while reading user 5",
         "Look for a proxy that changes headers.",
     ),
     407: (
         UntrustedHostError,
-        "The proxy in front of ALM wants credentials of its own, asked for user 5",
-        "Set them in HTTPS_PROXY.",
+        "The proxy for ALM requires credentials while reading user 5",
+        "Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT.",
     ),
-    408: (TemporaryError, "ALM timed out, asked for user 5", "Run again."),
+    408: (TemporaryError, "ALM timed out while reading user 5", "Run again."),
     429: (
         TemporaryError,
-        "ALM's quota is used up, asked for user 5",
-        "Run again later, or with a smaller quota_share if other runs use the account.",
+        "ALM's quota is used up while reading user 5",
+        "Run again later, or with a smaller `quota_share` if other runs use the account.",
     ),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308, 399), REDIRECTED),
     **dict.fromkeys((500, 501, 502, 503, 504, 505, 511, 520, 599), FAILED),

@@ -84,10 +84,10 @@ def test_read_quota__half(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("rate", "words"),
     [
-        ("100r/m", "100 requests a minute, burst 9"),
-        ("0.5r/s", "0.5 requests a second, burst 9"),
-        ("500r/h", "500 requests an hour, burst 9"),
-        ("10000r/d", "10000 requests a day, burst 9"),
+        ("100r/m", "100 requests per minute, burst 9"),
+        ("0.5r/s", "0.5 requests per second, burst 9"),
+        ("500r/h", "500 requests per hour, burst 9"),
+        ("10000r/d", "10000 requests per day, burst 9"),
     ],
 )
 def test_quota__words(rate: str, words: str) -> None:

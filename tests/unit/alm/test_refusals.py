@@ -142,24 +142,24 @@ def test_meaning_of(messages: list[str], meaning: Meaning) -> None:
             b'{"meta":{"error":"OBJECT_DOESNT_EXIST","detail":"object doesn\'t exist"}}',
             UserNotFoundError,
             (
-                'ALM knows no user 31 (400: "OBJECT_DOESNT_EXIST: object doesn\'t exist").'
-                " Check the id, and that base_url is the region of this account."
+                'ALM has no user 31 (400: "OBJECT_DOESNT_EXIST: object doesn\'t exist").'
+                " Check the id, and that `base_url` is the region of this account."
             ),
         ),
         (
             b'{"source":{"info":"User mismatch"}}',
             PermissionDeniedError,
             (
-                'ALM does not let this token read user 31 (400: "User mismatch"). It is another'
-                " learner's token: reading all learners needs one with the scope admin:read."
+                'ALM does not let this token read user 31 (400: "User mismatch"). This is another'
+                " learner's token. Use a token with the scope admin:read."
             ),
         ),
         (
             b'{"title":"include is bad"}',
             UsageError,
             (
-                'ALM refuses the request for user 31 (400: "include is bad"). Check include and the'
-                " other inputs against what ALM's message names."
+                'ALM refuses the request for user 31 (400: "include is bad"). Fix `include`, or the'
+                " input that ALM's message names."
             ),
         ),
         (
@@ -174,24 +174,24 @@ def test_meaning_of(messages: list[str], meaning: Meaning) -> None:
             b'{"title":"sort is bad"}',
             UsageError,
             (
-                'ALM refuses the request for user 31 (400: "sort is bad"). Check the inputs against'
-                " what ALM's message names."
+                'ALM refuses the request for user 31 (400: "sort is bad"). Fix the input that'
+                " ALM's message names."
             ),
         ),
         (
             b"<html>",
             UsageError,
             (
-                "ALM refuses the request for user 31 (400). It is not ALM's own answer: look for a"
-                " proxy between here and ALM."
+                "ALM refuses the request for user 31 (400). The response is not ALM's own. Look for"
+                " a proxy between this machine and ALM."
             ),
         ),
         (
             b"",
             UsageError,
             (
-                "ALM refuses the request for user 31 (400). ALM gives no reason: check the inputs,"
-                " query and include first."
+                "ALM refuses the request for user 31 (400). ALM gives no reason. Check the inputs,"
+                " first `query` and `include`."
             ),
         ),
     ],

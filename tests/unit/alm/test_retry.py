@@ -176,7 +176,7 @@ def test_decide__wait_past_deadline() -> None:
 
     text = (
         "ALM failed (503); the deadline leaves no time for another attempt, due in 10.8 s."
-        " Run again after 2024-06-09 13:05:20 UTC, or give it a longer deadline."
+        " Run again after 2024-06-09 13:05:20 UTC, or set a longer `deadline`."
         " (request id trace)"
     )
     assert facts(final) == (DeadlineError, text, 429, "2024-06-09T13:05:20Z")
@@ -258,7 +258,7 @@ def test_out_of_time__error(status: int | None) -> None:
     """The error of a request that is due after the deadline says when to run again."""
     text = (
         "The deadline of 90.5 s leaves no time for the next request, due in 12.3 s."
-        " Run again after 2024-06-09 13:05:22 UTC, or give it a longer deadline."
+        " Run again after 2024-06-09 13:05:22 UTC, or set a longer `deadline`."
     )
     assert facts(out_of_time(90.5, 12.34, now=NOW, http_status=status)) == (
         DeadlineError,

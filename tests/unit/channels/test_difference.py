@@ -86,7 +86,7 @@ def test_summary_of__no_comparison() -> None:
 
     assert page.tables == [
         [
-            ["who", "exit code", "what happened", "what to do", "request id"],
+            ["user", "exit code", "what happened", "what to do", "request id"],
             ["the comparison", "64", "It is not valid.", "Look again.", ""],
         ]
     ]

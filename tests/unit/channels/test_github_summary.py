@@ -21,7 +21,7 @@ from tests.unit.channels.examples import HOSTILE, NO_ERROR, enrollment, hostile,
 HEAD = "### Enrollments from Adobe Learning Manager\n\n"
 UNKNOWN: dict[str, Any] = {
     "code": 67,
-    "message": "ALM knows no user 4041.",
+    "message": "ALM has no user 4041.",
     "hint": "Look it up.",
     **NO_ERROR,
     "request_id": "r-1",
@@ -119,7 +119,7 @@ def test_summary_of__one_user() -> None:
 
     assert summary == (
         f"{HEAD}**✅ complete** · **2 enrollments** of user <code>3</code>"
-        " · verified from 1 page, 1 request.\n\n"
+        " · verified: 1 page, 1 request.\n\n"
         "```mermaid\n"
         "pie showData\n"
         "    title States\n"
@@ -149,7 +149,7 @@ def test_summary_of__one_enrollment() -> None:
     )
 
     assert summary.splitlines()[2] == (
-        "**✅ complete** · **1 enrollment** of 1 user · verified from 1 page, 1 request."
+        "**✅ complete** · **1 enrollment** of 1 user · verified: 1 page, 1 request."
         " Records in <code>all&#46;json</code>."
     )
     assert "<details><summary>The enrollment</summary>" in summary
@@ -161,7 +161,7 @@ def test_summary_of__resumed_run() -> None:
 
     summary = summary_of(run_outputs(completeness=completeness))
 
-    assert "verified from 5 pages, 1 request in the last run." in summary
+    assert "verified: 5 pages, 1 request in the last run." in summary
 
 
 def test_summary_of__tally() -> None:
@@ -194,13 +194,13 @@ def test_summary_of__partial_failure() -> None:
 
     assert summary == (
         f"{HEAD}**❌ failed** · **0 enrollments** of 3 users (1 of them read)"
-        " · incomplete from 2 pages, 1,000 requests.\n\n"
+        " · incomplete: 2 pages, 1,000 requests.\n\n"
         "- user 0&#58;<wbr> no user\n"
         "- a second one\n\n"
-        "| who | exit code | what happened | what to do | request id |\n"
+        "| user | exit code | what happened | what to do | request id |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| the run | 65 | 1 of 2 users could not be read&#46; | The other was&#46; |  |\n"
-        "| <code>0</code> | 67 | ALM knows no user 4041&#46; | Look it up&#46;"
+        "| <code>0</code> | 67 | ALM has no user 4041&#46; | Look it up&#46;"
         " | <code>r&#45;1</code> |\n"
         "| <code>1</code> | 75 | ALM&#39;s quota is used up&#46; |"
         " Wait&#46; Not before 2023&#45;06&#45;29T14&#58;<wbr>05&#58;<wbr>00Z. |  |\n"
@@ -214,7 +214,7 @@ def test_summary_of__failure_of_one_user() -> None:
 
     page = Page(summary_of(run_outputs(error, complete=False, users=users, error=UNKNOWN)))
 
-    assert page.tables[0][1:] == [["0", "67", "ALM knows no user 4041.", "Look it up.", "r-1"]]
+    assert page.tables[0][1:] == [["0", "67", "ALM has no user 4041.", "Look it up.", "r-1"]]
 
 
 def test_summary_of__incomplete_is_not_failed() -> None:

@@ -184,18 +184,17 @@ def test_diff__a_window_needs_its_field(tmp_path: Path) -> None:
         diff(old, new)
 
     assert raised.value.message == (
-        f'1 input is not valid: diff is given "{old}", whose run began at a moment of its own and'
-        " which has no column date_enrolled (allowed: files with date_enrolled, or runs with the"
-        " same moment)."
+        f'1 input is not valid: "{old}" has no column date_enrolled, which runs from different'
+        " moments need (allowed: files with date_enrolled, or runs with the same moment)."
     )
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "which cannot be read: "),
-        ('{"users": 1, "output_file": null}', "which is JSON of another program"),
-        ('{"output_file": null, "error": null, "completeness": []}', "which is JSON of another"),
+        ("{", "cannot be read: "),
+        ('{"users": 1, "output_file": null}', "is JSON of another program"),
+        ('{"output_file": null, "error": null, "completeness": []}', "is JSON of another"),
     ],
 )
 def test_open__other_json(text: str, problem: str, tmp_path: Path) -> None:

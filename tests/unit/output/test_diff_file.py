@@ -86,7 +86,7 @@ def test_prepare__of_a_file_to_read(
         DiffFile(tmp_path / name).prepare([Path("other.csv"), Path("x.ndjson")])
 
     assert raised.value.message == (
-        f'1 input is not valid: output_file is "{tmp_path / name}", which is to be read as well'
+        f'1 input is not valid: output_file is "{tmp_path / name}", which is also read'
         " (allowed: another file)."
     )
     assert raised.value.hint == HINT

@@ -223,57 +223,65 @@ def test_merge__removes_secrets() -> None:
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        ([], "without its files (allowed: the file to write, then each shard's output file)"),
-        (["out.ndjson", "1.ndjson"], "without shard 2/2 (allowed: each of the 2 shards once)"),
+        ([], "merge got no files (allowed: the file to write, then each shard's output file)"),
+        (["out.ndjson", "1.ndjson"], "shard 2/2 is missing (allowed: each of the 2 shards once)"),
         (
             ["out.ndjson", "1.ndjson", "1.ndjson"],
-            "without shard 2/2 and given shard 1/2 twice (allowed: each of the 2 shards once)",
+            "shard 2/2 is missing and shard 1/2 comes twice (allowed: each of the 2 shards once)",
         ),
         (
             ["out.ndjson", "1.ndjson", "third.ndjson"],
-            "given shards 1/2, 2/7 (allowed: shards of one division)",
+            "the files are the shards 1/2, 2/7 (allowed: shards of one division)",
         ),
         (
             ["out.ndjson", "third.ndjson"],
-            "without shard 1/7, 3/7, 4/7 and 3 more (allowed: each of the 7 shards once)",
+            "shard 1/7, 3/7, 4/7 and 3 more are missing (allowed: each of the 7 shards once)",
         ),
         (
             ["out.ndjson", "1.ndjson", "undivided.ndjson"],
-            "given shards 1/2, None (allowed: shards of one division)",
+            "the files are the shards 1/2, none (allowed: shards of one division)",
         ),
         (
             ["out.ndjson", "undivided.ndjson", "other.ndjson"],
             (
-                "given other inputs: lo_types is ['jobAid'] in \"other.ndjson\", not ['course']"
+                '"other.ndjson" was read with lo_types ["jobAid"],'
+                ' "undivided.ndjson" with ["course"]'
                 " (allowed: shards of one run)"
             ),
         ),
         (
             ["out.ndjson", "undivided.ndjson", "undivided.ndjson"],
             (
-                'given user 31 twice, again in "undivided.ndjson"'
+                'user 31 comes twice, the second time in "undivided.ndjson"'
                 " (allowed: files without a common user)"
             ),
         ),
         (
             ["1.ndjson", "1.ndjson", "2.ndjson"],
             (
-                'given "1.ndjson" to be read and to be written'
+                '"1.ndjson" is a file to read and the file to write'
                 " (allowed: a file to write that is not one of the shards)"
             ),
         ),
         (
             ["out.ndjson.gz", "1.ndjson", "2.ndjson"],
             (
-                'given "1.ndjson", which is not compressed as "out.ndjson.gz" is to be'
-                " (allowed: names that end alike)"
+                '"1.ndjson" and "out.ndjson.gz" are compressed in different ways'
+                " (allowed: names with the same suffix)"
+            ),
+        ),
+        (
+            ["out.csv", "1.ndjson", "2.ndjson"],
+            (
+                '"out.csv" has the suffix of csv, but the shards are ndjson'
+                " (allowed: a name with the suffix of ndjson)"
             ),
         ),
         (
             ["out.ndjson", "1.ndjson", "missing.ndjson"],
             (
-                'given "missing.ndjson", which has no journal next to it'
-                " (allowed: an output file with its missing.ndjson.users)"
+                '"missing.ndjson" has no journal missing.ndjson.users next to it'
+                " (allowed: an output file with its journal)"
             ),
         ),
         (
@@ -286,15 +294,15 @@ def test_merge__removes_secrets() -> None:
         (
             ["out.ndjson", "resumed.ndjson"],
             (
-                'given "resumed.ndjson", which lacks 1 of its 3 users'
-                " (allowed: files of runs that reached their end; resume finishes one)"
+                '"resumed.ndjson" lacks users (1 of 3)'
+                " (allowed: files of complete runs; `resume` completes a run)"
             ),
         ),
         (
             ["out.ndjson", "early.ndjson"],
             (
-                'given "early.ndjson", which lacks 2 of its 4 users'
-                " (allowed: files of runs that reached their end; resume finishes one)"
+                '"early.ndjson" lacks users (2 of 4)'
+                " (allowed: files of complete runs; `resume` completes a run)"
             ),
         ),
     ],
@@ -314,7 +322,7 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     with pytest.raises(UsageError) as caught:
         merge(names, Redactor())
 
-    assert str(caught.value) == (f"1 input is not valid: merge is {problem}. Nothing was written.")
+    assert str(caught.value) == (f"1 input is not valid: {problem}. Nothing was written.")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -27,7 +27,7 @@ from connector.text import MAX_SUMMARY_RECORDS
 from tests.support.records import VERIFIED
 
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
-UNKNOWN = UserNotFoundError("ALM knows no user 2.", hint="Check the id.")
+UNKNOWN = UserNotFoundError("ALM has no user 2.", hint="Check the id.")
 OUT_OF_TIME = DeadlineError("The deadline has passed.", hint="Run again.")
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ENTRY: dict[str, Any] = {

@@ -417,7 +417,7 @@ def test_stream__parquet(
     assert (before_the_end, mode, names_in(temporary_folder)) == ([], 0o700, [])
     (tmp_path / "x").write_bytes(b"".join(written))
     assert pq.read_table(tmp_path / "x").column("user_id").to_pylist() == ["31", "31", "32"]
-    assert caplog.messages == ["1 values are no dates, and are null in standard output"]
+    assert caplog.messages == ["null in standard output instead of a date: 1 value"]
 
 
 @pytest.mark.parametrize("error", [REFUSED, InterruptedRun(15)], ids=["failure", "signal"])
@@ -464,8 +464,8 @@ def test_stream__without_a_temporary_folder() -> None:
         open_it(print, format="parquet")
 
     assert str(caught.value) == (
-        "Records on their way to standard output cannot be kept in a temporary file:"
-        " No such file or directory. Make room for them, or name an output_file."
+        "Records for standard output cannot be written to a temporary file:"
+        " No such file or directory. Free space in that folder, or set `output_file`."
     )
 
 

@@ -242,7 +242,7 @@ def test_failures__all_of_the_first_users_are_denied(seed: int) -> None:
     error = failures.error(totals_of(99))
     assert type(error) is PermissionDeniedError
     assert error.message == (
-        "The token may not read user 1000, nor any other of the first 20 users."
+        "The token may not read user 1000; the same is true for all of the first 20 users."
     )
 
 
@@ -351,7 +351,7 @@ def test_execute__reasons_name_the_user(users: str, prefix: str, clock: Clock) -
     outcome = run(clock, user_id=users, max_enrollments=1)
 
     reasons = outcome.document["completeness"]["reasons"]
-    assert reasons[0] == f"{prefix}stopped after 1 enrollments, as max_enrollments asks"
+    assert reasons[0] == f"{prefix}stopped after 1 enrollment, the limit of max_enrollments"
 
 
 def test_execute__allow_incomplete(clock: Clock) -> None:
@@ -558,8 +558,7 @@ def test_execute__interrupted_while_a_user_is_written(
 
     assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
     assert outcome.document["error"]["hint"] == (
-        "No output was replaced. Run again. 2 users are kept in"
-        f" {path}.part: run again with `resume`."
+        f"No output was replaced. 2 users are kept in {path}.part: run again with `resume`."
     )
     assert (outcome.document["output_file"], outcome.document["users"]["read"]) == (None, 2)
     assert path.read_text("utf-8") == "earlier"
@@ -719,8 +718,8 @@ def test_check_deadline__after_some_grace(
         assert facts(caught.value) == (
             DeadlineError,
             (
-                f"The deadline of {seconds} s passed before the run came to its end."
-                " Run again, with a longer deadline."
+                f"The deadline of {seconds} s passed before the run ended."
+                " Run again with a longer `deadline`."
             ),
             None,
             f"{moment:%Y-%m-%dT%H:%M:%SZ}",

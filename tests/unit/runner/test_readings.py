@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
 ONE, TWO, THREE = (f"course:{number}_2_31" for number in (1, 2, 3))
 HIDDEN = "jobAid:9_-1_31"
-ALIKE = "ALM counts 1 more than the enrollments that it serves (jobAid 1), in two readings alike"
+ALIKE = "ALM counts 1 row that it does not return (jobAid 1), in two complete readings"
 # A page: the ids that it serves, and those that the cursor of its next link counts, if it has one.
 Step = tuple[Sequence[str], Sequence[str] | None] | ConnectorError
 HIDING: tuple[Step, ...] = (([ONE, TWO], [ONE, TWO, HIDDEN]), ([THREE], None))
@@ -123,7 +123,9 @@ def test_read_user__surplus_that_changes(second: tuple[Step, ...]) -> None:
     assert (ids, client.requests) == ([ONE, TWO, THREE], 6)
     assert result.completeness.status is Status.INCONSISTENT
     assert isinstance(result.error, ProtocolError)
-    assert "contradict themselves, 3 readings over: page 1: ALM counts 3" in result.error.message
+    assert (
+        "contradict themselves in each of 3 readings: page 1: ALM counts 3" in result.error.message
+    )
 
 
 def test_read_user__same_surplus_without_a_record() -> None:
@@ -150,7 +152,7 @@ def test_read_user__hidden_rows_of_others() -> None:
     _, repeated = read(ScriptedClient(*REPEATING, *HONEST), hidden_rows)
 
     assert (ids, client.requests) == ([ONE, TWO, THREE], 2)
-    reason = ALIKE.replace("in two readings alike", "as of other users of this run")
+    reason = ALIKE.replace("in two complete readings", "as for other users of this run")
     assert result.completeness == Completeness(Status.CONSISTENT, (reason,), 2)
     assert repeated.completeness == Completeness(Status.VERIFIED, (), 2)
 
@@ -230,10 +232,7 @@ def test_read_user__twice_on_one_page() -> None:
 
     ids, result = read(ScriptedClient(counted, ([THREE, THREE, THREE], None)))
 
-    remark = (
-        "enrollments that came twice on one page, byte for byte, and are kept once: 3,"
-        f' the first: "{ONE}"'
-    )
+    remark = f'enrollments that came twice on one page, and are kept once: 3, the first: "{ONE}"'
     assert ids == [ONE, TWO, THREE]
     assert result.completeness == Completeness(Status.VERIFIED, (remark,), 2)
 
