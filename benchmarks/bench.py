@@ -90,6 +90,8 @@ def wall_of(command: list[str], environ: dict[str, str]) -> Callable[[], float]:
 class Replay:
     """A client that parses and returns recorded pages, in order."""
 
+    answered_at = None
+
     def __init__(self, bodies: list[bytes]) -> None:
         self._bodies = iter(bodies)
 
