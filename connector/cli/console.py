@@ -204,7 +204,7 @@ class Console:
         """Report *error*, which ended the command, and return its exit code."""
         if isinstance(error, UsageError):
             # A channel whose file is another one's, too, would destroy that.
-            refused = {problem.name for problem in error.problems}
+            refused = {problem.name for problem in error.problems if problem.name}
             self.channels = tuple(
                 channel for channel in self.channels if channel.flag not in refused
             )

@@ -60,6 +60,8 @@ class Surface(Enum):
         if self is Surface.COMMAND:
             is_ours = name in (*input_names(), *_FLAGS) or name.startswith(PREFIX)
             return self.input(name) if is_ours else f"`{name}`"
+        if self is Surface.ACTION and name in _FLAGS:
+            return f"`--{name.replace('_', '-')}` of the command"
         if self is Surface.SERVER and name in ("base_url", "quota_share", "concurrency"):
             return f"`{variable(name)}` of the server"
         if self is Surface.AIRFLOW and name in _AIRFLOW:

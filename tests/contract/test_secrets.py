@@ -97,7 +97,7 @@ def test_proxy__is_used_for_https(scheme: str, command: Command) -> None:
     """A request over https takes the proxy of the environment, however the scheme is written."""
     variables = {"ALM_ACCESS_TOKEN": CANARY, "HTTPS_PROXY": "http://127.0.0.1:9"}
 
-    finished = command(f"--user-id 1 --deadline 1 --base-url {scheme}://localhost:9", **variables)
+    finished = command(f"--user-id 1 --deadline 3 --base-url {scheme}://localhost:9", **variables)
 
     message = "The proxy for localhost:9 cannot be used"
     assert (finished.exit_code, finished.error["message"][: len(message)]) == (69, message)

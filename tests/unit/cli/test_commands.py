@@ -283,3 +283,15 @@ def test_github_output__that_cannot_be_written_is_reported_once(command: Command
 
     assert finished.exit_code == 73
     assert finished.stderr.count("cannot be written") - finished.stderr.count("::error") == 1
+
+
+@pytest.mark.parametrize("line", ["merge all.csv missing.csv", "diff a.csv", "chek"])
+def test_channels__get_problems_without_an_input(line: str, command: Command) -> None:
+    """A problem that belongs to no input is in the outputs and the annotation, too."""
+    outputs = command.folder / "outputs"
+
+    finished = command(line, GITHUB_OUTPUT=str(outputs))
+
+    assert finished.exit_code == 64
+    assert "::error title=alm-enrollments%3A exit code 64::1 input is not valid" in finished.stderr
+    assert "1 input is not valid" in outputs.read_text(encoding="utf-8")

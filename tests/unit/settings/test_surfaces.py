@@ -50,6 +50,14 @@ def test_text__writes_inputs(surface: Surface, text: str) -> None:
     assert surface.text(TEXT) == text
 
 
+def test_text__names_flags_that_only_the_command_has() -> None:
+    """The action has no input for some flags of the command, and says so."""
+    text = "Use `assume_complete`."
+
+    assert Surface.COMMAND.text(text) == "Use --assume-complete."
+    assert Surface.ACTION.text(text) == "Use `--assume-complete` of the command."
+
+
 def test_error__of_the_action() -> None:
     """In the action, inputs and credentials have hyphens, whatever variable has them."""
     problems = [Problem("ALM_PAGE_LIMIT", "50"), Problem("ALM_ACCESS_TOKEN", "missing")]
