@@ -68,15 +68,15 @@ def test_check__assumes_the_documented_quota(command: Command, start_sandbox: St
     [
         (
             ("x-rate-limit: 500r/week", "x-burst: 9"),
-            '"500r/week" cannot be used as it is; assumed to be 100 requests a minute, burst 30',
+            '"500r/week" cannot be used as it is; assumed to be 100 requests per minute, burst 30',
         ),
         (
             ("x-rate-limit: 1000r/d", "x-burst: 9"),
-            '"1000r/d" cannot be used as it is; assumed to be 1440 requests a day, burst 9',
+            '"1000r/d" cannot be used as it is; assumed to be 1440 requests per day, burst 9',
         ),
         (
             ("x-rate-limit: 500r/h",),
-            '"500r/h" cannot be used as it is; assumed to be 100 requests a minute, burst 30',
+            '"500r/h" cannot be used as it is; assumed to be 100 requests per minute, burst 30',
         ),
     ],
     ids=("unknown unit", "implausible", "without a burst"),

@@ -344,11 +344,11 @@ def test_user_email__found_later(command: Command, start_sandbox: StartSandbox) 
 
 
 def test_user_email__step_summary(command: Command, sandbox: SandboxServer) -> None:
-    """The step summary names the address with the id, of a user and of a failure."""
+    """With names the step summary has the address with the id, of a user and of a failure."""
     github = {"GITHUB_STEP_SUMMARY": "summary.md", "GITHUB_OUTPUT": "output"}
 
-    command(f"--user-email {EMAIL}", **reaching(sandbox), **github)
-    command("--user-email nobody@example.com,404@x.org", **reaching(sandbox), **github)
+    command(f"--user-email {EMAIL} --names", **reaching(sandbox), **github)
+    command("--user-email nobody@example.com,404@x.org --names", **reaching(sandbox), **github)
 
     text = (command.folder / "summary.md").read_text()
     shown = re.sub("<.*?>", "", re.sub(r"&#([0-9]+);", lambda code: chr(int(code[1])), text))

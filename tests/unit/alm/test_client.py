@@ -722,7 +722,7 @@ def test_fetch_ahead__secret_in_the_link(
     client = open_client()
 
     assert isinstance(client.fetch_ahead(request), ProtocolError)
-    with pytest.raises(ProtocolError, match="secrets"):
+    with pytest.raises(ProtocolError, match="secret"):
         client.fetch(request, PAGE)
     assert sent == []
 

@@ -172,9 +172,7 @@ def test_result__surplus() -> None:
     explained = tracker.result(
         explanation="in two readings alike", doubts=["a doubt"], remarks=["a remark"]
     )
-    surplus = (
-        "ALM counts 1 more than the enrollments that it serves (jobAid 1), in two readings alike"
-    )
+    surplus = "ALM counts 1 row that it does not return (jobAid 1), in two readings alike"
     assert explained == Completeness(Status.CONSISTENT, (surplus, "a doubt", "a remark"), 2)
 
 
@@ -219,7 +217,7 @@ def test_result__largest_surplus_of_another_type() -> None:
         ([], None),
     )
 
-    assert "counts 2 more" in tracker.result(explanation="x").reasons[0]
+    assert "counts 2 rows" in tracker.result(explanation="x").reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -306,7 +304,7 @@ def test_result__unknown_type(lo_type: str | None, name: str) -> None:
     )
     different = result_of(([("e-77", lo_type)], cursor_of({"course": 2})))
 
-    reason = f"page 1: ALM counts 2 enrollments served (course 2), received were 1 ({name} 1)"
+    reason = f"page 1: ALM counts 2 enrollments (course 2), but 1 came ({name} 1)"
     more = tracker_of(([("e-77", lo_type)], {"course": 2}), ([], None)).result(explanation="x")
     assert equal == Completeness(Status.VERIFIED, (), 2)
     assert more.reasons[0].endswith("(of unknown type 1), x")

@@ -205,7 +205,7 @@ def test_open__other_json(text: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_compared(path, assume_complete=True)
 
-    assert f'diff is given "{path}", {problem}' in raised.value.message
+    assert f'"{path}" {problem}' in raised.value.message
     assert " an output file or a document" in raised.value.message
 
 
@@ -214,7 +214,7 @@ def test_open__no_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_compared(tmp_path, assume_complete=True)
 
-    assert f'"{tmp_path}", which is no file' in raised.value.message
+    assert f'"{tmp_path}" does not exist, or is not a file' in raised.value.message
     assert " an output file)" in raised.value.message
 
 
@@ -226,7 +226,7 @@ def test_open__no_journal(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_compared(path, assume_complete=False)
 
-    named = (str(path), " x.ndjson.users ", " a file with its journal; or --assume-complete, ")
+    named = (str(path), " x.ndjson.users ", " a file with its journal; or `assume_complete`, ")
     assert all(part in raised.value.message for part in named)
 
 
@@ -238,7 +238,7 @@ def test_open__of_another_end(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_compared(path, assume_complete=True)
 
-    named = (str(path), " a file as its run left it; resume ends a run")
+    named = (str(path), " a file as its run left it; `resume` ends a run")
     assert all(part in raised.value.message for part in named)
 
 
@@ -249,7 +249,7 @@ def test_open__document_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_compared(path, assume_complete=True)
 
-    named = (f'"{path}", a document', '"out.csv"', " that file)")
+    named = (f'"{path}" is a document', '"out.csv"', " that file)")
     assert all(part in raised.value.message for part in named)
 
 
@@ -300,7 +300,7 @@ def test_records__without_id_or_user(record: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         tuple(open_compared(path, assume_complete=True).records())
 
-    named = (str(path), " record 2 ", " the latter", " an output file with the columns id and ")
+    named = (str(path), " record 2 ", " an output file with the columns id and ")
     assert all(part in raised.value.message for part in named)
 
 
@@ -309,7 +309,7 @@ def test_records__broken_in_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
     path.write_text(f"{json.dumps(records('31')[0])}\n{{\n", encoding="utf-8")
 
-    with pytest.raises(UsageError, match=r"unreadable after 1 records.* an output file in json, "):
+    with pytest.raises(UsageError, match=r"read after record 1.* an output file in json, "):
         tuple(open_compared(path, assume_complete=True).records())
 
 

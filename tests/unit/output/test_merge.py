@@ -287,7 +287,7 @@ def test_merge__removes_secrets() -> None:
         (
             ["out.html", "page.html"],
             (
-                'given "page.html", whose format is for people and cannot be read back'
+                '"page.html" has the format html, which cannot be read back'
                 " (allowed: files in another format)"
             ),
         ),
@@ -352,7 +352,7 @@ def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) 
     shards = write_shards()
     change()
 
-    problem = r'given "2\.ndjson", which no run has finished.* files of finished runs; resume '
+    problem = r'"2\.ndjson" is not finished, or was changed.* files of finished runs; `resume` '
     with pytest.raises(UsageError, match=problem):
         merge(["out.ndjson", *shards], Redactor())
     assert not Path("out.ndjson").exists()

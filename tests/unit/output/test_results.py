@@ -283,8 +283,8 @@ def test_end__reasons_of_the_run_come_last() -> None:
     totals = ended(CUT_SHORT, requested=3, deleted=2, is_list_complete=False)
 
     assert totals.missing == 3
-    assert [reason.split()[0] for reason in totals.reasons] == ["stopped", "2", "2", "the"]
-    assert "2 users of the list are deleted" in totals.reasons[1]
+    assert [reason.split()[0] for reason in totals.reasons] == ["stopped", "skipped", "2", "the"]
+    assert "skipped 2 users" in totals.reasons[1]
 
 
 @pytest.mark.parametrize(

@@ -442,7 +442,7 @@ def test_execute__deleted_users(clock: Clock, tmp_path: Path) -> None:
     outcome = run(clock, user_ids_file=path)
 
     (reason,) = outcome.document["completeness"]["reasons"]
-    assert reason.startswith("1 users of the list are deleted")
+    assert reason.startswith("skipped 1 user")
     assert outcome.document["users"]["requested"] == 1
 
 
@@ -482,8 +482,8 @@ def test_execute__hidden_rows_of_others(users: dict[str, str], clock: Clock) -> 
     assert outcome.error is None
     reasons = outcome.document["completeness"]["reasons"]
     assert [reason.rpartition(", ")[2] for reason in reasons] == [
-        *["in two readings alike"] * 3,
-        *["as of other users of this run"] * 2,
+        *["in two complete readings"] * 3,
+        *["as for other users of this run"] * 2,
     ]
     assert requests == outcome.document["completeness"]["requests"]
 

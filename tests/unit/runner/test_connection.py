@@ -49,13 +49,13 @@ def test_request_for__of_the_inputs() -> None:
     [
         ("sandbox", Credentials(), []),
         ("sandbox", Credentials(SecretStr(ACCESS_TOKEN)), []),
-        ("sandbox", CREDENTIALS, ["ALM_ACCESS_TOKEN is not used"]),
+        ("sandbox", CREDENTIALS, ["`ALM_ACCESS_TOKEN` is not used"]),
         (
             "sandbox",
             Credentials(
                 SecretStr(ACCESS_TOKEN), *map(SecretStr, ("an-id-0042", CLIENT_SECRET, "trio-0042"))
             ),
-            ["ALM_CLIENT_ID and ALM_REFRESH_TOKEN are not used"],
+            ["`ALM_CLIENT_ID` and `ALM_REFRESH_TOKEN` are not used"],
         ),
         ("https://alm.example", CREDENTIALS, []),
     ],

@@ -61,7 +61,7 @@ def test_run__warns_of_credentials_that_are_not_used(
         run(**INPUTS)
 
     (warning,) = caplog.messages
-    assert warning.startswith("ALM_ACCESS_TOKEN is not used")
+    assert warning.startswith("`ALM_ACCESS_TOKEN` is not used")
 
 
 def test_run_given__without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

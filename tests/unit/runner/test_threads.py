@@ -80,7 +80,7 @@ def test_as_finished__no_thread(stack_bytes: Callable[[int], int]) -> None:
         list(as_finished(lambda item: item, range(8), concurrency=8))
 
     assert all(limit in caught.value.message for limit in ("ulimit -u", "pids.max", "ulimit -v"))
-    assert caught.value.hint.startswith("Raise that limit, or run again")
+    assert caught.value.hint.startswith("Raise that limit, or end other processes")
 
 
 @linux

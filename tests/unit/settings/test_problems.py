@@ -257,7 +257,7 @@ def test_columns__address_of_users_given_by_address(users: dict[str, str]) -> No
     assert load_given(given, Redactor())[0].columns == ("id", "user_email")
 
     problem = refusal({**given, "columns": "user_name"}).problems[0]
-    assert problem.given.startswith('"user_name", without the names')
+    assert problem.given.startswith('"user_name", which ALM sends only')
 
 
 def test_inputs__unknown_names_in_order() -> None:
