@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 # How soon a request that depends on another one's response tries again.
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
 # Not random's own generator: callers seed it, and a thread may outlive its run.
 _random = random.SystemRandom().random
 Result = TypeVar("Result")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +9,6 @@ import pytest
 from tests.support.process import command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.process import Command
 
 __all__ = ["command"]
@@ -82,17 +77,3 @@ def test_bash__completes(words: str, expected: list[str], command: Command) -> N
     finished = command.shell(script)
 
     assert (finished.stderr, finished.stdout.splitlines()) == ("", expected)
-
-
-@pytest.mark.parametrize(
-    ("shell", "flag"), [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")]
-)
-def test_script__is_valid(shell: str, flag: str, command: Command, tmp_path: Path) -> None:
-    """Each shell that this machine has reads its script without an error."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    path = tmp_path / "script"
-    path.write_text(command.as_process(**{VARIABLE: f"{shell}_source"}).stdout)
-
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    subprocess.run([shell, flag, str(path)], check=True, env=environ)

@@ -166,8 +166,8 @@ def test_meaning_of(messages: list[str], meaning: Meaning) -> None:
             b'{"title":"Relationship x is bad"}',
             UsageError,
             (
-                'ALM refuses the request for user 31 (400: "Relationship x is bad"). Check include'
-                " and the other inputs against what ALM's message names."
+                'ALM refuses the request for user 31 (400: "Relationship x is bad"). Fix `include`,'
+                " or the input that ALM's message names."
             ),
         ),
         (
