@@ -434,6 +434,26 @@ def test_fetch__quota_then_page(
     assert min(clock.slept) == pytest.approx(first)
 
 
+class SlowReadingClock(VirtualClock):
+    """Lets a minute pass between a response and its page: a response without a date asks for it."""
+
+    def now(self) -> datetime:
+        """Return the moment after another minute."""
+        self.sleep(60)
+        return super().now()
+
+
+def test_fetch__page_read_past_the_deadline(open_client: OpenClient) -> None:
+    """A page that arrives in time, and is still being read at the deadline, ends the run."""
+    error = failed(open_client(EMPTY, deadline=30, clock=SlowReadingClock()))
+
+    text = (
+        "The deadline of 30 s passed while ALM's page for user 5 was being read."
+        " Run again, with a longer deadline."
+    )
+    assert (type(error), str(error)) == (DeadlineError, f"{text} (request id trace)")
+
+
 def test_fetch__quota_until_deadline(open_client: OpenClient, clock: VirtualClock) -> None:
     """A wait past the deadline is not started; the error says when to run again."""
     error = failed(open_client(TOO_MANY, TOO_MANY, deadline=15, jitter=0.0))

@@ -16,6 +16,14 @@ REQUEST = "Bad request. Check url, params and headers"
 NO_OBJECT = "object doesn't exist"
 
 
+@pytest.mark.parametrize(("spaces", "messages"), [(0, ["M"]), (1, [])])
+def test_read_messages__bounded(spaces: int, messages: list[str]) -> None:
+    """A body of more than 256 KB is not parsed: as values it would take many times its size."""
+    body = b'{"message":"M"}'
+
+    assert read_messages(body.ljust(256 * 1024 + spaces)) == messages
+
+
 @pytest.mark.parametrize(
     ("document", "messages"),
     [
