@@ -278,10 +278,10 @@ def test_failures__request_refused_for_the_first_users(
 @pytest.mark.parametrize(
     "errors",
     [
-        [refused("31"), refused("32", "another text")],
-        [refused("31"), None, refused("33")],
-        [None, refused("32"), refused("33")],
-        [refused("31"), OF_USERS[4], refused("33")],
+        [refused("1000"), refused("1001", "another text")],
+        [refused("1000"), None, refused("1002")],
+        [None, refused("1001"), refused("1002")],
+        [refused("1000"), OF_USERS[4], refused("1002")],
     ],
 )
 def test_failures__request_refused_for_one_user(errors: list[ConnectorError | None]) -> None:
