@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.support.process import Command
     from tests.support.sandbox import StartSandbox
 
+OTHER_BUILD = "probe-1.0-2-py3-none-any.whl"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
 # Checks hashes as pip does, and installs then. Between the two, another account acts.
 CHECKING_PIP = """
@@ -46,12 +47,20 @@ if "install" in sys.argv:
     for wheel in os.scandir(folder):
         zipfile.ZipFile(wheel.path).extractall(target)
 """
-# Writes down what it is to install from.
-LISTING_PIP = """
+# Downloads a wheel, and writes down what it is to install from.
+LISTING_PIP = f"""
 import os, sys
+if "download" in sys.argv:
+    open(os.path.join(sys.argv[sys.argv.index("--dest") + 1], "{WHEEL}"), "w").close()
 if "install" in sys.argv:
     with open(os.environ["RECORD"], "a") as record:
         print(*os.listdir(sys.argv[sys.argv.index("--find-links") + 1]), file=record)
+"""
+# Leaves a file, and fails, unless it has downloaded the wheel itself.
+FAILING_PIP = f"""{LISTING_PIP}
+    if "{WHEEL}" not in os.listdir(sys.argv[sys.argv.index("--find-links") + 1]):
+        open(os.path.join(sys.argv[sys.argv.index("--target") + 1], "left.py"), "w").close()
+        sys.exit(1)
 """
 STUCK_PIP = "import time; time.sleep(600)"
 
@@ -119,7 +128,7 @@ def test_cache__odd_files(
     tmp_path: Path,
 ) -> None:
     """Only regular files with the name of a locked wheel leave the cache; nothing waits for it."""
-    good = cached_wheel.with_name("probe-1.0-2-py3-none-any.whl")
+    good = cached_wheel.with_name(OTHER_BUILD)
     good.write_bytes(cached_wheel.read_bytes())
     cached_wheel.unlink()
     make(cached_wheel.with_name(name))
@@ -145,13 +154,24 @@ def test_cache__of_others(
         os.chown(folder, OTHER_USER, OTHER_USER)
     else:
         folder.chmod(0o777)
-    cached_wheel.unlink()
-    cached_wheel.symlink_to("/etc/passwd")
+    planted = cached_wheel.rename(cached_wheel.with_name(OTHER_BUILD))
 
     installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert listed(environ) == [""]
-    assert cached_wheel.is_symlink()
+    assert listed(environ) == [WHEEL]
+    assert list(planted.parent.iterdir()) == [planted]
+
+
+def test_cache__failed_installation(
+    cached_wheel: Path, environ: dict[str, str], lock: Path, tmp_path: Path
+) -> None:
+    """What an installation from the cache leaves when it fails is not imported."""
+    cached_wheel.rename(cached_wheel.with_name(OTHER_BUILD))
+
+    folder = installed(environ, lock, fake_pip(tmp_path / "venv", FAILING_PIP) / "python")
+
+    assert listed(environ) == [OTHER_BUILD, WHEEL]
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["writable", "link", pytest.param("others", marks=AS_ROOT)])
