@@ -134,7 +134,8 @@ class RateLimiter:
             seconds = (self._level - burst) / rate
             if seconds > 0 and burst:
                 seconds += jitter / rate
-            self._book()
+            self._level += self._cost
+            self._under_way += 1
             return max(seconds, self._blocked_until - now, 0.0)
 
     def try_acquire(self, now: float) -> bool:
@@ -142,14 +143,15 @@ class RateLimiter:
         with self._lock:
             self._drain(now)
             is_free = self._level <= self.quota.burst and self._blocked_until <= now
+            # It is not under way as others are: a start does not wait for pages requested ahead.
             if is_free:
-                self._book()
+                self._level += self._cost
             return is_free
 
     def abandon(self) -> None:
         """Note that a request got no response."""
         with self._lock:
-            self._under_way -= 1
+            self._under_way = max(self._under_way - 1, 0)
 
     def release(self, booked_at: float) -> None:
         """Return the booking of a request that is not sent; a block since then voided it."""
@@ -175,7 +177,7 @@ class RateLimiter:
         )
         with self._lock:
             self._drain(now)
-            self._under_way -= 1
+            self._under_way = max(self._under_way - 1, 0)
             self._responses += 1
             quota = read_quota(headers)
             self.seen = quota or self.seen
@@ -202,10 +204,6 @@ class RateLimiter:
                 self._pace = max(self._pace * slowdown, _MIN_PACE)
                 self._slowed_at = now
                 self._was_refused = True
-
-    def _book(self) -> None:
-        self._level += self._cost
-        self._under_way += 1
 
     @property
     def _cost(self) -> float:
