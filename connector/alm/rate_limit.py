@@ -156,7 +156,7 @@ class RateLimiter:
     def release(self, booked_at: float) -> None:
         """Return the booking of a request that is not sent; a block since then voided it."""
         with self._lock:
-            self._under_way -= 1
+            self._under_way = max(self._under_way - 1, 0)
             if self._blocked_at <= booked_at:
                 self._level = max(self._level - self._cost, 0.0)
 

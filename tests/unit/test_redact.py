@@ -239,7 +239,7 @@ def test_clean_value__records(secret: str) -> None:
 
 
 def test_clean_value__large_numbers() -> None:
-    """A number of any size stays, and the secret beside it does not."""
+    """A number of any size stays, and the secret next to it does not."""
     value = {"count": 2**70, "text": "a-secret-0042"}
 
     assert redactor_of("a-secret-0042").clean_value(value) == {"count": 2**70, "text": "***"}

@@ -138,7 +138,7 @@ def test_predict__never_past_max_enrollments(most: int | None, count: int) -> No
     ],
 )
 def test_fetch__four_at_once(count: int, in_sequence: list[int], ahead: list[int]) -> None:
-    """The page that ALM named is requested with the three after it, and the last one alone.
+    """The page that ALM named is requested with the three after it, and the last one by itself.
 
     An enrollment inserted while they are read moves another one behind a page that was read
     before: only a page read after all others shows it.

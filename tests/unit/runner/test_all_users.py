@@ -390,7 +390,7 @@ def test_execute__allow_incomplete_in_a_file(clock: Clock, tmp_path: Path) -> No
 
 
 class Pipe(io.StringIO):
-    """A pipe: only its end tells how many lines it has."""
+    """A pipe: the number of its lines is unknown before its end."""
 
     def seekable(self) -> bool:
         """Return ``False``."""
