@@ -136,24 +136,26 @@ class CompletenessTracker:
         if counts is None:
             self._has_opaque_cursor = True
             return
-        reason = (
-            f"page {self.pages}: ALM counts {counted(counts.total(), 'enrollment')}"
-            f" ({_describe(counts)}),"
-            f" but {self._received.total():,} came ({_describe(self._received)})"
-        )
-        received, repeated = self._received, self._repeated
+        comparable, received, repeated = counts, self._received, self._repeated
         if not received.keys() <= LO_TYPES:
             # ALM counts an enrollment of unknown type under one of the four: compare the sums.
-            counts, received, repeated = _sum(counts), _sum(received), _sum(repeated)
-        if not received <= counts:
-            self._inconsistencies.add(reason)
+            comparable, received, repeated = _sum(counts), _sum(received), _sum(repeated)
+        if not received <= comparable:
+            self._inconsistencies.add(self._difference_to(counts))
             return
-        surplus = counts - received
+        surplus = comparable - received
         if surplus == repeated:
             surplus = Counter()
         if surplus != (self._surpluses[-1:] or [Counter()])[0]:
             self._surpluses.append(surplus)
-            self._differences.add(reason)
+            self._differences.add(self._difference_to(counts))
+
+    def _difference_to(self, counts: Counter[str]) -> str:
+        return (
+            f"page {self.pages}: ALM counts {counted(counts.total(), 'enrollment')}"
+            f" ({_describe(counts)}),"
+            f" but {self._received.total():,} came ({_describe(self._received)})"
+        )
 
     def result(
         self,

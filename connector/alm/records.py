@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import asdict
 
 from connector.errors import ProtocolError
 from connector.settings import NAME_FIELDS, is_named
@@ -114,16 +113,10 @@ class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the enrollment as the output document has it; ``included`` only if not None."""
-        values = _without_unset(self)
-        values["resource_grades"] = [_without_unset(grade) for grade in self.resource_grades]
-        del values["is_decoded"]
-        if self.included is None:
-            del values["included"]
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        values["resource_grades"] = list(values["resource_grades"])
+        values.pop("is_decoded", None)
         return values
-
-
-def _without_unset(record: Struct) -> dict[str, Any]:
-    return {name: value for name, value in asdict(record).items() if value is not UNSET}
 
 
 FIELDS = Enrollment.__struct_fields__
