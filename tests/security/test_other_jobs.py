@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import stat
 import sys
 import threading
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.action import MAX_WHEEL_BYTES, installed_packages
+from connector.action import KEPT_NAMES, MAX_WHEEL_BYTES, installed_packages
 from connector.errors import UnreachableError
 from connector.sandbox import ACCESS_TOKEN
 from tests.action.conftest import fake_pip
@@ -32,20 +34,6 @@ if TYPE_CHECKING:
     from tests.support.sandbox import StartSandbox
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
-# Checks hashes as pip does, and installs then. Between the two, another account acts.
-CHECKING_PIP = """
-import hashlib, os, shutil, sys, zipfile
-if "install" in sys.argv:
-    folder = sys.argv[sys.argv.index("--find-links") + 1]
-    target = sys.argv[sys.argv.index("--target") + 1]
-    lock = open(sys.argv[sys.argv.index("--requirement") + 1]).read()
-    for wheel in os.scandir(folder):
-        if hashlib.sha256(open(wheel.path, "rb").read()).hexdigest() not in lock:
-            sys.exit(1)
-    shutil.copyfile(os.environ["FOREIGN"], os.environ["CACHED"])
-    for wheel in os.scandir(folder):
-        zipfile.ZipFile(wheel.path).extractall(target)
-"""
 # Writes down what it is to install from.
 LISTING_PIP = """
 import os, sys
@@ -74,20 +62,35 @@ def listed(environ: dict[str, str]) -> list[str]:
     return Path(environ["RECORD"]).read_text(encoding="utf-8").splitlines()
 
 
-def test_cache__wheel_exchanged_after_the_check(
+def test_cache__wheel_exchanged_all_the_time(
     cached_wheel: Path, environ: dict[str, str], lock: Path, tmp_path: Path
 ) -> None:
-    """A wheel that another account exchanges after pip's check of its hash is not installed."""
-    foreign = tmp_path / "foreign.whl"
+    """A wheel that another account exchanges after the check of its hash is not installed."""
+    good, foreign = tmp_path / "good.whl", tmp_path / "foreign.whl"
+    good.write_bytes(cached_wheel.read_bytes())
     with zipfile.ZipFile(foreign, "w") as wheel:
         wheel.writestr("pwned.py", "")
-    python = fake_pip(tmp_path / "venv", CHECKING_PIP) / "python"
-    acting = {"FOREIGN": str(foreign), "CACHED": str(cached_wheel)}
+    has_ended = threading.Event()
 
-    folder = installed(environ | acting, lock, python)
+    def exchange() -> None:
+        while not has_ended.is_set():
+            for wheel in (good, foreign):
+                shutil.copyfile(wheel, tmp_path / "copy.whl")
+                (tmp_path / "copy.whl").replace(cached_wheel)
 
-    assert cached_wheel.read_bytes() == foreign.read_bytes()
-    assert sorted(path.name for path in folder.iterdir()) == ["probe-1.0.dist-info", "probe.py"]
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for number in range(50):
+            environ["RUNNER_TEMP"] = str(tmp_path / "temp" / str(number))
+            Path(environ["RUNNER_TEMP"]).mkdir()
+            with contextlib.suppress(UnreachableError):
+                installed_packages(environ, lock=lock, python="/missing/python")
+    finally:
+        has_ended.set()
+        thread.join()
+
+    assert {path.name for path in (tmp_path / "temp").rglob("*.py")} <= {"probe.py"}
 
 
 def make_sparse(path: Path) -> None:
@@ -118,15 +121,31 @@ def test_cache__odd_files(
     lock: Path,
     tmp_path: Path,
 ) -> None:
-    """Only regular files with the name of a locked wheel leave the cache; nothing waits for it."""
-    good = cached_wheel.with_name("probe-1.0-2-py3-none-any.whl")
-    good.write_bytes(cached_wheel.read_bytes())
+    """Only regular files with the hash of a locked wheel leave the cache; nothing waits for it."""
     cached_wheel.unlink()
     make(cached_wheel.with_name(name))
+    cached_wheel.with_name(KEPT_NAMES).write_text(name)
 
-    installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
+    folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert listed(environ) == [good.name]
+    assert (listed(environ), list(folder.iterdir())) == ([""], [])
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_sparse]
+)
+def test_cache__odd_list(
+    make: Callable[[Path], object], cached_wheel: Path, environ: dict[str, str], lock: Path
+) -> None:
+    """Nothing waits for a list of names that is no regular file either; it is written anew."""
+    names = cached_wheel.with_name(KEPT_NAMES)
+    names.unlink()
+    make(names)
+
+    folder = installed(environ, lock, Path(sys.executable))
+
+    assert (folder / "probe.py").is_file()
+    assert names.read_text(encoding="utf-8") == WHEEL
 
 
 @pytest.mark.parametrize("level", ["the cache", "its parent"])
