@@ -90,7 +90,7 @@ def test_installed_packages__two_jobs(environ: dict[str, str], lock: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "names", ["", f"{WHEEL}\nother-1.0-py3-none-any.whl", f"../{WHEEL}", "\N{SNOWMAN}", None]
+    "names", ["", f"{WHEEL}\nother-1.0-py3-none-any.whl", f"../{WHEEL}", "\xff", None]
 )
 def test_installed_packages__wheels_that_are_not_there(
     names: str | None, cached_wheel: Path, environ: dict[str, str], lock: Path
@@ -102,7 +102,7 @@ def test_installed_packages__wheels_that_are_not_there(
     folder = cached_wheel.parent.rename(cached_wheel.parent.with_name(kept))
     (folder / KEPT_NAMES).unlink()
     if names is not None:
-        (folder / KEPT_NAMES).write_text(names)
+        (folder / KEPT_NAMES).write_text(names, "latin-1")
 
     with pytest.raises(UnreachableError, match="cannot be installed"):
         installed_packages(environ, lock=lock, python="/bin/false")
