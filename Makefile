@@ -53,6 +53,7 @@ engines: $(VENV)/.test ## the image under podman, the DAGs under Airflow 2 and 3
 bench: $(VENV)/.test ## the tables of docs/PERFORMANCE.md
 	$(PY) -m benchmarks.bench
 	$(PY) -m benchmarks.quota
+	$(PY) -m benchmarks.shared_quota
 	$(PY) -m benchmarks.action
 	$(PY) -m benchmarks.scale
 	$(PY) -m benchmarks.serve

@@ -113,7 +113,7 @@ def command_line(environ: Mapping[str, str]) -> list[str]:
         near = "".join(difflib.get_close_matches(command, _COMMANDS, n=1))
         problems.append(Problem("command", f'"{command}"', ", ".join(_COMMANDS), near))
     elif files and command not in _COMMANDS_OF_FILES:
-        problems.append(Problem("files", f"given to {command}", "none; merge and diff take files"))
+        problems.append(Problem("files", f"set for {command}", "only for merge and diff"))
     if command == "merge" and not output_file:
         problems.append(Problem("output-file", "missing", "the file to write"))
     if problems:
@@ -163,8 +163,8 @@ def installed_packages(
     except OSError as error:
         if not _is_own(folder):
             raise UnreachableError(
-                f"The action's packages cannot be put into {parent}: {error.strerror}.",
-                hint="Nothing was sent. Fix it and run again.",
+                f"The action's packages cannot be written to {parent}: {error.strerror}.",
+                hint="Nothing was sent. Fix this and run again.",
             ) from error
     return folder
 
@@ -185,7 +185,7 @@ def redirect_document(environ: Mapping[str, str]) -> dict[str, str]:
     except OSError as error:
         raise OutputError(
             f"The file for the document cannot be written: {error.strerror}.",
-            hint="Nothing was sent; make room in the runner's temporary folder.",
+            hint="Nothing was sent. Free space in the runner's temporary folder.",
         ) from error
     os.close(handle)
     return {DOCUMENT_FILE: path}

@@ -6,11 +6,11 @@ ConnectorError
  ├── UserNotFoundError     67  ALM has no such user
  ├── UnreachableError      69  the host cannot be resolved or reached
  │    └── UntrustedHostError       TLS is not trusted, or a proxy refuses the connection
- ├── InternalError         70  a fault of this program
+ ├── InternalError         70  an internal error
  ├── OutputError           73  an output cannot be written
  ├── TemporaryError        75  quota, 5xx, timeouts, broken bodies: after retries
  │    └── DeadlineError            the deadline of the run has passed
- ├── ProtocolError         76  the answer breaks the API's contract
+ ├── ProtocolError         76  ALM's response breaks the contract of its API
  ├── AuthenticationError   77  ALM refuses the token, or to refresh it
  │    └── PermissionDeniedError    the token may not read this user
  └── InterruptedRun       130  SIGINT; 143 for SIGTERM
@@ -158,7 +158,7 @@ class Problem:
 
 
 class UsageError(ConnectorError):
-    """The inputs cannot be used.
+    """The inputs are invalid, or ALM refuses the request.
 
     *problems* are those found before anything was sent; empty if ALM refused the request itself.
     """
@@ -198,7 +198,7 @@ class UntrustedHostError(UnreachableError):
 
 
 class InternalError(ConnectorError):
-    """A fault of this program."""
+    """Internal error."""
 
     exit_code = 70
 
@@ -210,7 +210,7 @@ class OutputError(ConnectorError):
 
 
 class TemporaryError(ConnectorError):
-    """Another run can succeed: quota, 5xx, timeouts, broken bodies, the deadline."""
+    """A temporary failure: quota, 5xx, timeouts, broken bodies, the deadline."""
 
     exit_code = 75
 
@@ -220,13 +220,13 @@ class DeadlineError(TemporaryError):
 
 
 class ProtocolError(ConnectorError):
-    """The answer breaks the API's contract, and no retry helps."""
+    """ALM's response breaks the contract of its API, and no retry helps."""
 
     exit_code = 76
 
 
 class AuthenticationError(ConnectorError):
-    """ALM refuses the token, or to refresh it, or what the token may read."""
+    """ALM refuses the token, a refresh of it, or access to the user."""
 
     exit_code = 77
 
@@ -239,9 +239,7 @@ class InterruptedRun(ConnectorError):  # noqa: N818 - an interruption, at the us
     """A signal ended the run: 128 and the signal's number, as shells count it."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(
-            "The run was stopped by a signal.", hint="No output was replaced. Run again."
-        )
+        super().__init__("A signal stopped the run.", hint="No output was replaced.")
         self.signal_number = signal_number
 
     @property

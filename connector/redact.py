@@ -88,12 +88,12 @@ class Redactor:
         """
         haystack = _Quotable(text)
         forms = "\n".join(map(_unquoted, self._forms()))
-        spans: list[tuple[int, int]] = []
-        for start in range(len(haystack.text) - _MIN_PART + 1):
-            if haystack.text[start : start + _MIN_PART] in forms:
-                begin = spans.pop()[0] if spans and start <= spans[-1][1] else start
-                spans.append((begin, start + _MIN_PART))
-        return self.clean(_without(text, [haystack.span_in_original(*span) for span in spans]))
+        spans = [
+            haystack.span_in_original(start, start + _MIN_PART)
+            for start in range(len(haystack.text) - _MIN_PART + 1)
+            if haystack.text[start : start + _MIN_PART] in forms
+        ]
+        return self.clean(_without(text, spans))
 
     def clean_value(self, value: Any) -> Any:  # noqa: ANN401 - a JSON value, or a msgspec struct
         """Return a JSON value with ``***`` for each secret that cannot be part of an id.
@@ -102,7 +102,7 @@ class Redactor:
         """
         if not self._secrets:
             return value
-        with contextlib.suppress(UnicodeEncodeError, OverflowError):
+        with contextlib.suppress(UnicodeEncodeError):
             if self.is_clean(msgspec.json.encode(value)):
                 return value
         return _cleaned(value, self._forms_in_values())
@@ -191,7 +191,6 @@ class _Quotable:
                 pieces.append(piece)
                 length += len(piece)
             end = quoting.end() if quoting else start
-        self._original_length = len(original)
         self.text = _lowered("".join(pieces))
 
     def span_in_original(self, start: int, end: int) -> tuple[int, int]:
@@ -226,10 +225,11 @@ def _substituted(forms: Iterable[str], text: str) -> str:
 
 
 def _find_all(form: str, text: str) -> Iterator[tuple[int, int]]:
-    start = text.find(form)
-    while start >= 0:
-        yield start, start + len(form)
-        start = text.find(form, start + len(form))
+    end = 0
+    for piece in text.split(form)[:-1]:
+        start = end + len(piece)
+        end = start + len(form)
+        yield start, end
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:

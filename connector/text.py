@@ -42,6 +42,11 @@ def to_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """Return *count* and *noun*, in the plural unless it is one: ``1 user``, ``1,000 users``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def quoted(text: str) -> str:
     """Return text from elsewhere fit for a message: in quotes, cut, control characters visible."""
     if len(text) > MAX_QUOTED_CHARACTERS:

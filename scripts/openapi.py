@@ -43,8 +43,8 @@ _OVERRIDES: dict[str, Rule] = {
         "default": "-dateEnrolled",
     },
     "deadline": {
-        "description": "Seconds in which to answer, waits included;"
-        " at most the server's own (25, unless ALM_SERVE_DEADLINE says otherwise).",
+        "description": "Answer within this many seconds, waits included;"
+        " at most the server's own deadline (ALM_SERVE_DEADLINE, 25 by default).",
         "default": None,
         "exclusiveMinimum": None,
         "minimum": 1,
@@ -60,23 +60,23 @@ _OTHER_MOMENTS = (
 )
 _SUMMARY = "Read learners' enrollments"
 _DESCRIPTION = (
-    "Brings every enrollment of Adobe Learning Manager learners, or says what is missing. "
-    "Whatever the status, the answer is one document;"
-    " where `error` is not null, it says what happened and what to do."
+    "Read every enrollment of Adobe Learning Manager learners, or report what is missing."
+    " With any status, the response is one document;"
+    " if `error` is not null, it says what happened and what to do."
 )
 _STATUSES = {
-    HTTPStatus.OK: "The document; `complete` says whether nothing is missing.",
-    HTTPStatus.BAD_REQUEST: "The inputs cannot be used; `error` names each.",
-    HTTPStatus.UNAUTHORIZED: "No key of this server, or a wrong one.",
-    HTTPStatus.NOT_FOUND: "ALM knows no such learner, or this server is not to be asked for him.",
+    HTTPStatus.OK: "The document; `complete` is true if nothing is missing.",
+    HTTPStatus.BAD_REQUEST: "The inputs are invalid; `error` names each.",
+    HTTPStatus.UNAUTHORIZED: "The key is missing or wrong.",
+    HTTPStatus.NOT_FOUND: "ALM has no such learner, or this server does not serve the learner.",
     HTTPStatus.TOO_MANY_REQUESTS: (
-        "ALM's quota is used up, or the server is busy; ask again after Retry-After."
+        "ALM's quota is used up, or the server is busy. Send the request again after Retry-After."
     ),
-    HTTPStatus.INTERNAL_SERVER_ERROR: "A defect of this program.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Internal error.",
     HTTPStatus.BAD_GATEWAY: "ALM cannot be reached, refuses the token, or fails.",
     HTTPStatus.GATEWAY_TIMEOUT: (
-        "No complete answer of ALM came, in time or in five attempts;"
-        " ask again, at `error.retry_at` if there."
+        "ALM did not answer completely in time, or in five attempts."
+        " Send the request again, at `error.retry_at` if it is set."
     ),
 }
 _STATUSES_OF_BODIES = {
@@ -91,7 +91,7 @@ _EXIT_CODES = {
     HTTPStatus.BAD_GATEWAY: "69, 75, 76, 77, 65",
     HTTPStatus.GATEWAY_TIMEOUT: "75, 65",
 }
-_RETRY_AFTER = "Seconds after which to ask again, where they are known."
+_RETRY_AFTER = "Seconds to wait before the next request, if they are known."
 _REQUEST_ID = "Of this request, also in the server's log."
 _TOKEN = "ALM's access token to read with, in place of the server's own credentials."  # noqa: S105 - a description
 _API_KEY = {
@@ -312,7 +312,7 @@ def openapi() -> Rule:
             "/healthz": {
                 "get": {
                     "operationId": "isHealthy",
-                    "summary": "Tell that the server answers",
+                    "summary": "Report that the server answers",
                     "responses": {"200": alive},
                 }
             },
@@ -384,7 +384,7 @@ def swagger() -> Rule:
 
 def statuses_table() -> str:
     """Return the table of the statuses that a request can get."""
-    other = {HTTPStatus.METHOD_NOT_ALLOWED: "Another method than GET and POST."}
+    other = {HTTPStatus.METHOD_NOT_ALLOWED: "The method is not GET or POST."}
     rows = ["| status | `error.code` | when |", "|---|---|---|"]
     for status, text in sorted({**_STATUSES, **_STATUSES_OF_BODIES, **other}.items()):
         rows.append(f"| {status.value} | {_EXIT_CODES.get(status, '64')} | {text} |")

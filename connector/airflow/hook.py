@@ -17,6 +17,7 @@ from connector.airflow.provider import (
 from connector.errors import ConnectorError, PermissionDeniedError, UsageError, UserNotFoundError
 from connector.runner import run_given
 from connector.settings import PREFIX, SANDBOX
+from connector.settings.surfaces import Surface
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -84,28 +85,34 @@ class AlmHook(BaseHook):
                 values[name] = value
         try:
             return run_given(values)
-        except UsageError as error:
-            if not any(problem.name.startswith(PREFIX) for problem in error.problems):
-                raise
-            raise error.replaced(
-                hint=f"Fix the connection {self.alm_conn_id}: password is the access token;"
-                " or login is the client id, password its secret, and extra has refresh_token."
-                " Nothing was sent."
-            ) from error.__cause__
+        except ConnectorError as error:
+            hint = error.hint
+            problems = error.problems if isinstance(error, UsageError) else ()
+            if any(problem.name.startswith(PREFIX) for problem in problems):
+                hint = (
+                    f"Fix the connection {self.alm_conn_id}: login is the client id, password its"
+                    " secret, and extra has refresh_token; or password is an access token."
+                    " Nothing was sent."
+                )
+            document = error.document and Surface.AIRFLOW.document(error.document)
+            error = error.replaced(hint=hint, document=document)
+            raise Surface.AIRFLOW.error(error) from error.__cause__
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether ALM accepts the credentials, and its response, for the button Test."""
         try:
             self.run(user_id=_UNKNOWN_USER, deadline=_TEST_SECONDS)
         except UserNotFoundError:
-            text = "ALM answers and takes the credentials"
-            return True, f"{text} (asked for user {_UNKNOWN_USER}, whom it does not know)."
+            return (
+                True,
+                f"ALM accepts the credentials. It has no user {_UNKNOWN_USER}, as expected.",
+            )
         except PermissionDeniedError:
-            text = "ALM answers and takes the credentials; they do not reach every user"
-            return True, f"{text}: admin:read does."
+            text = "ALM accepts the credentials, but not for every user"
+            return True, f"{text}: that needs the scope admin:read."
         except ConnectorError as error:
             return False, str(error)
-        return True, "ALM answers and takes the credentials."
+        return True, "ALM accepts the credentials."
 
 
 def _base_url(connection: Connection) -> str:

@@ -25,7 +25,7 @@ from connector.output.merge import merge
 from connector.redact import Redactor
 from connector.settings import input_names, read_boolean
 from connector.settings.values import parse_array
-from connector.text import to_json
+from connector.text import counted, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,14 +106,14 @@ class _DocumentOperator(BaseOperator):
             )
         if "users" in document:
             self.log.info(
-                "%d enrollments of %d users: %s",
-                document["enrollment_count"],
-                document["users"]["read"],
+                "%s of %s: %s",
+                counted(document["enrollment_count"], "enrollment"),
+                counted(document["users"]["read"], "user"),
                 document["completeness"]["status"],
             )
         else:
             self.log.info(
-                "%d added, %d removed, %d changed, %d completed; %d users not compared",
+                "%d added, %d removed, %d changed, %d completed; users not compared: %d",
                 *(document[f"{kind}_count"] for kind in _CHANGES),
             )
         return fitted
@@ -237,7 +237,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         has_retry = task.try_number <= task.max_tries and not getattr(self, "retry_policy", None)
         if has_retry and moment and moment > datetime.now(UTC):
             self.log.warning(
-                "%s Deferred until %s, to be tried again then.",
+                "%s Deferred until %s; Airflow retries it then.",
                 error,
                 document["error"]["retry_at"],
             )
@@ -253,7 +253,7 @@ class AlmEnrollmentsOperator(_DocumentOperator):
         context: Context,  # noqa: ARG002 - Airflow passes it by name
         event: object,  # noqa: ARG002 - the same
         # A DAG's own test() passes none.
-        message: str = "ALM can be asked again.",
+        message: str = "The time to retry has come.",
     ) -> NoReturn:
         """Fail after the deferral, so that Airflow retries now."""
         raise AirflowException(message)
@@ -296,12 +296,11 @@ class AlmMergeOperator(_DocumentOperator):
             # A template without native objects renders a list as text.
             paths = parse_array(paths)
         if not paths:
-            given = f"given {to_json(self.files)} as files"
             rule = "a list of the shards' output files; from a template, with | tojson"
-            problem = Problem("merge", given, rule)
+            problem = Problem("files", to_json(self.files), rule)
         elif self.output_file in paths:
-            given = f'given "{self.output_file}" to be read and to be written'
-            problem = Problem("merge", given, "a file to write that is not one of the shards")
+            given = f'"{self.output_file}", which is also one of the files to read'
+            problem = Problem("output_file", given, "another file")
         if problem:
             raise UsageError.of([problem], hint="Nothing was written.")
         output = files.local_output(self.output_file)

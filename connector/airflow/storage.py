@@ -46,7 +46,7 @@ def local_copy(path: str, *, has_journal: bool = False) -> Iterator[str]:
                 _download(ObjectStoragePath(remote), file)
             except FileNotFoundError as error:
                 raise UsageError.of(
-                    [Problem("a file", f'"{remote}"', "an object that exists")],
+                    [Problem("", f'the object "{remote}" does not exist')],
                     hint="Nothing was sent.",
                 ) from error
         yield str(local)
@@ -104,7 +104,7 @@ class _Upload:
             except FileNotFoundError:
                 continue
             except PermissionError:
-                _log.warning("%s may not be read: nothing of it is resumed.", remote)
+                _log.warning("%s cannot be read, so the run does not resume it.", remote)
 
     def run(self) -> TemporaryError | None:
         """Upload the files that have changed; return the error if one cannot be stored."""
@@ -140,7 +140,7 @@ def _check_writable(path: str) -> None:
     except (ImportError, OSError, ValueError) as error:
         raise OutputError(
             f"The output file {path} cannot be written: {_reason(error)}.",
-            hint="Nothing was sent. Fix it and run again.",
+            hint="Nothing was sent. Fix this and run again.",
         ) from error
 
 

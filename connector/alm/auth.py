@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: The way out if ALM refuses a token that it has just made.
 CHECK_REGION = (
-    "Check that base_url is the account's region, and that the application has the scope"
+    "Check that `base_url` is the account's region, and that the application has the scope"
     " admin:read."
 )
 # RFC 6750, 2.1: a token with other characters cannot be sent, and would look like something else.
@@ -80,8 +80,8 @@ class TokenSource:
             # ALM returns the same token while it is valid: to refresh it again would loop.
             if fresh == refused:
                 error = AuthenticationError(
-                    "ALM refuses the access token, and gives the same one back when asked to"
-                    " refresh it: it is valid, but not here.",
+                    "ALM refuses the access token, and a refresh returns the same one:"
+                    " the token is valid, but not for this host.",
                     hint=CHECK_REGION,
                     http_status=HTTPStatus.UNAUTHORIZED,
                 )
@@ -109,13 +109,13 @@ def read_refresh(response: Response) -> str:
     """
     status = response.status
     if status in _TEMPORARY or status // 100 == HTTPStatus.INTERNAL_SERVER_ERROR // 100:
-        raise error_for(response, "the access token's refresh")
+        raise error_for(response, "a new access token")
     request_id = read_request_id(response.headers)
     if status != HTTPStatus.OK:
         raise AuthenticationError(
             f"ALM refuses to refresh the access token ({describe_status(response)}).",
-            hint="Check ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN,"
-            " and that base_url is the account's region.",
+            hint="Check `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and `ALM_REFRESH_TOKEN`,"
+            " and that `base_url` is the account's region.",
             http_status=status,
             request_id=request_id,
         )

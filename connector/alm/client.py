@@ -21,7 +21,15 @@ from connector.alm.protocol import (
     read_request_id,
 )
 from connector.alm.rate_limit import MAX_WAIT_SECONDS
-from connector.alm.retry import Attempt, GiveUp, Outage, Wait, decide, out_of_time
+from connector.alm.retry import (
+    MAX_ATTEMPTS,
+    Attempt,
+    GiveUp,
+    Outage,
+    Wait,
+    decide,
+    out_of_time,
+)
 from connector.alm.transport import INCLUDE_READ_SECONDS, READ_SECONDS, Transport
 from connector.alm.users import CHECK_ADDRESS, UserLookup, read_user_id
 from connector.errors import (
@@ -46,6 +54,8 @@ if TYPE_CHECKING:
     from connector.clock import Deadline
 
 _log = logging.getLogger(__name__)
+# How soon a request that depends on another one's response tries again.
+POLL_SECONDS = 0.01
 # Not random's own generator: callers seed it, and a thread may outlive its run.
 _random = random.SystemRandom().random
 Result = TypeVar("Result")
@@ -88,7 +98,7 @@ class Client:
 
     @property
     def unread_rate(self) -> str | None:
-        """The rate in ALM's header, if it is in a unit that is not known."""
+        """The rate in ALM's header, if the limits are not used as the headers name them."""
         return self._rate_limiter.unread_rate
 
     def redacted(self, error: ConnectorError) -> ConnectorError:
@@ -138,7 +148,7 @@ class Client:
         try:
             return self._fetch(lookup, lambda response: read_user_id(lookup, response))
         except PermissionDeniedError as error:
-            hint = "Only a token with the scope admin:read looks up addresses; ids need no look-up."
+            hint = "Use a token with the scope admin:read, or ids instead of addresses."
             raise error.replaced(hint=hint) from None
         except UserNotFoundError as error:
             if error.http_status == HTTPStatus.OK:
@@ -172,13 +182,7 @@ class Client:
         decision = self._decide(attempt)
         if isinstance(decision, GiveUp):
             raise decision.error from error.__cause__
-        _log.warning(
-            "attempt %d failed, the next one in %.2f s: %s%s",
-            attempt.number,
-            decision.seconds,
-            error.message,
-            error.quoted_request_id,
-        )
+        _log.warning("%s", _describe_retry(attempt, decision.seconds))
         # A blocked limiter makes the next attempt wait, and every other request with it; for a
         # longer time only this one waits.
         is_blocked = self._block_if_refused(error, decision.seconds)
@@ -247,13 +251,17 @@ class Client:
         """Send a request that the rate limiter allows now, and read the response."""
         with self._lock:
             self.requests += 1
-        response = self._send(
-            "GET",
-            request.address,
-            request.subject,
-            token=token,
-            read_seconds=INCLUDE_READ_SECONDS if request.has_include else READ_SECONDS,
-        )
+        try:
+            response = self._send(
+                "GET",
+                request.address,
+                request.subject,
+                token=token,
+                read_seconds=INCLUDE_READ_SECONDS if request.has_include else READ_SECONDS,
+            )
+        except BaseException:
+            self._rate_limiter.abandon()
+            raise
         self._rate_limiter.update(response.headers, self._clock.monotonic())
         answered_at = read_date(response.headers) or self._clock.now()
         if response.status != HTTPStatus.OK:
@@ -279,9 +287,9 @@ class Client:
         parts = "\n".join(request.link_parts)
         if self._redactor.clean(parts) != parts:
             raise ProtocolError(
-                "ALM's link to the next page holds one of this run's own secrets.",
-                hint="It was not followed: addresses are written to logs on the way."
-                " Look for a proxy between here and ALM.",
+                "ALM's link to the next page contains a secret of this run.",
+                hint="The connector did not follow it."
+                " Look for a proxy between this machine and ALM.",
             )
 
     def _check_deadline(self, response: Response, subject: str) -> None:
@@ -290,7 +298,7 @@ class Client:
             raise DeadlineError(
                 f"The deadline of {self._deadline.seconds:g} s passed"
                 f" while ALM's page for {subject} was being read.",
-                hint="Run again, with a longer deadline.",
+                hint="Run again with a longer `deadline`.",
                 http_status=response.status,
                 request_id=read_request_id(response.headers),
                 retry_at=self._deadline.moment(),
@@ -305,6 +313,10 @@ class Client:
         while True:
             booked_at = self._clock.monotonic()
             seconds = self._rate_limiter.acquire(booked_at, self._jitter())
+            if seconds is None:
+                self._check_time_for(POLL_SECONDS)
+                self._clock.sleep(POLL_SECONDS)
+                continue
             try:
                 if seconds > 0:
                     self._wait_for_quota(seconds)
@@ -316,8 +328,10 @@ class Client:
             # If ALM has refused another thread's request meanwhile, book again, after the block.
             if not self._rate_limiter.was_blocked_since(booked_at):
                 return
+            self._rate_limiter.release(booked_at)
 
-    def _wait_for_quota(self, seconds: float) -> None:
+    def _check_time_for(self, seconds: float) -> None:
+        """Raise DeadlineError if the deadline is sooner than a request in so many *seconds*."""
         if seconds >= self._deadline.left():
             is_blocked = self._rate_limiter.blocked_for(self._clock.monotonic()) > 0
             raise out_of_time(
@@ -326,6 +340,9 @@ class Client:
                 now=self._clock.now(),
                 http_status=HTTPStatus.TOO_MANY_REQUESTS if is_blocked else None,
             )
+
+    def _wait_for_quota(self, seconds: float) -> None:
+        self._check_time_for(seconds)
         _log.debug("waiting %.2f s for the quota", seconds)
         with self._lock:
             self.waits += 1
@@ -340,10 +357,10 @@ class Client:
             if seconds >= self._deadline.left():
                 moment = self._deadline.moment()
                 raise DeadlineError(
-                    "ALM's host has answered in this run and cannot be reached any more, and the"
+                    "ALM's host can no longer be reached, and the"
                     f" deadline of {self._deadline.seconds:g} s leaves no time to wait for it.",
-                    hint=f"Run again after {moment:%Y-%m-%d %H:%M:%S} UTC, or give it a longer"
-                    " deadline.",
+                    hint=f"Run again after {moment:%Y-%m-%d %H:%M:%S} UTC, or set a longer"
+                    " `deadline`.",
                     retry_at=moment,
                 )
             self._clock.sleep(seconds)
@@ -354,7 +371,7 @@ class Client:
         while (seconds := self._rate_limiter.blocked_for(self._clock.monotonic())) > 0:
             self._wait_for_quota(seconds)
         url = self._base_url + REFRESH_PATH
-        response = self._send("POST", url, "the access token's refresh", form=form)
+        response = self._send("POST", url, "a new access token", form=form)
         try:
             return SecretStr(read_refresh(response))
         except ConnectorError as error:
@@ -388,15 +405,28 @@ class Client:
                 _log.warning("waiting for the host to come back: %s", error.message)
             raise
         self._outage.end()
+        milliseconds = (self._clock.monotonic() - started_at) * 1000
+        request_id = read_request_id(response.headers) or "none"
         _log.debug(
-            "%s %s: %d in %.0f ms, request id %s",
+            "%s %s: status %d after %.0f ms, request id %s",
             method,
             url,
             response.status,
-            (self._clock.monotonic() - started_at) * 1000,
-            read_request_id(response.headers),
+            milliseconds,
+            request_id,
         )
         return response
+
+
+def _describe_retry(attempt: Attempt, seconds: float) -> str:
+    error = attempt.error
+    count = f"attempt {attempt.number}"
+    # A used-up quota is waited for as long as the deadline allows.
+    if error.http_status != HTTPStatus.TOO_MANY_REQUESTS:
+        count += f" of {MAX_ATTEMPTS}"
+    if error.request_id:
+        count += f", request id {error.request_id}"
+    return f"{error.message.removesuffix('.')}, retrying in {seconds:.2f} s ({count})"
 
 
 def _is_unreachable(error: BaseException) -> TypeGuard[UnreachableError]:

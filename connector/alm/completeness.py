@@ -12,7 +12,7 @@ from operator import not_
 from typing import TYPE_CHECKING
 
 from connector.compact_set import CompactSet
-from connector.text import quoted
+from connector.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,15 +131,15 @@ class CompletenessTracker:
     def _check_cursor(self, cursor: str) -> None:
         if not all(self._cursors.add_texts([cursor])):
             self.is_looping = True
-            self._inconsistencies.add(f"page {self.pages}: the cursor of its next link came before")
+            self._inconsistencies.add(f"page {self.pages}: the cursor of its next link came twice")
         counts = decode_cursor(cursor)
         if counts is None:
             self._has_opaque_cursor = True
             return
         reason = (
-            f"page {self.pages}: ALM counts {counts.total()} enrollments served"
+            f"page {self.pages}: ALM counts {counted(counts.total(), 'enrollment')}"
             f" ({_describe(counts)}),"
-            f" received were {self._received.total()} ({_describe(self._received)})"
+            f" but {self._received.total():,} came ({_describe(self._received)})"
         )
         received, repeated = self._received, self._repeated
         if not received.keys() <= LO_TYPES:
@@ -178,7 +178,7 @@ class CompletenessTracker:
             surplus = max(self._surpluses, key=Counter.total)
             doubts.insert(
                 0,
-                f"ALM counts {surplus.total()} more than the enrollments that it serves"
+                f"ALM counts {counted(surplus.total(), 'row')} that it does not return"
                 f" ({_describe(surplus)}), {explanation}",
             )
         else:
@@ -186,8 +186,8 @@ class CompletenessTracker:
         reasons += [*doubts, *remarks]
         if self._has_opaque_cursor:
             reasons.append(
-                "the cursors could not be decoded:"
-                " that no enrollment was skipped is likely, not verified"
+                "the cursors could not be decoded, so it is likely but not verified that no"
+                " enrollment was skipped"
             )
         if stopped:
             reasons.append(stopped)
@@ -215,7 +215,9 @@ class _Reasons:
 
     def listed(self) -> list[str]:
         more = self.count - len(self._first)
-        return [*self._first, f"and {more} more contradictions"] if more else [*self._first]
+        return (
+            [*self._first, f"and {counted(more, 'more contradiction')}"] if more else [*self._first]
+        )
 
 
 def _sum(counts: Counter[str]) -> Counter[str]:

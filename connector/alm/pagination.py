@@ -73,8 +73,8 @@ def _parse_query(query: str) -> list[tuple[str, str]]:
 def _refuse(link: str, reason: str) -> NoReturn:
     raise ProtocolError(
         f"ALM's link to the next page {reason}: {quoted(link)}.",
-        hint="It was not followed: it is not this user's next page."
-        " Look for a proxy between here and ALM.",
+        hint="The connector did not follow it, because it is not this user's next page."
+        " Look for a proxy between this machine and ALM.",
     )
 
 
@@ -101,6 +101,6 @@ def read_pages(
         request = following
     raise ProtocolError(
         f"ALM's pages for user {first.user_id} do not end: {MAX_PAGES} were read.",
-        hint="No learner has so many enrollments; report it with the request id.",
+        hint="Report this with the request id.",
         request_id=page.request_id,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -164,12 +164,12 @@ def read_document(
     if has_too_many_values(response.body):
         raise _invalid_page(subject, f"has more than {MAX_VALUES:,} values.", request_id)
     try:
-        document = _read_json(response.body)
+        document: dict[str, Any] = _read_json(response.body)  # validated below
     except (ValueError, RecursionError):
         raise TemporaryError(
             f"ALM answered for {subject} with {_describe_body(response.body)}"
-            f" where {expected} was due.",
-            hint="Run again; if it stays so, look for a proxy between here and ALM.",
+            f" instead of {expected}.",
+            hint="Run again. If it happens again, look for a proxy between this machine and ALM.",
             http_status=HTTPStatus.OK,
             request_id=request_id,
         ) from None
@@ -183,7 +183,7 @@ def read_document(
     check_deadline()
     if problem:
         raise _invalid_page(subject, problem, request_id)
-    return cast("dict[str, Any]", document)
+    return document
 
 
 def _is_without_data(document: Any) -> bool:  # noqa: ANN401 - any JSON value
@@ -310,68 +310,68 @@ def read_request_id(headers: Mapping[str, str]) -> str | None:
 _Explanation = tuple[type[ConnectorError], str, str]
 _NO_SUCH_USER: _Explanation = (
     UserNotFoundError,
-    "ALM knows no {subject}",
-    "Check the id, and that base_url is the region of this account.",
+    "ALM has no {subject}",
+    "Check the id, and that `base_url` is the region of this account.",
 )
 _DENIED = "ALM does not let this token read {subject}"
 _ANOTHERS_TOKEN: _Explanation = (
     PermissionDeniedError,
     _DENIED,
-    "It is another learner's token: reading all learners needs one with the scope admin:read.",
+    "This is another learner's token. Use a token with the scope admin:read.",
 )
 # "Adobe Learning Manager developer manual", error codes.
 _ERRORS: dict[int, _Explanation] = {
     400: (
         UsageError,
         "ALM refuses the request for {subject}",
-        "Check the inputs against what ALM's message names.",
+        "Fix the input that ALM's message names.",
     ),
     401: (
         AuthenticationError,
-        "ALM refuses the access token, asked for {subject}",
+        "ALM refuses the access token while reading {subject}",
         (
-            "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET"
-            " and ALM_REFRESH_TOKEN to have it refreshed."
+            "Tokens live seven days. Create a new one, or set `ALM_CLIENT_ID`,"
+            " `ALM_CLIENT_SECRET` and `ALM_REFRESH_TOKEN`: the connector then refreshes it."
         ),
     ),
-    403: (PermissionDeniedError, _DENIED, "Reading learners needs the scope admin:read."),
+    403: (PermissionDeniedError, _DENIED, "Use a token with the scope admin:read."),
     404: _NO_SUCH_USER,
     406: (
         ProtocolError,
-        f"ALM does not accept the header Accept: {ACCEPT}, asked for {{subject}}",
+        f"ALM does not accept the header Accept: {ACCEPT} while reading {{subject}}",
         "Look for a proxy that changes headers.",
     ),
     407: (
         UntrustedHostError,
-        "The proxy in front of ALM wants credentials of its own, asked for {subject}",
-        "Set them in HTTPS_PROXY.",
+        "The proxy for ALM requires credentials while reading {subject}",
+        "Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT.",
     ),
-    408: (TemporaryError, "ALM timed out, asked for {subject}", "Run again."),
+    408: (TemporaryError, "ALM timed out while reading {subject}", "Run again."),
     429: (
         TemporaryError,
-        "ALM's quota is used up, asked for {subject}",
-        "Run again later, or with a smaller quota_share if other runs use the account.",
+        "ALM's quota is used up while reading {subject}",
+        "Run again later, or with a smaller `quota_share` if other runs use the account.",
     ),
 }
 _ERRORS_BY_CLASS: dict[int, _Explanation] = {
     3: (
         ProtocolError,
-        "ALM's address redirects, asked for {subject}",
+        "ALM's address redirects while reading {subject}",
         (
-            "It was not followed, so that the token goes nowhere else;"
-            " set base_url to ALM's own host for this account."
+            "The connector did not follow it, to keep the token on this host."
+            " Set `base_url` to ALM's own host for this account."
         ),
     ),
     5: (
         TemporaryError,
-        "ALM failed, asked for {subject}",
-        "Run again; if it stays so, report it with the request id.",
+        "ALM failed while reading {subject}",
+        "Run again. If it happens again, report it with the request id.",
     ),
 }
 _UNDOCUMENTED: _Explanation = (
     ProtocolError,
-    "ALM's answer is not one that its API documents, asked for {subject}",
-    "Check base_url; report it with the request id.",
+    "ALM's response has a status that its API does not document while reading {subject}",
+    "Check `base_url`. Report this with the request id.",
 )
 
 
@@ -401,12 +401,12 @@ def _explain_bad_request(body: bytes) -> _Explanation:
     if meaning is Meaning.ANOTHERS_TOKEN:
         return _ANOTHERS_TOKEN
     kind, happened, hint = _ERRORS[HTTPStatus.BAD_REQUEST]
-    if re.search(r"include|relationship", str(messages), re.IGNORECASE):
-        hint = "Check include and the other inputs against what ALM's message names."
+    if re.search(r"include|relationship", str(messages).lower()):
+        hint = "Fix `include`, or the input that ALM's message names."
     elif not messages and body.strip().startswith(b"<"):
-        hint = "It is not ALM's own answer: look for a proxy between here and ALM."
+        hint = "The response is not ALM's own. Look for a proxy between this machine and ALM."
     elif not messages:
-        hint = "ALM gives no reason: check the inputs, query and include first."
+        hint = "ALM gives no reason. Check the inputs, first `query` and `include`."
     return kind, happened, hint
 
 

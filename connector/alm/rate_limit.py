@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_UNITS = {"s": "a second", "m": "a minute", "h": "an hour", "d": "a day"}
+_UNITS = {"s": "per second", "m": "per minute", "h": "per hour", "d": "per day"}
 _RATE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*r/([smhd])\s*")
 # What a server says of its limits is believed within these bounds, in requests per second: one a
 # minute is the least, so that a limiter lets a request try again after a minute at the latest.
@@ -25,12 +25,14 @@ _MAX_BURST = 100_000.0
 class Quota:
     """The limiter's rules: *rate* requests per second, and *burst* more at once.
 
-    *unit* is the one in which ALM's header has the rate.
+    *unit* is the one in which ALM's header has the rate. *is_bounded* is whether the header has
+    other, implausible numbers.
     """
 
     rate: float
     burst: float
     unit: str = field(default="m", compare=False)
+    is_bounded: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Return it in ALM's own unit."""
@@ -51,12 +53,20 @@ ASSUMED = Quota(rate=100 / 60, burst=30)
 
 # How the pace drops when ALM refuses a request, and recovers while it does not, counted in
 # requests at the full rate. In simulations of two to eight runs on buckets of 100 and 1,200
-# requests a minute, runs that do not know of each other settle at equal parts of the bucket.
+# requests per minute, runs that do not know of each other settle at equal parts of the bucket.
 _SLOWDOWN = 0.5
 _MIN_PACE = 0.02
 _REQUESTS_PER_REFUSAL = 5
-_RECOVERY = 0.0005
+_RECOVERY = 0.002
 _QUIET_REQUESTS = 200
+
+# Runs that start together have one burst. Each begins with one request, and has one more under way
+# per response, and after each time of silence. An early refusal shows the run's part of the bucket.
+_SECONDS_OF_SILENCE = 0.25
+_CAUTION = 0.7
+_MIN_PART = 0.15
+# If there is no burst, ALM refuses a request that arrives a little early.
+_SPACING_WITHOUT_BURST = 1.25
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota | None:
@@ -68,8 +78,9 @@ def read_quota(headers: Mapping[str, str]) -> Quota | None:
     burst = re.fullmatch(r"\s*([0-9]{1,9})\s*", headers.get("x-burst", ""))
     if not rate or not burst or float(rate[1]) == 0:
         return None
-    per_second = min(max(float(rate[1]) / _SECONDS[rate[2]], _MIN_RATE), _MAX_RATE)
-    return Quota(per_second, min(float(burst[1]), _MAX_BURST), rate[2])
+    named = float(rate[1]) / _SECONDS[rate[2]], float(burst[1])
+    believed = min(max(named[0], _MIN_RATE), _MAX_RATE), min(named[1], _MAX_BURST)
+    return Quota(*believed, rate[2], is_bounded=believed != named)
 
 
 class RateLimiter:
@@ -89,9 +100,13 @@ class RateLimiter:
         self._blocked_until = -math.inf
         self._slowed_at = -math.inf
         self._pace = 1.0
+        self._began_at: float | None = None
+        self._under_way = 0
+        self._responses = 0
+        self._was_refused = False
         #: The limits that ALM's headers named; ``None`` until they did.
         self.seen: Quota | None = None
-        #: The rate in ALM's last header, if it is in a unit that is not known.
+        #: The rate in ALM's last header, if the limits are not used as the headers name them.
         self.unread_rate: str | None = None
 
     @property
@@ -101,8 +116,11 @@ class RateLimiter:
         # One less, for requests in flight while the clocks of both sides differ.
         return Quota(shared.rate, max(shared.burst - 1, 0))
 
-    def acquire(self, now: float, jitter: float = 0.0) -> float:
+    def acquire(self, now: float, jitter: float = 0.0) -> float | None:
         """Book the next request and return the seconds to wait before it may be sent.
+
+        Returns ``None`` and books nothing while a run starts and waits for responses. After a
+        booking, call ``update`` with the response, or ``abandon``, or ``release``.
 
         *jitter*, drawn evenly from 0 to 1, delays a request that has to wait by up to one more
         request. Without it the first of several runs on a bucket would send exactly as the bucket
@@ -110,11 +128,13 @@ class RateLimiter:
         """
         with self._lock:
             self._drain(now)
-            self._level += 1
-            rate = self._current_rate()
-            seconds = (self._level - 1 - self.quota.burst) / rate
-            if seconds > 0:
+            burst, rate = self.quota.burst, self._current_rate()
+            if self._under_way >= self._most_under_way(now):
+                return None
+            seconds = (self._level - burst) / rate
+            if seconds > 0 and burst:
                 seconds += jitter / rate
+            self._book()
             return max(seconds, self._blocked_until - now, 0.0)
 
     def try_acquire(self, now: float) -> bool:
@@ -122,14 +142,21 @@ class RateLimiter:
         with self._lock:
             self._drain(now)
             is_free = self._level <= self.quota.burst and self._blocked_until <= now
-            self._level += is_free
+            if is_free:
+                self._book()
             return is_free
+
+    def abandon(self) -> None:
+        """Note that a request got no response."""
+        with self._lock:
+            self._under_way -= 1
 
     def release(self, booked_at: float) -> None:
         """Return the booking of a request that is not sent; a block since then voided it."""
         with self._lock:
+            self._under_way -= 1
             if self._blocked_at <= booked_at:
-                self._level = max(self._level - 1, 0.0)
+                self._level = max(self._level - self._cost, 0.0)
 
     def blocked_for(self, now: float) -> float:
         """Return the seconds during which nothing may be sent."""
@@ -148,9 +175,12 @@ class RateLimiter:
         )
         with self._lock:
             self._drain(now)
-            self.seen = read_quota(headers) or self.seen
-            rate = headers.get("x-rate-limit")
-            self.unread_rate = None if rate is None or _RATE.fullmatch(rate) else rate
+            self._under_way -= 1
+            self._responses += 1
+            quota = read_quota(headers)
+            self.seen = quota or self.seen
+            is_unread = quota is None or quota.is_bounded
+            self.unread_rate = headers.get("x-rate-limit") if is_unread else None
             if excess:
                 # It includes other clients' requests; never assume less than this side has sent.
                 level = min(float(excess[1]) * self._share, self._highest_level())
@@ -168,8 +198,40 @@ class RateLimiter:
             self._level = self.quota.burst + 1
             # Requests in flight at the same time are refused for one reason: slow down once.
             if (now - self._slowed_at) * self.quota.rate > _REQUESTS_PER_REFUSAL:
-                self._pace = max(self._pace * _SLOWDOWN, _MIN_PACE)
+                slowdown = _SLOWDOWN if self._was_refused else self._part_of_bucket(now)
+                self._pace = max(self._pace * slowdown, _MIN_PACE)
                 self._slowed_at = now
+                self._was_refused = True
+
+    def _book(self) -> None:
+        self._level += self._cost
+        self._under_way += 1
+
+    @property
+    def _cost(self) -> float:
+        if self.quota.burst:
+            return 1.0
+        return min(_SPACING_WITHOUT_BURST, self._current_rate() * MAX_WAIT_SECONDS)
+
+    def _most_under_way(self, now: float) -> float:
+        """Return how many requests may be under way at once."""
+        if self._was_refused:
+            return math.inf
+        if self._began_at is None:
+            self._began_at = now
+        return 1 + self._responses + int((now - self._began_at) / _SECONDS_OF_SILENCE)
+
+    def _part_of_bucket(self, now: float) -> float:
+        """Return the part of this limiter in what ALM has accepted since the start, with care.
+
+        As ALM refuses, its bucket is full: it has accepted the burst and what has drained since.
+        """
+        quota = self.seen or ASSUMED
+        drained = (now - (self._began_at or now)) * quota.rate
+        if self._responses <= 1 or drained >= quota.burst:
+            return _SLOWDOWN
+        part = _CAUTION * self._responses / (quota.burst + drained)
+        return min(max(part, _MIN_PART) / self._share, 1.0)
 
     def _current_rate(self) -> float:
         # However slow refusals made the pace, a request a minute is left, as the share allows.

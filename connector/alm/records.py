@@ -211,7 +211,7 @@ class _Included:
         return _breach(
             f"ALM's enrollment {quoted(enrollment['id'])} includes more than {limit}.",
             self.page,
-            hint="The response was discarded; include less.",
+            hint="The response was discarded. Request less with `include`.",
         )
 
 

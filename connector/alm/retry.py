@@ -189,7 +189,7 @@ def out_of_time(
 
 
 def _run_again_after(retry_at: datetime) -> str:
-    return f"Run again after {retry_at:%Y-%m-%d %H:%M:%S} UTC, or give it a longer deadline."
+    return f"Run again after {retry_at:%Y-%m-%d %H:%M:%S} UTC, or set a longer `deadline`."
 
 
 def _round_up(moment: datetime) -> datetime:

@@ -136,17 +136,17 @@ class Transport:
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 raise ProtocolError(
-                    f"ALM's answer for {subject} is larger than {MAX_BODY_BYTES // 1024**2} MB.",
-                    hint="The response was discarded; a page of 10 enrollments has some 10 KB."
-                    " Check base_url, or include less.",
+                    f"ALM's response for {subject} is larger than {MAX_BODY_BYTES // 1024**2} MB.",
+                    hint="The response was discarded. A page of 10 enrollments has about 10 KB."
+                    " Check `base_url`, or request less with `include`.",
                     http_status=raw.status_code,
                     request_id=read_request_id(raw.headers),
                 )
             if self._deadline.left() <= 0:
                 raise DeadlineError(
                     f"The deadline of {self._deadline.seconds:g} s passed"
-                    f" while ALM's answer for {subject} was coming in.",
-                    hint="Run again, with a longer deadline.",
+                    f" while ALM's response for {subject} was arriving.",
+                    hint="Run again with a longer `deadline`.",
                     http_status=raw.status_code,
                     request_id=read_request_id(raw.headers),
                     retry_at=self._deadline.moment(),
@@ -271,33 +271,33 @@ class _TimedStream(io.RawIOBase):
 
 
 _Meaning = tuple[type[ConnectorError], str, str]
-_CHECK_BASE_URL = "Check base_url."
-_CHECK_NETWORK = "Check base_url, the network and its proxies."
+_CHECK_BASE_URL = "Check `base_url`."
+_CHECK_NETWORK = "Check `base_url`, the network and its proxies."
 _CHECK_PROXY = "Check {proxy} and NO_PROXY."
-_LOOK_FOR_PROXY = "Look for a proxy between here and ALM."
-_RUN_AGAIN = "Run again; if it stays so, look for a proxy between here and ALM."
+_LOOK_FOR_PROXY = "Look for a proxy between this machine and ALM."
+_RUN_AGAIN = "Run again. If it happens again, look for a proxy between this machine and ALM."
 # The first class that occurs in the chain of causes decides, so causes come before what they
 # lead to, and classes before their bases.
 _MEANINGS: dict[type[BaseException], _Meaning] = {
     ssl.SSLCertVerificationError: (
         UntrustedHostError,
         "The certificate of {host} is not trusted",
-        "Give the file of your own certificate authority in REQUESTS_CA_BUNDLE.",
+        "Set REQUESTS_CA_BUNDLE to the file of your network's certificate authorities.",
     ),
     http.client.LineTooLong: (
         ProtocolError,
-        "The answer of {host} has a header longer than HTTP clients take",
+        "{host} sent a header that is too long",
         _LOOK_FOR_PROXY,
     ),
     urllib3.ProxyError: (
         UnreachableError,
-        "The proxy in front of {host} does not answer as one",
+        "The proxy for {host} cannot be used",
         _CHECK_PROXY,
     ),
     urllib3.NameResolutionError: (
         UnreachableError,
         "The name {host} cannot be resolved",
-        "Check base_url, and the network's name server.",
+        "Check `base_url`, and the network's name server.",
     ),
     urllib3.NewConnectionError: (
         UnreachableError,
@@ -311,11 +311,19 @@ _MEANINGS: dict[type[BaseException], _Meaning] = {
     ),
     requests.exceptions.InvalidProxyURL: (
         UntrustedHostError,
-        "The proxy in front of {host} has no address",
+        "The address of the proxy for {host} is not valid",
         _CHECK_PROXY,
     ),
-    requests.exceptions.InvalidURL: (UntrustedHostError, "{host} is no address", _CHECK_BASE_URL),
-    urllib3.LocationValueError: (UntrustedHostError, "{host} is no address", _CHECK_BASE_URL),
+    requests.exceptions.InvalidURL: (
+        UntrustedHostError,
+        "{host} is not a valid address",
+        _CHECK_BASE_URL,
+    ),
+    urllib3.LocationValueError: (
+        UntrustedHostError,
+        "{host} is not a valid address",
+        _CHECK_BASE_URL,
+    ),
     urllib3.ReadTimeoutError: (TemporaryError, "{host} stopped answering", "Run again."),
     urllib3.DecodeError: (
         TemporaryError,
@@ -330,8 +338,8 @@ _NO_TLS = "wrong version number|http request|packet length too long|record layer
 _MEANINGS_BY_TEXT: dict[tuple[type[BaseException], str], _Meaning] = {
     (OSError, "Tunnel connection failed: 4"): (
         UntrustedHostError,
-        "The proxy in front of {host} refuses the way to it",
-        "Set the proxy's own credentials in {proxy}, or have it let this host through.",
+        "The proxy for {host} refuses to connect to it",
+        "Set the proxy's credentials in {proxy}, or allow this host in the proxy.",
     ),
     (OSError, "Could not find a suitable TLS CA certificate bundle"): (
         UntrustedHostError,
@@ -340,22 +348,22 @@ _MEANINGS_BY_TEXT: dict[tuple[type[BaseException], str], _Meaning] = {
     ),
     (urllib3.ProxyError, f"(?i).*({_NO_TLS}|appears to only use HTTP)"): (
         UntrustedHostError,
-        "The proxy in front of {host} does not speak TLS",
-        "Write http:// in {proxy}; https:// is for a proxy that speaks TLS itself.",
+        "The proxy for {host} does not speak TLS",
+        "Write http:// in {proxy}. Only a proxy that speaks TLS has an address with https://.",
     ),
     (ssl.SSLError, f"(?i).*({_NO_TLS})"): (
         UntrustedHostError,
         "The port of {host} does not speak TLS",
-        "Check the port in base_url: it speaks http, perhaps, and https has another port.",
+        "Check the port in `base_url`. It may be a port of plain HTTP.",
     ),
     (ssl.SSLError, "(?i).*(alert (?!internal|bad record)|unsupported protocol|no protocols)"): (
         UntrustedHostError,
         "{host} refuses the TLS of this machine",
-        "Check base_url, and look for a proxy between here and ALM.",
+        "Check `base_url`, and look for a proxy between this machine and ALM.",
     ),
     (http.client.HTTPException, "got more than [0-9]+ headers"): (
         ProtocolError,
-        "The answer of {host} has more headers than HTTP clients take",
+        "{host} sent too many headers",
         _LOOK_FOR_PROXY,
     ),
 }
@@ -388,7 +396,7 @@ def translate_errors(subject: str, host: str, clean: Callable[[str], str] = str)
             )
             if isinstance(cause, requests.RequestException):
                 cause.request = cause.response = None
-        raise kind(f"{happened}, asked for {subject}.", hint=hint) from error
+        raise kind(f"{happened} while reading {subject}.", hint=hint) from error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

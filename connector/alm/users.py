@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = "users-page"
 _MAX_MATCHES = 10
-CHECK_ADDRESS = "Check the address, and that base_url is the region of this account."
+CHECK_ADDRESS = "Check the address, and that `base_url` is the region of this account."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def read_user_id(lookup: UserLookup, response: Response) -> str:
     hint = CHECK_ADDRESS
     if ids:
         happened = f"Several users of ALM have the address {lookup.email}: {', '.join(ids)}."
-        hint = "Ask for the right one by its id, in user_id or in the file of users."
+        hint = "Use the id of the right user in `user_id` or `user_ids_file`."
     raise UserNotFoundError(
         happened,
         hint=hint,

@@ -48,7 +48,7 @@ def prepare(channels: Sequence[Channel]) -> None:
     _for_each(
         channels,
         lambda channel: channel.prepare(),
-        hint="Nothing was sent. Fix it and run again.",
+        hint="Nothing was sent. Fix this and run again.",
     )
 
 
@@ -57,7 +57,7 @@ def deliver(channels: Sequence[Channel], outputs: RunOutputs) -> None:
 
     Raises one OutputError for all others that cannot be written.
     """
-    _for_each(channels, lambda channel: channel.write(outputs), hint="Fix it and run again.")
+    _for_each(channels, lambda channel: channel.write(outputs), hint="Fix this and run again.")
 
 
 def _for_each(channels: Sequence[Channel], action: Callable[[Channel], None], *, hint: str) -> None:

@@ -23,7 +23,7 @@ class AzurePipelines(Channel):
 
     def open_group(self) -> None:
         """Begin a group of log lines."""
-        self.context.write_line("##[group]alm-enrollments: what happened on the way")
+        self.context.write_line("##[group]alm-enrollments: messages")
 
     def close_group(self) -> None:
         """End the group."""

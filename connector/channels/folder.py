@@ -107,8 +107,8 @@ class Dotenv(Channel):
         ]
         if unfit:
             self.warn(
-                f"{', '.join(unfit)} left out of {self.name}: a value there is one line,"
-                " and loses the white space around it."
+                f"{', '.join(unfit)} left out of {self.name}: values must be one line"
+                " without white space around it."
             )
         lines = [f"{name.upper()}={kept[name]}\n" for name in kept if name not in unfit]
         write_atomically(self._file, "".join(lines))

@@ -82,15 +82,15 @@ class GitHub(_RunnerChannel):
         for user_id in user_ids:
             if any(user_id in secret for secret in self._masked):
                 self.warn(
-                    "A user id is part of a masked secret: GitHub drops every job output that holds"
-                    " masked text, and each enrollment's id ends in the user id."
-                    " Keep user ids in variables, not in secrets."
+                    "A user id is part of a masked secret: GitHub drops every job output that"
+                    " contains masked text, and each enrollment's id ends in the user id."
+                    " Store user ids in variables, not in secrets."
                 )
                 return
 
     def open_group(self) -> None:
         """Begin a group of log lines."""
-        self.context.write_line(f"::group::{_TITLE}: what happened on the way")
+        self.context.write_line(f"::group::{_TITLE}: messages")
 
     def close_group(self) -> None:
         """End the group."""
@@ -125,8 +125,8 @@ class GitHub(_RunnerChannel):
         ]
         if dropped:
             self.warn(
-                f"{', '.join(dropped)}: GitHub drops job outputs like these, for they hold masked"
-                " text. Ids end in the user id: keep user ids in variables, not in secrets."
+                f"{', '.join(dropped)}: GitHub drops these job outputs, because they contain masked"
+                " text. Ids end in the user id. Store user ids in variables, not in secrets."
             )
         if path := environ.get(DOCUMENT_FILE):
             kept["document_file"] = path
@@ -189,7 +189,7 @@ class StepSummary(_RunnerChannel):
         if size > _MAX_SUMMARY:
             self.warn(
                 f"The step summary is left out: it would have {size:,} bytes,"
-                f" and GitHub takes {_MAX_SUMMARY:,} a step."
+                f" and GitHub accepts {_MAX_SUMMARY:,} per step."
             )
         else:
             append_atomically(self._file, summary)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from connector.channels.interface import Tally
 from connector.clock import parse_utc
-from connector.text import MAX_SUMMARY_RECORDS, one_line
+from connector.text import MAX_SUMMARY_RECORDS, counted, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from connector.channels.interface import RunOutputs
 
@@ -22,6 +24,8 @@ _MAX_CELL_CHARACTERS = 160
 _MAX_MESSAGE_CHARACTERS = 1_000
 # Mermaid has no escapes: in its labels, anything else could end the label.
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
+# As messages call a user who was given by address: "31 (ada@example.com)".
+_ADDRESS_AFTER_ID = re.compile(r"(?<=[0-9]) \([^\s()]*@[^\s()]*\)")
 _OTHERS = "others"
 _SANDBOX_BANNER = """\
 > [!WARNING]
@@ -44,9 +48,11 @@ def summary_of(outputs: RunOutputs) -> str:
 
     That of a comparison: counts, and the first completions.
     """
-    document = outputs.document
-    if "added_count" in document:
+    if "added_count" in outputs.document:
         return _summary_of_difference(outputs)
+    if not outputs.shows_names:
+        outputs = _without_addresses(outputs)
+    document = outputs.document
     tally = outputs.tally
     if tally is None:
         enrollments = document.get("enrollments", [])
@@ -67,6 +73,30 @@ def summary_of(outputs: RunOutputs) -> str:
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
+def _without_addresses(outputs: RunOutputs) -> RunOutputs:
+    """Return *outputs* without the addresses of users: who reads a summary may not know them."""
+    document = outputs.document
+    failed = [user.get("user_email") for user in document["users"]["failed"]]
+    addresses = {text for text in (*failed, *outputs.named_users) if text and "@" in text}
+
+    def clean(value: Any) -> Any:  # noqa: ANN401 - any part of a document
+        if isinstance(value, Mapping):
+            return {name: clean(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [clean(part) for part in value]
+        if not isinstance(value, str):
+            return value
+        # The name of a user whose id is known.
+        value = _ADDRESS_AFTER_ID.sub("", value)
+        for address in addresses:
+            value = value.replace(address, "***")
+        return value
+
+    parts = {name: clean(document[name]) for name in ("users", "completeness", "error")}
+    named_users = tuple(clean(list(outputs.named_users)))
+    return replace(outputs, document={**document, **parts}, named_users=named_users)
+
+
 def _summary_of_difference(outputs: RunOutputs) -> str:
     document, tally = outputs.document, outputs.tally or Tally({}, ())
     rows = []
@@ -79,7 +109,7 @@ def _summary_of_difference(outputs: RunOutputs) -> str:
         ]
         text = f"**{document['completed_count']:,} completed** · {', '.join(counts)}"
     if count := document["not_comparable_count"]:
-        text += f" · {_counted(count, 'user')} not compared: not complete in both files"
+        text += f" · {counted(count, 'user')} not compared: not complete in both files"
     if document["output_file"]:
         text += f". Changes in {_code(document['output_file'])}"
     sections = [
@@ -100,9 +130,14 @@ def _completions(changes: Sequence[Mapping[str, Any]], *, shows_names: bool) -> 
         for name in _COMPLETION_FIELDS
         if name in changes[0]["after"] and (shows_names or not name.endswith("_name"))
     ]
-    rows = [[_escaped(change["after"].get(name)) for name in fields] for change in changes]
+    rows = [[_completion_cell(name, change["after"]) for name in fields] for change in changes]
     table = _table([_COMPLETION_FIELDS[name] for name in fields], rows)
     return f"<details open><summary>Completed</summary>\n\n{table}\n\n</details>"
+
+
+def _completion_cell(name: str, record: Mapping[str, Any]) -> str:
+    value = record.get(name)
+    return _date(value) if name == "date_completed" else _escaped(value)
 
 
 def _headline(outputs: RunOutputs) -> str:
@@ -117,16 +152,16 @@ def _headline(outputs: RunOutputs) -> str:
     if len(outputs.named_users) == 1:
         learners = f"user {_code(outputs.named_users[0])}"
     else:
-        learners = _counted(users["requested"], "user")
+        learners = counted(users["requested"], "user")
     if users["requested"] > max(1, users["read"]):
         learners += f" ({users['read']:,} of them read)"
-    pages = _counted(completeness["pages"], "page")
-    requests = _counted(completeness["requests"], "request")
+    pages = counted(completeness["pages"], "page")
+    requests = counted(completeness["requests"], "request")
     if completeness["requests"] < completeness["pages"]:
         requests += " in the last run"
     text = (
-        f"**{result}** · **{_counted(document['enrollment_count'], 'enrollment')}** of {learners}"
-        f" · {_escaped(completeness['status'])} from {pages}, {requests}."
+        f"**{result}** · **{counted(document['enrollment_count'], 'enrollment')}** of {learners}"
+        f" · {_escaped(completeness['status'])}: {pages}, {requests}."
     )
     if document["output_file"]:
         text += f" Records in {_code(document['output_file'])}."
@@ -156,7 +191,7 @@ def _failures(document: Mapping[str, Any]) -> str:
 def _error_table(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    return _table(["who", "exit code", "what happened", "what to do", "request id"], rows)
+    return _table(["user", "exit code", "what happened", "what to do", "request id"], rows)
 
 
 def _user_cell(user: Mapping[str, Any]) -> str:
@@ -256,10 +291,6 @@ def _first_enrollments(tally: Tally, *, shows_names: bool) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _date(text: str | None) -> str:

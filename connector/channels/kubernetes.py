@@ -81,7 +81,7 @@ class TerminationLog(Channel):
             message = str(outputs.error)
         if len(message.encode()) > _MAX_TERMINATION_MESSAGE:
             self.warn(
-                f"The error is left out of {self.name}: Kubernetes takes at most"
+                f"The error is left out of {self.name}: Kubernetes accepts at most"
                 f" {_MAX_TERMINATION_MESSAGE:,} bytes. Standard error has it."
             )
             message = ""

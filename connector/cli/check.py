@@ -16,7 +16,7 @@ from connector.runner.all_users import within_deadline
 from connector.runner.connection import open_client, request_for
 from connector.settings import SANDBOX
 from connector.settings.users import is_address, read_user_ids
-from connector.text import quoted
+from connector.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +48,12 @@ def check(
         return first, total, addresses
 
     first, total, addresses = within_deadline(read_list, deadline)
-    skipped = f" ({users.deleted} deleted ones skipped)" if users.deleted else ""
+    skipped = ""
+    if users.deleted:
+        skipped = f" ({counted(users.deleted, 'deleted user')} skipped)"
     lo_types = ", ".join(inputs.lo_types)
     yield (
-        f"inputs     valid: {_count(total, 'user')}{skipped}; {lo_types}; sort {inputs.sort};"
+        f"inputs     valid: {counted(total, 'user')}{skipped}; {lo_types}; sort {inputs.sort};"
         f" {inputs.base_url}"
     )
     if first is None:
@@ -67,7 +69,7 @@ def check(
     yield f"token      {'none needed' if inputs.base_url == SANDBOX else 'accepted'}"
     quota, guess = client.quota or ASSUMED, ""
     if client.unread_rate:
-        guess = f"{quoted(client.unread_rate)} is not understood; assumed to be "
+        guess = f"{quoted(client.unread_rate)} cannot be used as it is; assumed to be "
     elif client.quota is None:
         guess = "not reported by ALM; assumed to be "
     yield f"quota      {guess}{quota}"
@@ -76,9 +78,10 @@ def check(
     for enrollments in _ENROLLMENTS_PER_USER:
         requests = total * math.ceil(enrollments / inputs.page_limit) + addresses
         seconds = quota.share(inputs.quota_share).seconds_for(requests)
+        time = f"at least {format_duration(seconds)}" if seconds >= 1 else "less than 1 s"
         line = (
-            f"full read  {_count(total, 'user')} of {enrollments} enrollments:"
-            f" {_count(requests, 'request')}, at least {format_duration(seconds)} {at_quota}"
+            f"full read  {counted(total, 'user')} of {enrollments} enrollments:"
+            f" {counted(requests, 'request')}, {time} {at_quota}"
         )
         if seconds > inputs.deadline:
             line += f": longer than the deadline of {inputs.deadline:g} s"
@@ -93,13 +96,9 @@ def _read_first(user: str, inputs: Inputs, client: Client, clock: Clock) -> str:
     started_at = clock.monotonic()
     page = client.fetch(request_for(user_id, replace(inputs, page_limit=1)))
     milliseconds = (clock.monotonic() - started_at) * 1000
-    read = _count(len(read_enrollments(page, inputs.include)), "enrollment")
+    read = counted(len(read_enrollments(page, inputs.include)), "enrollment")
     more = "more follow" if page.next_link else "no more follow"
+    request_id = f"request id {page.request_id}" if page.request_id else "ALM sent no request id"
     return (
-        f"{read} of user {name_of(user_id, email)} in {milliseconds:.0f} ms, {more};"
-        f" request id {page.request_id or 'missing'}"
+        f"{read} of user {name_of(user_id, email)} in {milliseconds:.0f} ms, {more}; {request_id}"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

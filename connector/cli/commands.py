@@ -60,7 +60,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], *, is_action: bool = F
                 for line in "".join(traceback.format_exception(error)).splitlines():
                     console.log(line)
             defect = InternalError(
-                f"A defect in {PROGRAM}: {type(error).__name__}: {error}.",
+                f"Internal error in {PROGRAM}: {type(error).__name__}: {error}.",
                 hint="Please report it with the output of --debug.",
             )
             return console.fail(defect)
@@ -83,7 +83,7 @@ cli = CommandGroup(
 @cli.command(params=_INPUTS, tables=fetch_tables, document="outputs")
 @click.pass_obj
 def fetch(console: Console, /, **flags: str | None) -> int:
-    """Read the enrollments and print the document.
+    """Read the enrollments and print the document; the default command.
 
     Every input is a variable, too: --user-id is ALM_USER_ID. Lists are separated by commas,
     spaces or newlines, or are JSON arrays; a repeated option adds to its list.
@@ -173,7 +173,7 @@ def _tally(totals: RunTotals, redactor: Redactor) -> Tally | None:
 @click.argument("files", nargs=-1, type=FILE, metavar="FILE SHARD...")
 @click.pass_obj
 def merge(console: Console, files: tuple[str, ...]) -> int:
-    """Join the output files of shards in FILE, without asking ALM."""
+    """Join the output files of shards in FILE; needs no network."""
     from connector.files import files_of
     from connector.output.journal import journal_of
     from connector.output.merge import merge as merge_files
@@ -214,7 +214,7 @@ def merge(console: Console, files: tuple[str, ...]) -> int:
 @click.option("--exit-code", is_flag=True, help="End with 1 if anything changed.")
 @click.pass_obj
 def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # noqa: ANN401 - their types are above
-    """Report what changed from OLD to NEW, without asking ALM.
+    """Report what changed from OLD to NEW; needs no network.
 
     OLD and NEW are output files of full runs with the same inputs, in json, ndjson, csv, parquet
     or xlsx. Only users that both have completely are compared.
@@ -222,17 +222,31 @@ def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # n
     from connector.channels import Tally
     from connector.clock import SystemClock
     from connector.output.diff import IGNORED, DiffOptions, Scan, compare
+    from connector.output.journal import journal_of
     from connector.settings import read_value
+    from connector.settings.problems import shared_file_problems
+    from connector.text import counted
 
+    output_file = (flags["output_file"] or "").strip() or None
+    outputs, others = console.files()
+    paths = list(map(Path, files))
+    console.problems += shared_file_problems(
+        {"output_file": [Path(output_file)] if output_file else [], **outputs}, others
+    )
+    compared = {"OLD or NEW": [*paths, *map(journal_of, paths)]}
+    console.problems += shared_file_problems(outputs, compared)
     console.raise_problems("Nothing was written.")
     console.prepare_channels(())
     ignored = read_value("\n".join(flags["ignore"]), {"type": "array"}) or IGNORED
-    output_file = (flags["output_file"] or "").strip() or None
     options = DiffOptions(output_file, ignored, flags["assume_complete"])
     with console.progress(SystemClock()) as bar:
 
         def show(scan: Scan) -> None:
-            bar.show(scan.done, scan.total, lambda: f"{scan.path.name}: {scan.done:,} records read")
+            bar.show(
+                scan.done,
+                scan.total,
+                lambda: f"{scan.path.name}: {counted(scan.done, 'record')} read",
+            )
 
         difference = compare(files, options, console.redactor, show)
     console.shows_names = difference.has_names

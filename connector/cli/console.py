@@ -188,7 +188,10 @@ class Console:
         Raises OutputError, and BrokenPipeError if the reader closed the pipe, as `| head` does,
         and no channel gets the results: nobody needs the rest then.
         """
-        hint = "What it has ends in the middle. Fix it and run again."
+        hint = "What it has ends in the middle. Fix this and run again."
+        # On a terminal, records would follow the bar on its line.
+        if self._bar:
+            self._bar.hide()
         try:
             with _standard_output(hint) as stdout:
                 stdout.buffer.write(piece)
@@ -201,7 +204,7 @@ class Console:
         """Report *error*, which ended the command, and return its exit code."""
         if isinstance(error, UsageError):
             # A channel whose file is another one's, too, would destroy that.
-            refused = {problem.name for problem in error.problems}
+            refused = {problem.name for problem in error.problems if problem.name}
             self.channels = tuple(
                 channel for channel in self.channels if channel.flag not in refused
             )
@@ -239,7 +242,9 @@ class Console:
                 # The results are lost. If there were none, the first error explains more.
                 if error is None or document.get("enrollment_count"):
                     return self.fail(unwritten)
-                if str(self.redactor.clean_error(unwritten)) != str(error):
+                # What could not be written before the run cannot be written now either.
+                name = self.redactor.clean_error(unwritten).message.partition(" cannot ")[0]
+                if name not in error.message:
                     self.log(f"error: {unwritten}")
         return error.code if error else 0
 
@@ -302,7 +307,7 @@ def write_text(*texts: str) -> None:
     A reader that closed the pipe, as `| head` does, is no error.
     """
     try:
-        with _standard_output("No document was written. Fix it and run again.") as stdout:
+        with _standard_output("No document was written. Fix this and run again.") as stdout:
             stdout.writelines(texts)
             stdout.flush()
     except BrokenPipeError:

@@ -122,7 +122,7 @@ def _problem(error: click.UsageError, words: Sequence[str], ctx: click.Context) 
         return Problem(flag, "an unknown option", near=(error.possibilities or [""])[0])
     if type(error) is click.UsageError:
         return _unexpected(words, ctx)
-    return Problem("the command line", f"not understood: {error.format_message().rstrip('.')}")
+    return Problem("", error.format_message().rstrip("."))
 
 
 def _unexpected(words: Sequence[str], ctx: click.Context) -> Problem:
@@ -134,4 +134,5 @@ def _unexpected(words: Sequence[str], ctx: click.Context) -> Problem:
     # Any other word of the length of a credential may be one.
     if near or re.fullmatch(rf"\w{{1,{MIN_SECRET_CHARACTERS - 1}}}", first):
         return Problem("", f"unknown command '{first}'", ", ".join(commands), "".join(near))
-    return Problem("", "unexpected argument on the command line", "options and their values")
+    allowed = "options and their values; PowerShell needs quotes around a list"
+    return Problem("", "unexpected argument on the command line", allowed)

@@ -141,7 +141,7 @@ def _flag(names: list[str], callback: Callback, text: str) -> click.Option:
 
 
 HELP = _flag(["-h", "--help"], _show_help, "Show this text.")
-VERSION = _flag(["--version"], _show_version, "Show the version.")
+VERSION = _flag(["--version"], _show_version, "Show the version, with Python and platform.")
 DEBUG = _flag(
     ["--debug"],
     _enable_debug,

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from connector.alm.rate_limit import ASSUMED
+from connector.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,19 +24,18 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 def describe(progress: Progress) -> str:
     """Return in words how far a run is."""
     totals, client = progress.totals, progress.client
-    users = f"{totals.finished:,}"
-    total = totals.finished if progress.total is None else progress.total
+    users = counted(totals.finished, "user")
     if progress.total is not None:
-        users += f" of {progress.total:,}"
+        users = f"{totals.finished:,} of {counted(progress.total, 'user')}"
     minutes = max(progress.clock.monotonic() - client.started_at, 1) / _MINUTE
     per_minute = client.requests / minutes
     quota = (client.quota or ASSUMED).rate * _MINUTE
     parts = [
-        f"{users} {_noun('user', total)}, {_counted(totals.records, 'enrollment')}",
-        f"{_counted(client.requests, 'request')}, {per_minute:.0f} per minute of {quota:.0f}",
+        f"{users}, {counted(totals.records, 'enrollment')}",
+        f"{counted(client.requests, 'request')}, {per_minute:.0f} per minute of {quota:.0f}",
     ]
     if client.waits:
-        parts.append(f"{_counted(client.waits, 'wait')} for the quota")
+        parts.append(f"{counted(client.waits, 'wait')} for the quota")
     left = seconds_left(progress)
     if left is not None:
         # A terminal's line ends before the rest.
@@ -56,14 +56,6 @@ def seconds_left(progress: Progress) -> float | None:
     still_kept = totals.in_file - totals.kept
     pending = max(progress.total - totals.finished - still_kept, 0)
     return pending * client.requests / fetched / (client.quota or ASSUMED).rate
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {_noun(noun, count)}"
-
-
-def _noun(noun: str, count: int) -> str:
-    return noun if count == 1 else f"{noun}s"
 
 
 class ProgressLines:

@@ -44,14 +44,14 @@ _MAX_PORT = 65_535
     "--threads",
     int,
     (8, 512),
-    "Answer so many requests at once; a few fewer of them read.",
+    "Answer this many requests at once; four of them never read, and refuse when all others read.",
     default="64",
 )
 @click.pass_obj
 def serve(console: Console, host: str, port: int, threads: int) -> int:
     """Answer HTTP requests with the document.
 
-    GET and POST /v1/enrollments are a run each. The server speaks plain HTTP: put TLS in front.
+    Each GET and POST /v1/enrollments is a run. The server speaks plain HTTP: put TLS in front.
     """
     console.raise_problems(f"Nothing was started; {PROGRAM} serve --help lists every option.")
     from connector.server import run
@@ -68,17 +68,24 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
     "--port", int, (0, _MAX_PORT), "Listen on this port; 0 is any free one.", default="8484"
 )
 @number_option(
-    "--rate-limit", float, (0, 1e9), "Limit requests per minute; 0 is no limiter.", default="100"
+    "--rate-limit",
+    float,
+    (0, 1e9),
+    "Limit the requests per minute; 0 means no limit.",
+    default="100",
 )
 @number_option(
-    "--burst", float, (0, 1e9), "Allow so many requests at once beyond the rate.", default="100"
+    "--burst", float, (0, 1e9), "Allow this many requests at once beyond the rate.", default="100"
 )
 @click.option(
     "--excess-header", is_flag=True, help="Send the bucket's fill as x-excess-requests-per-second."
 )
 @number_option("--latency-ms", float, (0, 3.6e6), "Delay each response.", default="0")
 @number_option(
-    "--enrollments", int, (0, 99_999), "Make so many for every user except the documented one."
+    "--enrollments",
+    int,
+    (0, 99_999),
+    "Make this many enrollments for every user except the documented one.",
 )
 @click.option(
     "--only-type",
@@ -93,7 +100,9 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
     "Serve the learners of this day: from day to day enrollments appear, progress, complete and"
     " disappear. Without it they never change. For --base-url sandbox set ALM_SANDBOX_DAY.",
 )
-@number_option("--token-lifetime", int, (1, 1e9), "Expire the access token after so many requests.")
+@number_option(
+    "--token-lifetime", int, (1, 1e9), "Expire the access token after this many requests."
+)
 @click.option(
     "--fault", multiple=True, metavar="SCRIPT", help="Fail as described below; repeatable."
 )
@@ -105,9 +114,9 @@ def serve(console: Console, host: str, port: int, threads: int) -> int:
 )
 @click.pass_obj
 def sandbox(console: Console, /, **flags: Any) -> int:  # noqa: ANN401 - their types are above
-    """Serve a mock ALM server on this machine, to try things against.
+    """Serve a mock ALM server on this machine, for tests.
 
-    Try the connector, your pipeline, and what they do when something fails.
+    See how the connector and your pipeline handle failures.
     """
     from connector.sandbox import Settings
     from connector.sandbox.faults import parse_faults
@@ -133,7 +142,7 @@ def sandbox(console: Console, /, **flags: Any) -> int:  # noqa: ANN401 - their t
         try:
             server = SandboxServer(settings, port=port, latency_seconds=latency_seconds, log=log)
         except OSError as error:
-            given = f"{port}, which cannot be served: {error.strerror}"
+            given = f"{port}, where the server cannot listen: {error.strerror}"
             problem = Problem("--port", given, "a free port, or 0 for any")
             raise UsageError.of([problem], hint="Nothing was started.") from error
         # A signal is how the server ends.

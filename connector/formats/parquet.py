@@ -15,6 +15,7 @@ from connector.alm.records import IncludedResourceGrade
 from connector.clock import format_moment, parse_utc
 from connector.formats.interface import BOOLEANS, DATES, NUMBERS, value_of
 from connector.formats.lines import ConvertedLines
+from connector.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +70,9 @@ class Parquet(ConvertedLines):
                 unreadable += sum(count for _, count in rows)
                 writer.write_table(pa.Table.from_pylist([row for row, _ in rows], schema=schema))
         if unreadable:
-            _log.warning("%d values are no dates, and are null in %s", unreadable, report.name)
+            _log.warning(
+                "null in %s instead of a date: %s", report.name, counted(unreadable, "value")
+            )
         return scratch
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:

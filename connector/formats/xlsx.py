@@ -19,7 +19,7 @@ from connector.clock import format_moment, parse_utc
 from connector.errors import OutputError
 from connector.formats.interface import DATES, NESTED, NUMBERS, value_of
 from connector.formats.lines import ConvertedLines
-from connector.text import to_json
+from connector.text import counted, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,7 +61,7 @@ class Xlsx(ConvertedLines):
             count = sum(1 for _ in lines)
         if count > self.max_records:
             raise OutputError(
-                f"{report.name} would have {count:,} records, and an Excel sheet takes"
+                f"{report.name} would have {count:,} records, but an Excel sheet has room for"
                 f" {self.max_records:,}.",
                 hint="Use csv or parquet, or one file per shard.",
             )
@@ -82,7 +82,7 @@ class Xlsx(ConvertedLines):
         if file.error:
             raise file.error
         if cut:
-            _log.warning("%d texts are too long for Excel, and are cut in %s", cut, report.name)
+            _log.warning("cut in %s, too long for Excel: %s", report.name, counted(cut, "text"))
         return scratch
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:

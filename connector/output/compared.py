@@ -55,15 +55,14 @@ class ComparedFile:
                 count += 1
                 if not _is_record(record):
                     raise refused(
-                        f'given "{self.path}", whose record {count} has no id and user_id as text,'
-                        " the latter in digits",
+                        f'record {count} of "{self.path}" has no id, or no user_id in digits',
                         "an output file with the columns id and user_id",
                     )
                 yield record
         except OSError as error:
             raise unreadable(self.path, error) from error
         except ValueError as error:
-            given = f'given "{self.path}", unreadable after {count} records: {error}'
+            given = f'"{self.path}" cannot be read after record {count}: {error}'
             raise refused(given, "an output file in json, ndjson, csv, parquet or xlsx") from error
 
     def moment(self, name: str) -> datetime | None:
@@ -81,7 +80,7 @@ def open_compared(path: Path, *, assume_complete: bool) -> ComparedFile:
     """
     try:
         if not path.is_file():
-            raise refused(f'given "{path}", which is no file', "an output file")
+            raise refused(f'"{path}" does not exist, or is not a file', "an output file")
         state = read_state(journal_of(path))
         if state is not None:
             return _with_journal(path, state)
@@ -89,20 +88,19 @@ def open_compared(path: Path, *, assume_complete: bool) -> ComparedFile:
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:
-        given = f'given "{path}", which cannot be read: {error}'
+        given = f'"{path}" cannot be read: {error}'
         raise refused(given, "an output file or a document") from error
     if members is not None:
         try:
             return _document(path, members)
         except (LookupError, TypeError, AttributeError) as error:
-            given = f'given "{path}", which is JSON of another program'
+            given = f'"{path}" is JSON of another program'
             raise refused(given, "an output file or a document") from error
     if not assume_complete:
         raise refused(
-            f'given "{path}", which has no journal {journal_of(path).name} next to it and is no'
-            " document: nothing says which of its users are complete",
-            "a file with its journal; or --assume-complete, if no user in it is incomplete and no"
-            " user is missing",
+            f'"{path}" has no journal {journal_of(path).name} next to it, so its complete users are'
+            " unknown",
+            "a file with its journal; or `assume_complete`, if the file has every user completely",
         )
     return ComparedFile(path, has_only_complete_users=True, has_every_user=True)
 
@@ -118,7 +116,7 @@ def check_inputs(old: ComparedFile, new: ComparedFile) -> None:
             differing.append(f"{name} was {to_json(before)} and is {to_json(after)}")
     if differing:
         raise refused(
-            f"given runs with different inputs: {'; '.join(differing)}",
+            f"the runs had different inputs: {'; '.join(differing)}",
             "two full runs with the same inputs",
         )
 
@@ -143,17 +141,17 @@ def unreadable(path: Path, error: OSError) -> OutputError:
     )
 
 
-def refused(given: str, allowed: str) -> UsageError:
+def refused(problem: str, allowed: str) -> UsageError:
     """Return the error for files that cannot be compared."""
-    return UsageError.of([Problem("diff", given, allowed)], hint="Nothing was written.")
+    return UsageError.of([Problem("", problem, allowed)], hint="Nothing was written.")
 
 
 def _with_journal(path: Path, state: JournalState) -> ComparedFile:
     if not is_intact(path, state):
         raise refused(
-            f'given "{path}", which is not as its journal describes it: its run has not ended, or'
-            " the file was changed since",
-            "a file as its run left it; resume ends a run",
+            f'"{path}" does not match its journal: its run has not ended, or the file was changed'
+            " after it",
+            "a file as its run left it; `resume` ends a run",
         )
 
     def read(path: Path) -> Iterator[Any]:
@@ -178,7 +176,7 @@ def _document(path: Path, document: Mapping[str, Any]) -> ComparedFile:
     """Return the document in *path*: a user is complete if nothing in it says otherwise."""
     if document["output_file"]:
         raise refused(
-            f'given "{path}", a document whose records are in {to_json(document["output_file"])}',
+            f'"{path}" is a document whose records are in {to_json(document["output_file"])}',
             "that file",
         )
     error, reasons = document["error"] or {}, document["completeness"]["reasons"]
@@ -188,7 +186,7 @@ def _document(path: Path, document: Mapping[str, Any]) -> ComparedFile:
         # Its status is that of the failed users. Others with a remark may have been cut short.
         named = [re.match(r"user ([0-9]+): ", reason) for reason in reasons]
         incomplete += [match[1] for match in named if match]
-    is_cut = bool(reasons) and re.fullmatch(r"and [0-9]+ more reasons", reasons[-1]) is not None
+    is_cut = bool(reasons) and re.fullmatch(r"and [0-9,]+ more reasons?", reasons[-1]) is not None
     return ComparedFile(
         path,
         read_enrollments,

@@ -25,7 +25,7 @@ from connector.output.results import MAX_LISTED_IDS
 from connector.redact import Redactor
 from connector.schemas import first_error, is_valid, load_schema
 from connector.settings.values import read_list
-from connector.text import MAX_SUMMARY_RECORDS, to_json
+from connector.text import MAX_SUMMARY_RECORDS, counted, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -216,8 +216,7 @@ class _Comparison:
         for name, moment in self._later_moments.items():
             if name not in record:
                 raise refused(
-                    f'given "{file.path}", whose run began at a moment of its own and which has no'
-                    f" column {name}",
+                    f'"{file.path}" has no column {name}, which runs from different moments need',
                     f"files with {name}, or runs with the same moment",
                 )
             date = parse_moment(record[name] or "")
@@ -250,8 +249,9 @@ class _Comparison:
 
 def _problems(names: Sequence[str], options: DiffOptions) -> Iterator[Problem]:
     if len(names) != _FILES:
-        count = f"given {len(names)} file" + "s" * (len(names) != 1)
-        yield Problem("diff", count, "two output files, the older one first")
+        yield Problem(
+            "", f"diff got {counted(len(names), 'file')}", "two output files, the older one first"
+        )
     fields = {*load_schema("outputs")["$defs"]["enrollment"]["properties"], *COLUMNS}
     fields -= {"id", "user_id"}
     for name in options.ignore:
@@ -265,8 +265,7 @@ def _problems(names: Sequence[str], options: DiffOptions) -> Iterator[Problem]:
 
 def _repeated(file: ComparedFile, record: Record) -> UsageError:
     return refused(
-        f'given "{file.path}", which has enrollment {record["id"]} of user {record["user_id"]}'
-        " twice",
+        f'"{file.path}" has enrollment {record["id"]} of user {record["user_id"]} twice',
         "each enrollment once",
     )
 

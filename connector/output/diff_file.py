@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.errors import OutputError, Problem, UsageError
+from connector.files import check_replaceable, identity_of
 from connector.formats.csv import cell
 from connector.output.file import compression_of, compressor_for
 from connector.output.journal import journal_of
@@ -50,13 +50,13 @@ class DiffFile:
         Raises UsageError and OutputError.
         """
         for other in others:
-            if self.path.resolve() in (other.resolve(), journal_of(other).resolve()):
-                given = f'"{self.path}", which is to be read as well'
+            files = (other, journal_of(other))
+            if identity_of(self.path) in {identity_of(file) for file in files} - {None}:
+                given = f'"{self.path}", which is also read'
                 problem = Problem("output_file", given, "another file")
                 raise UsageError.of([problem], hint="Nothing was written.")
         with self._translated():
-            if self.path.exists() and not self.path.is_file():
-                raise OSError(errno.EINVAL, "It is no regular file")
+            check_replaceable(self.path)
             tempfile.TemporaryFile(dir=self.folder).close()
 
     def write(self, lines: Iterator[bytes]) -> None:

@@ -209,8 +209,8 @@ class DiffStore:
         except (sqlite3.Error, OSError) as error:
             folder = self._folder or tempfile.gettempdir()
             raise OutputError(
-                f"The comparison cannot be kept in a temporary file in {folder}: {error}.",
-                hint="Make room there, or name another folder in TMPDIR. Nothing was written.",
+                f"The comparison cannot be written to a temporary file in {folder}: {error}.",
+                hint="Free space there, or set TMPDIR to another folder. Nothing was written.",
             ) from error
 
 
@@ -227,6 +227,6 @@ def _key(record: Record) -> bytes:
 def _encoded(record: Record) -> bytes:
     try:
         return msgspec.json.encode(record)
-    except (UnicodeEncodeError, OverflowError):
-        # Half a surrogate pair, or a number of more than 64 bits.
+    except UnicodeEncodeError:
+        # Half a surrogate pair.
         return to_json(record).encode()

@@ -281,11 +281,15 @@ class OutputFile:
         self._journal.cut(self._state.length)
 
     def _open_part(self) -> int:
-        """Open the growing file, which others may read only if they may read the finished one."""
+        """Open the growing file. Others may read it and its journal only if they may read FILE."""
         handle = open_to_append(self.part)
-        if (mode := mode_of_replaced(self.path)) is not None:
-            self.part.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
+        for path in (self.part, self._journal.path):
+            self._keep_mode(path)
         return handle
+
+    def _keep_mode(self, path: Path) -> None:
+        if (mode := mode_of_replaced(self.path)) is not None:
+            path.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
 
     def _reopen(self, state: JournalState) -> JournalState:
         """Make the growing file of the finished one, and return what the journal says then."""
@@ -329,11 +333,11 @@ class OutputFile:
             if not is_intact(self.path, state):
                 problem = Problem(
                     "output_file",
-                    f'"{self.path}", which was changed since its journal was written',
+                    f'"{self.path}", which was changed after its run',
                     "the file as the earlier run left it",
                 )
                 raise UsageError.of(
-                    [problem], hint="Nothing was sent. Without resume it is written anew."
+                    [problem], hint="Nothing was sent. Without `resume` the run writes a new file."
                 )
         except UsageError:
             self.abandon()
@@ -349,11 +353,11 @@ class OutputFile:
         if changed:
             problem = Problem(
                 "resume",
-                f"asked for other inputs than those of the earlier run ({', '.join(changed)})",
+                f"set, but the inputs differ from the earlier run: {'; '.join(changed)}",
                 "the same inputs",
             )
             raise UsageError.of(
-                [problem], hint="Nothing was sent. Without resume the file is written anew."
+                [problem], hint="Nothing was sent. Without `resume` the run writes a new file."
             )
 
     @contextlib.contextmanager
@@ -362,6 +366,7 @@ class OutputFile:
         try:
             if not self._format.is_streamed or not self.part.is_file():
                 os.close(open_to_append(self._scratch))
+                self._keep_mode(self._scratch)
             yield
         except BaseException:
             self._scratch.unlink(missing_ok=True)
@@ -401,17 +406,17 @@ class OutputFile:
             yield
         except BlockingIOError as error:
             raise OutputError(
-                f"The output file {self._name} is being written by another run.",
-                hint="Wait for it, or name another file.",
+                f"The output file {self._name} is in use by another run.",
+                hint="Wait until it ends, or use another file.",
             ) from error
         except OutputError:
             self.abandon()
             raise
         except OSError as error:
             self.abandon()
-            hint = "Fix it and run again."
+            hint = "Fix this and run again."
             if error.errno != errno.EPERM and self.part.is_file():
-                hint = "Complete users are kept. Fix it, and run again with `resume`."
+                hint = "Complete users are kept. Fix this and run again with `resume`."
             raise OutputError(
                 f"The output file {self._name} cannot be written: {error.strerror or error}.",
                 hint=hint,

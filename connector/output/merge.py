@@ -14,6 +14,8 @@ from connector.output.document import Delivery, build_document, failures_of, par
 from connector.output.file import OutputFile, compression_of, is_intact
 from connector.output.journal import journal_of, read_entries, read_state
 from connector.output.results import RunTotals, name_of
+from connector.settings import format_of
+from connector.text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,13 +61,14 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
     the files are the shards of one run, each complete and given once, and OutputError.
     """
     if len(names) < _MIN_FILES:
-        raise _refused("without its files", "the file to write, then each shard's output file")
+        raise _refused("merge got no files", "the file to write, then each shard's output file")
     target, *given = map(Path, names)
     try:
         parts = [_read_part(path, target) for path in given]
         _check_inputs(parts)
         _check_shards(parts)
         _check_users(parts)
+        _check_suffix(target, parts[0].inputs["format"])
         inputs = {**parts[0].inputs, "shard": None}
         file = OutputFile(target, inputs["format"], inputs, redactor, SystemClock())
         try:
@@ -82,35 +85,35 @@ def merge(names: Sequence[str], redactor: Redactor) -> tuple[Document, Connector
 def _read_part(path: Path, target: Path) -> _Part:
     if any(find_shared({"target": files_of(target)}, {"shard": [path, journal_of(path)]})):
         raise _refused(
-            f'given "{path}" to be read and to be written',
+            f'"{path}" is a file to read and the file to write',
             "a file to write that is not one of the shards",
         )
     if compression_of(path) != compression_of(target):
         raise _refused(
-            f'given "{path}", which is not compressed as "{target}" is to be',
-            "names that end alike",
+            f'"{path}" and "{target}" are compressed in different ways',
+            "names with the same suffix",
         )
     journal = journal_of(path)
     state = read_state(journal)
     if state is None:
         raise _refused(
-            f'given "{path}", which has no journal next to it',
-            f"an output file with its {journal.name}",
+            f'"{path}" has no journal {journal.name} next to it',
+            "an output file with its journal",
         )
     if not make_format(state.inputs["format"]).can_grow_again:
         raise _refused(
-            f'given "{path}", whose format is for people and cannot be read back',
+            f'"{path}" has the format {state.inputs["format"]}, which cannot be read back',
             "files in another format",
         )
     if not path.is_file() or not is_intact(path, state):
         raise _refused(
-            f'given "{path}", which no run has finished as it is',
-            "files of finished runs; resume finishes one",
+            f'"{path}" is not finished, or was changed after its run',
+            "files of finished runs; `resume` finishes a run",
         )
     if missing := state.last.get("missing"):
         raise _refused(
-            f'given "{path}", which lacks {missing} of its {state.last["requested"]} users',
-            "files of runs that reached their end; resume finishes one",
+            f'"{path}" lacks users ({missing} of {state.last["requested"]})',
+            "files of complete runs; `resume` completes a run",
         )
     return _Part(path, state)
 
@@ -121,9 +124,19 @@ def _check_inputs(parts: Sequence[_Part]) -> None:
         for name, value in part.inputs.items():
             if value != first[name]:
                 raise _refused(
-                    f'given other inputs: {name} is {value} in "{part.path}", not {first[name]}',
+                    f'"{part.path}" was read with {name} {to_json(value)},'
+                    f' "{parts[0].path}" with {to_json(first[name])}',
                     "shards of one run",
                 )
+
+
+def _check_suffix(target: Path, format_name: str) -> None:
+    suffix_name = format_of(target.name)
+    if suffix_name not in (None, format_name):
+        raise _refused(
+            f'"{target}" has the suffix of {suffix_name}, but the shards are {format_name}',
+            f"a name with the suffix of {format_name}",
+        )
 
 
 def _check_shards(parts: Sequence[_Part]) -> None:
@@ -132,7 +145,8 @@ def _check_shards(parts: Sequence[_Part]) -> None:
         return
     counts = {(shard or "").partition("/")[2] for shard in shards}
     if len(counts) > 1:
-        raise _refused(f"given shards {', '.join(map(str, shards))}", "shards of one division")
+        listed = ", ".join(str(shard or "none") for shard in shards)
+        raise _refused(f"the files are the shards {listed}", "shards of one division")
     count = counts.pop()
     wanted = [f"{number}/{count}" for number in range(1, int(count) + 1)]
     missing = [shard for shard in wanted if shard not in shards]
@@ -140,9 +154,10 @@ def _check_shards(parts: Sequence[_Part]) -> None:
     found = []
     if missing:
         more = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
-        found.append(f"without shard {', '.join(missing[:_MAX_LISTED])}{more}")
+        are_missing = "is missing" if len(missing) == 1 else "are missing"
+        found.append(f"shard {', '.join(missing[:_MAX_LISTED])}{more} {are_missing}")
     if twice:
-        found.append(f"given shard {', '.join(twice)} twice")
+        found.append(f"shard {', '.join(twice)} comes twice")
     if found:
         raise _refused(" and ".join(found), f"each of the {len(wanted)} shards once")
 
@@ -153,7 +168,7 @@ def _check_users(parts: Sequence[_Part]) -> None:
         for entry in part.users():
             if not seen.add(entry["user_id"]):
                 raise _refused(
-                    f'given user {entry["user_id"]} twice, again in "{part.path}"',
+                    f'user {entry["user_id"]} comes twice, the second time in "{part.path}"',
                     "files without a common user",
                 )
 
@@ -196,5 +211,5 @@ def _join(
     return redactor.clean_value(build_document(totals, delivery, error)), error
 
 
-def _refused(given: str, allowed: str) -> UsageError:
-    return UsageError.of([Problem("merge", given, allowed)], hint="Nothing was written.")
+def _refused(problem: str, allowed: str) -> UsageError:
+    return UsageError.of([Problem("", problem, allowed)], hint="Nothing was written.")

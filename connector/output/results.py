@@ -12,7 +12,7 @@ from connector.alm.completeness import Completeness, Status
 from connector.clock import parse_moment
 from connector.errors import DeadlineError, UserNotFoundError, error_as_dict
 from connector.formats.interface import Report
-from connector.text import MAX_SUMMARY_RECORDS
+from connector.text import MAX_SUMMARY_RECORDS, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ class RunTotals:
         """The reasons of the users' verdicts and of the run, up to a limit."""
         reasons = [reason for _, reason in sorted(self._reasons, key=_by_place)]
         if self._unlisted_reasons:
-            reasons.append(f"and {self._unlisted_reasons} more reasons")
+            reasons.append(f"and {counted(self._unlisted_reasons, 'more reason')}")
         return reasons
 
     def report(self, name: str, finished_at: datetime, redactor: Redactor) -> Report:
@@ -246,7 +246,7 @@ class RunTotals:
         of it were skipped.
         """
         if deleted:
-            self.add_reason(requested, f"{deleted} users of the list are deleted in ALM: skipped")
+            self.add_reason(requested, f"skipped {counted(deleted, 'user')} that ALM has deleted")
         self.requested, self.requests = requested, requests
         self.missing = requested - self.finished
         if self.finished and self.missing:

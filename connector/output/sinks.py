@@ -16,6 +16,7 @@ from connector.output.buffer import RecordBuffer
 from connector.output.document import Delivery, is_delivered
 from connector.output.file import OutputFile
 from connector.output.results import Collected
+from connector.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -240,8 +241,9 @@ class _FileSink:
     def kept(self, totals: RunTotals) -> str:
         if not totals.read:
             return ""
-        users = "1 user is" if totals.read == 1 else f"{totals.read} users are"
-        return f" {users} kept in {self._file.location}: run again with `resume`."
+        are = "is" if totals.read == 1 else "are"
+        users = counted(totals.read, "user")
+        return f" {users} {are} kept in {self._file.location}: run again with `resume`."
 
 
 class _StreamSink:
@@ -369,7 +371,7 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(
-            "Records on their way to standard output cannot be kept in a temporary file:"
+            "Records for standard output cannot be written to a temporary file:"
             f" {error.strerror or error}.",
-            hint="Make room for them, or name an output_file.",
+            hint="Free space in that folder, or set `output_file`.",
         ) from error

@@ -231,8 +231,8 @@ def check_deadline(deadline: Deadline) -> None:
     """
     if deadline.left() < -min(GRACE_SHARE * deadline.seconds, MAX_GRACE_SECONDS):
         raise DeadlineError(
-            f"The deadline of {deadline.seconds:g} s passed before the run came to its end.",
-            hint="Run again, with a longer deadline.",
+            f"The deadline of {deadline.seconds:g} s passed before the run ended.",
+            hint="Run again with a longer `deadline`.",
             retry_at=deadline.moment(),
         )
 
@@ -309,7 +309,7 @@ class Failures:
             if self._denied < MAX_DENIED_USERS:
                 return None
             return first.replaced(
-                message=f"{first.message.removesuffix('.')}, nor any other of the first"
+                message=f"{first.message.removesuffix('.')}; the same is true for all of the first"
                 f" {MAX_DENIED_USERS} users."
             )
         if isinstance(error, UsageError):

@@ -62,7 +62,7 @@ def warnings_of(base_url: str, credentials: Credentials) -> Iterator[str]:
     for name, secret in asdict(credentials).items():
         # The sandbox has a constant for each of its own credentials.
         if secret and secret.get_secret_value() != getattr(sandbox, name.upper()):
-            names.append(variable(name))
+            names.append(f"`{variable(name)}`")
     if names:
         verb = "is" if len(names) == 1 else "are"
         yield (

@@ -19,7 +19,7 @@ from connector.clock import parse_moment
 from connector.errors import ConnectorError, ProtocolError
 from connector.output.results import Collected, UserResult
 from connector.runner.connection import request_for
-from connector.text import quoted
+from connector.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,11 +52,11 @@ class HiddenRows:
             return ""
         with self._lock:
             if self._confirmed >= MAX_CONFIRMED_USERS:
-                return "as of other users of this run"
+                return "as for other users of this run"
             if earlier is None or not tracker.confirms(earlier):
                 return ""
             self._confirmed += 1
-        return "in two readings alike"
+        return "in two complete readings"
 
 
 def read_user(
@@ -98,10 +98,10 @@ def read_user(
         if reading.tracker.has_surplus:
             earlier = reading.tracker
     error = ProtocolError(
-        f"ALM's pages for user {user_id} contradict themselves, {MAX_READINGS} readings over:"
+        f"ALM's pages for user {user_id} contradict themselves in each of {MAX_READINGS} readings:"
         f" {result.completeness.reasons[0]}.",
-        hint="Enrollments that come or go during the run do this; run again, or take what there is"
-        " with allow_incomplete.",
+        hint="Enrollments that appear or disappear during the run cause this. Run again, or set"
+        " `allow_incomplete` to get the largest reading.",
     )
     return replace(inconsistent[0], error=client.redacted(error))
 
@@ -232,9 +232,9 @@ class Reading(Generic[Collected]):
         """Return what was read; an *explanation* is that of what ALM counts beyond it."""
         remarks = [
             *self._repeated.described(
-                "enrollments that came twice on one page, byte for byte, and are kept once: {}"
+                "enrollments that came twice on one page, and are kept once: {}"
             ),
-            *self._undecoded.described("{} ids of another shape are returned undecoded"),
+            *self._undecoded.described("ids in an unknown form, returned as they are: {}"),
         ]
         completeness = self.tracker.result(
             self._stopped,
@@ -307,7 +307,7 @@ class Selection:
     def reason_to_stop(self, *, has_next: bool) -> str | None:
         """Return why records are left out, or will be, for ``max_enrollments``; else ``None``."""
         if self._max is not None and self._count >= self._max and (has_next or self._is_cut):
-            return f"stopped after {self._max} enrollments, as max_enrollments asks"
+            return f"stopped after {counted(self._max, 'enrollment')}, the limit of max_enrollments"
         return None
 
     def _is_wanted(self, enrollment: Enrollment, since: datetime) -> bool:
@@ -339,7 +339,7 @@ class _MissingResources:
     @property
     def reasons(self) -> list[str]:
         return [
-            f"ALM left out {count} of the resources that include asked for as {path},"
+            f"ALM left out {counted(count, 'resource')} at the path {path} of include,"
             f" the first: {quoted(self._first[path])}"
             for path, count in self._counts.items()
         ]

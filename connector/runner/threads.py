@@ -143,6 +143,6 @@ def _start(run: Callable[[], None], count: int) -> int:
 def no_thread_error() -> TemporaryError:
     """Return the error of a process that cannot start a thread that it needs."""
     return TemporaryError(
-        f"The system starts no further thread: {_LIMITS}.",
-        hint="Raise that limit, or run again when fewer processes run.",
+        f"The system cannot start another thread: {_LIMITS}.",
+        hint="Raise that limit, or end other processes, and run again.",
     )

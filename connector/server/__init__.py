@@ -42,7 +42,7 @@ def run(host: str, port: int, threads: int, on_ready: Callable[[str], object]) -
     for library in ("waitress", "flask"):
         if find_spec(library) is None:
             raise UsageError(
-                f"serve wants {library}, which is not installed.",
+                f"alm-enrollments serve needs {library}, which is not installed.",
                 hint="pip install 'alm-enrollments-connector[serve]'",
             )
     from connector.server.app import make_application  # noqa: PLC0415 - as above

@@ -124,8 +124,8 @@ class Application(Flask):
         # A request that would wait here would take a thread from those that can be answered.
         if not self._reads.acquire(blocking=False):
             error = TemporaryError(
-                "This server answers as many requests as it can.",
-                hint="Ask again in a moment.",
+                "This server is busy: it answers as many requests as it can.",
+                hint="Send the request again in a second.",
                 retry_at=self._clock.now() + timedelta(seconds=1),
             )
             return error_response(error, HTTPStatus.TOO_MANY_REQUESTS)
@@ -157,11 +157,13 @@ class Application(Flask):
         frame = traceback.extract_tb(error.__traceback__)[-1]
         kind = type(error).__name__
         _log(
-            f"defect, request id {g.request_id}:"
+            f"internal error, request id {g.request_id}:"
             f" {kind} in {Path(frame.filename).name}, line {frame.lineno}"
         )
         hint = "Please report it, with the request id's line of the log."
-        return error_response(InternalError(f"A defect in alm-enrollments: {kind}.", hint=hint))
+        return error_response(
+            InternalError(f"Internal error in alm-enrollments: {kind}.", hint=hint)
+        )
 
     def end(self, response: Response) -> Response:
         """Complete *response* and log the request."""

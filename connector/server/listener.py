@@ -274,7 +274,7 @@ def bind(host: str, port: int) -> socket.socket:
         reason = error.strerror if isinstance(error, OSError) else "that is no host's name"
         problem = Problem(
             "--host and --port",
-            f"{host} and {port}, which cannot be served: {reason}",
+            f"{host} and {port}, where the server cannot listen: {reason}",
             "an address of this machine, a free port",
         )
         raise UsageError.of([problem], hint="Nothing was started.") from error

@@ -86,7 +86,7 @@ def read_token(request: Request) -> str | None:
     """
     token = request.headers.get(TOKEN_HEADER)
     if token is not None and not _TOKEN.fullmatch(token):
-        value = "not fit for an HTTP header" if token else "empty"
+        value = "not valid" if token else "empty"
         allowed = (
             f"ALM's access token, {MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
             " without spaces, or no such header"
@@ -103,7 +103,7 @@ def read_body(request: Request) -> dict[str, Any]:
     """
     if request.query_string:
         allowed = "the inputs in one of them"
-        raise usage_error(Problem("the query", "given together with a body", allowed))
+        raise usage_error(Problem("the query", "set together with a body", allowed))
     body = request.get_data()
     if len(body) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
@@ -120,7 +120,7 @@ def read_body(request: Request) -> dict[str, Any]:
         problem = Problem("the body", "not JSON", f"{example}, each name once")
         raise usage_error(problem) from None
     if not isinstance(inputs, dict):
-        raise usage_error(Problem("the body", "no JSON object", example))
+        raise usage_error(Problem("the body", "not a JSON object", example))
     if unknown := _unknown_inputs(inputs, INPUTS):
         raise usage_error(*unknown)
     return inputs
@@ -153,7 +153,7 @@ def read_query(request: Request, allowed_inputs: Sequence[str] = INPUTS) -> dict
         )
     except ValueError:
         allowed = f"UTF-8, percent-encoded, at most {MAX_QUERY_FIELDS} fields"
-        raise usage_error(Problem("the query", "not to be understood", allowed)) from None
+        raise usage_error(Problem("the query", "not valid", allowed)) from None
     names = [name for name, _ in pairs]
     problems = [
         Problem(_quoted(name), "given twice", "once; several values with commas")
@@ -170,13 +170,10 @@ def _unknown_inputs(values: dict[str, Any], inputs: Sequence[str]) -> list[Probl
     problems = []
     for name in values:
         if name in credential_names():
-            allowed = (
-                f"ALM's token in the header {TOKEN_HEADER},"
-                " where everything but headers is written to logs"
-            )
+            allowed = f"ALM's token in the header {TOKEN_HEADER}, which no log has"
             problems.append(Problem(name, "not an input of a request", allowed))
         elif name in input_names() and name not in inputs:
-            allowed = f"{', '.join(_FILE_PATHS)} for files" if name == "format" else ""
+            allowed = f"for files: {', '.join(_FILE_PATHS)}" if name == "format" else ""
             problems.append(Problem(name, "not an input of this request", allowed))
         elif name not in inputs:
             near = difflib.get_close_matches(name[:_MAX_QUOTED_CHARACTERS], inputs, n=1)

@@ -20,6 +20,7 @@ from connector.errors import (
 )
 from connector.output.document import failed_document
 from connector.server.request import MAX_BODY_BYTES
+from connector.settings.surfaces import Surface
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ _REFUSALS = {
         ),
     ),
     HTTPStatus.NOT_FOUND: (
-        "There is nothing at this path.",
-        f"What there is: {', '.join(METHODS)}.",
+        "This server has no such path.",
+        f"Available paths: {', '.join(METHODS)}.",
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         f"The body is larger than {MAX_BODY_BYTES // 1024} KB.",
@@ -106,6 +107,7 @@ def document_response(
         status = HTTPStatus.OK
     elif status is None:
         status = status_of(document)
+    document = Surface.SERVER.document(document)
     response = Response(f"{to_json(document)}\n", f"{status.value} {status.phrase}")
     if error is not None:
         response.exit_code = error.code
@@ -140,7 +142,7 @@ def refusal(status: HTTPStatus, path: str = "") -> Response:
     else:
         message, hint = _REFUSALS.get(
             status,
-            (f"The request is not understood: {status.phrase}.", "Nothing was sent to ALM."),
+            (f"The request is not valid: {status.phrase}.", "Nothing was sent to ALM."),
         )
     response = error_response(UsageError(message, hint=hint), status)
     if status is HTTPStatus.METHOD_NOT_ALLOWED:

@@ -71,8 +71,8 @@ class EnrollmentService:
         left = ends_at - margin - self._clock.monotonic()
         if left <= 0:
             raise DeadlineError(
-                f"The deadline of {seconds:g} s passed before this server could read.",
-                hint="Nothing was sent to ALM. Try again.",
+                f"The deadline of {seconds:g} s passed before this server could start to read.",
+                hint="Nothing was sent to ALM. Send the request again.",
                 retry_at=self._clock.now(),
             )
         account, redactor = self.account(credentials, inputs.quota_share, is_own=token is None)
@@ -124,7 +124,7 @@ class EnrollmentService:
                 raise UserNotFoundError(
                     f"This server does not serve user {user}.",
                     hint="Nothing was sent to ALM;"
-                    " ALM_SERVE_USER_IDS lists the learners that it may be asked for.",
+                    " ALM_SERVE_USER_IDS lists the users that it serves.",
                 )
 
     def _open_account(
@@ -142,6 +142,6 @@ def _as_request_error(error: UsageError) -> UsageError:
     problems = []
     for problem in error.problems:
         name = TOKEN_HEADER if problem.name == variable("access_token") else problem.name
-        allowed = problem.allowed.removesuffix(" or user_ids_file instead")
+        allowed = problem.allowed.removesuffix(" or `user_ids_file` instead")
         problems.append(replace(problem, name=name, allowed=allowed))
     return usage_error(*problems)

@@ -96,7 +96,7 @@ def _invalid(values: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]
         if name not in values:
             value = "missing"
         elif rule.get("writeOnly"):
-            value = "not fit to be one"
+            value = "not valid"
         else:
             value = redactor.clean(repr(values[name]))
         yield Problem(variable(name), value, allowed(rule))
@@ -107,7 +107,7 @@ def _misspelled(names: Iterable[str]) -> Iterator[Problem]:
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name not in variables:
             for near in difflib.get_close_matches(name.upper(), variables, 1, _MIN_SIMILARITY):
-                yield Problem(name, "no setting", near=near)
+                yield Problem(name, "not a setting", near=near)
 
 
 def _own_problems(settings: ServerSettings, redactor: Redactor) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -53,20 +54,20 @@ def find_proxy_fault(address: str) -> Fault | None:
     user = match["user"] or ""
     if re.search(r"[/?#\\]", user):
         return Fault(
-            f"{name} has a character in its user name or password that ends a host there",
-            "Write it percent-encoded: %2F for /, %3F for ?, %23 for #, %5C for \\.",
+            f"{name} has a character in its user name or password that must be percent-encoded",
+            "Percent-encode it: %2F for /, %3F for ?, %23 for #, %5C for \\.",
         )
     try:
         unquote(user).encode("latin-1")
     except UnicodeEncodeError:
         return Fault(
             f"{name} has a character in its user name or password that HTTP cannot send",
-            "Proxies take the characters of Latin-1: give this user a password of those.",
+            "Use only characters of Latin-1 in the proxy's user name and password.",
         )
     if (match["scheme"] or "").lower().startswith("socks") and find_spec("socks") is None:
         return Fault(
-            f"{name} names a SOCKS proxy, and support for SOCKS is missing",
-            "Install it with pip install PySocks, or name a proxy that begins with http://.",
+            f"{name} names a SOCKS proxy, which needs the package PySocks",
+            "Run pip install PySocks, or set a proxy that begins with http://.",
         )
     return None
 
@@ -74,13 +75,12 @@ def find_proxy_fault(address: str) -> Fault | None:
 def find_authorities_fault(path: str) -> Fault | None:
     """Return why the certificate authorities in *path* cannot be read; ``None`` if they can."""
     try:
-        if Path(path).is_dir():
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
             next(Path(path).iterdir(), None)
-        elif Path(path).is_file():
+        elif not stat.S_ISFIFO(mode):
+            # A pipe could be read only once.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        else:
-            # A pipe, which could be read only once, exists.
-            Path(path).stat()
     except ssl.SSLError:
         reason = "it has no certificate authorities in PEM"
     except (OSError, ValueError) as error:
@@ -90,5 +90,5 @@ def find_authorities_fault(path: str) -> Fault | None:
     name = "REQUESTS_CA_BUNDLE" if os.environ.get("REQUESTS_CA_BUNDLE") else "CURL_CA_BUNDLE"
     return Fault(
         f"The file {quoted(path)} of {name} cannot be read: {reason}",
-        f"Name a file of certificate authorities in PEM, or a folder of them, in {name}.",
+        f"Set {name} to a file of certificate authorities in PEM, or to a folder of them.",
     )

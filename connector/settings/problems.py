@@ -29,6 +29,7 @@ from connector.settings import (
 )
 from connector.settings.users import STANDARD_INPUT
 from connector.settings.values import parse_parameter, parse_shard
+from connector.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,9 +84,7 @@ def _input_problems(raw: RawSettings, redactor: Redactor) -> Iterator[Problem]:
         elif error.keyword == "oneOf":
             yield _users_problem(raw)
         else:
-            yield Problem(
-                "output_file", "missing", "a path that can be written, which resume needs"
-            )
+            yield Problem("output_file", "missing", "a path that can be written; `resume` needs it")
     for name, items in invalid.items():
         rule = rules[name]
         quoted = ", ".join(_quoted(item, redactor) for item in items[:_MAX_QUOTED_ITEMS])
@@ -103,12 +102,12 @@ def _unknown_input(name: str, rules: Iterable[str]) -> Problem:
 
 
 def _users_problem(raw: RawSettings) -> Problem:
-    rule = "ALM user ids, decimal digits each, or user_email or user_ids_file instead"
+    rule = "ALM user ids, decimal digits each, or `user_email` or `user_ids_file` instead"
     given = [name for name in ("user_id", "user_email", "user_ids_file") if name in raw.inputs]
     if not given:
         return Problem("user_id", "missing", rule)
     name, *others = (raw.names.get(name, name) for name in given)
-    return Problem(name, f"given together with {' and '.join(others)}", rule)
+    return Problem(name, f"set together with {' and '.join(others)}", rule)
 
 
 def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]:
@@ -118,7 +117,7 @@ def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[
         quoted = _quoted(output_file, redactor)
         if name is None and suffix_name is None:
             rule = allowed(load_schema("inputs")["properties"]["format"])
-            yield Problem("format", f"missing, and the suffix of {quoted} names none", rule)
+            yield Problem("format", f"missing, and {quoted} has no known suffix", rule)
         elif None not in (name, suffix_name) and name != suffix_name:
             given = f'"{name}", but {quoted} has the suffix of {suffix_name}'
             yield Problem("format", given, f"{suffix_name}, or another suffix")
@@ -127,21 +126,25 @@ def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[
             yield Problem("output_file", quoted, rule)
     name = name or suffix_name
     if name in _LIBRARIES and find_spec(_LIBRARIES[name]) is None:
-        rule = f"what is installed; {name} needs pip install 'alm-enrollments-connector[{name}]'"
+        rule = f"after pip install 'alm-enrollments-connector[{name}]', or another format"
         yield Problem("format", f'"{name}"', rule)
     if name in (None, "json", "ndjson") and "columns" in inputs:
-        given = f"given with format {name or 'json'}, which has every field"
+        given = f"set with format {name or 'json'}, which has every field"
         yield Problem("columns", given, "format csv, xlsx, parquet, table or html")
 
 
 def _column_problems(inputs: Mapping[str, Any]) -> Iterator[Problem]:
+    # Records of users who are given by address have it.
+    has_addresses = not {"user_email", "user_ids_file"}.isdisjoint(inputs)
     for column in inputs.get("columns", ()):
         field = "module_name" if column == "module_names" else column
         if field not in NAME_FIELDS or inputs.get("names"):
             continue
+        if column == "user_email" and has_addresses:
+            continue
         if not is_named(field, inputs.get("include", ())):
-            given = f'"{column}", without the names that ALM sends only if asked'
-            yield Problem("columns", given, f"names true, or {NAME_FIELDS[field]} in include")
+            given = f'"{column}", which ALM sends only on request'
+            yield Problem("columns", given, f"`names` true, or {NAME_FIELDS[field]} in `include`")
 
 
 def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Problem]:
@@ -149,16 +152,15 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
     trio = schema["dependentRequired"]
     absent = [variable(name) for name in trio if name not in credentials]
     if not credentials:
-        rule = f"it, or {', '.join(absent)} together"
-        yield Problem(variable("access_token"), "missing", rule)
+        yield Problem(variable("access_token"), "missing")
     elif not is_valid("inputs#credentials", dict.fromkeys(credentials, "")):
-        present = " and ".join(variable(name) for name in trio if name in credentials)
+        present = " and ".join(f"`{variable(name)}`" for name in trio if name in credentials)
         for name in absent:
             yield Problem(name, f"missing, and needed with {present}")
     for name, secret in credentials.items():
         text = secret.get_secret_value()
         if not re.fullmatch(r"(?!(['\"]).*\1$)[!-~]+", text):
-            given = "not fit for an HTTP header"
+            given = "not valid in an HTTP header"
             if scheme := re.match(r"(?i)(bearer|oauth)\s", text):
                 given = f"given with '{scheme[1]}' before it"
             rule = "only the value: visible ASCII, without spaces and quotes around it"
@@ -167,7 +169,7 @@ def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Probl
             rule = f"{MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS:,} characters"
             yield Problem(
                 variable(name),
-                f"{len(text):,} {'character' if len(text) == 1 else 'characters'} long",
+                f"{counted(len(text), 'character')} long",
                 rule,
             )
 

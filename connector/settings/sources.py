@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, SecretStr, SkipValidation
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from connector.errors import Problem
-from connector.schemas import load_schema
+from connector.schemas import is_valid, load_schema
 from connector.settings import (
     MAX_SANDBOX_DAY,
     PREFIX,
@@ -180,11 +180,18 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
     values.update(env_file=env_file, secrets=secrets)
     inputs, credentials = _split(Settings(**values))
     day = inputs.pop(SANDBOX_DAY, None)
-    problems = [
-        problem
-        for problem in (*env_file.problems, *secrets.problems)
-        if problem.name not in map(variable, credentials)
+    problems = [*env_file.problems]
+    higher = [
+        name
+        for name in credential_names()
+        if environment.has(variable(name)) or env_file.has(variable(name))
     ]
+    if not (higher and is_valid("inputs#credentials", dict.fromkeys(higher, ""))):
+        problems += [
+            problem
+            for problem in secrets.problems
+            if problem.name not in map(variable, credentials)
+        ]
     problems += [*environment.find_misspelled(), *env_file.find_misspelled()]
     if day is not None and not (isinstance(day, int) and 0 <= day <= MAX_SANDBOX_DAY):
         allowed = f"a whole number from 0 to {MAX_SANDBOX_DAY}"
@@ -230,10 +237,11 @@ def _read_env_file(path: object) -> Variables:
             bindings = list(parse_stream(stream))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", "it is not UTF-8 text")
-        return Variables({}, [Problem("env_file", f'"{path}"', f"a readable file; {reason}")])
+        given = f'"{path}", which cannot be read: {reason}'
+        return Variables({}, [Problem("env_file", given, "a readable file")])
     # The line itself may hold a secret: a problem has only its number.
     problems = [
-        Problem("env_file", f"not to be understood in line {binding.original.line}", "NAME=value")
+        Problem("env_file", f"not valid in line {binding.original.line}", "NAME=value")
         for binding in bindings
         if binding.error
     ]
@@ -259,7 +267,7 @@ def _read_secrets(folder: Path | None) -> Variables:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError):
             rule = "a file of UTF-8 text that this user may read"
-            problems.append(Problem(name, f"not to be read from {folder}", rule))
+            problems.append(Problem(name, f"not readable in {folder}", rule))
         else:
             if text.strip():
                 texts[name] = text

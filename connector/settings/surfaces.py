@@ -12,19 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from connector.errors import ConnectorError, UsageError
-from connector.settings import PREFIX, credential_names, input_names
+from connector.settings import PREFIX, credential_names, input_names, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Error = TypeVar("Error", bound=ConnectorError)
 
-_IN_BACKTICKS = re.compile(r"`([a-z_]+)`")
+_IN_BACKTICKS = re.compile(r"`([a-z_]+|ALM_[A-Z_]+)`")
 _TRIO = "ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN"
 
 
+# Flags that are no inputs, under the names that they have in Python.
+_FLAGS = ("assume_complete", "env_file", "ignore")
+_AIRFLOW = {
+    "base_url": "the connection's host",
+    "ALM_CLIENT_ID": "the connection's login",
+    "ALM_CLIENT_SECRET": "the connection's password",
+    "ALM_REFRESH_TOKEN": "refresh_token in the connection's extra",
+}
+
+
 class Surface(Enum):
-    """An interface that reads inputs from the environment.
+    """An interface that runs fetch and the other commands.
 
     Python names inputs as the schema does; messages quote those names in backticks.
     """
@@ -32,6 +42,8 @@ class Surface(Enum):
     PYTHON = "python"
     COMMAND = "command"
     ACTION = "action"
+    SERVER = "server"
+    AIRFLOW = "airflow"
 
     def input(self, name: str) -> str:
         """Return the input or credential *name*, or its variable, as this interface writes it."""
@@ -39,21 +51,26 @@ class Surface(Enum):
             plain = name.removeprefix(PREFIX).lower()
             is_known = plain in input_names() or plain in credential_names()
             return plain.replace("_", "-") if is_known else name
-        if self is Surface.COMMAND and name in input_names():
+        if self is Surface.COMMAND and name in (*input_names(), *_FLAGS):
             return f"--{name.replace('_', '-')}"
         return name
 
+    def _written(self, name: str) -> str:
+        """Return *name*, which a message has in backticks, for this interface's users."""
+        if self is Surface.COMMAND:
+            is_ours = name in (*input_names(), *_FLAGS) or name.startswith(PREFIX)
+            return self.input(name) if is_ours else f"`{name}`"
+        if self is Surface.ACTION and name in _FLAGS:
+            return f"`--{name.replace('_', '-')}` of the command"
+        if self is Surface.SERVER and name in ("base_url", "quota_share", "concurrency"):
+            return f"`{variable(name)}` of the server"
+        if self is Surface.AIRFLOW and name in _AIRFLOW:
+            return _AIRFLOW[name]
+        return f"`{self.input(name)}`"
+
     def text(self, text: str) -> str:
         """Return *text* with each input in backticks as this interface writes it."""
-        if self is Surface.PYTHON:
-            return text
-        quote = "`" if self is Surface.ACTION else ""
-
-        def written(match: re.Match[str]) -> str:
-            name = self.input(match[1])
-            return match[0] if name == match[1] not in input_names() else f"{quote}{name}{quote}"
-
-        return _IN_BACKTICKS.sub(written, text)
+        return _IN_BACKTICKS.sub(lambda match: self._written(match[1]), text)
 
     def error(self, error: Error) -> Error:
         """Return *error* in the terms of this interface."""
@@ -79,7 +96,7 @@ class Surface(Enum):
         return changed
 
     def _entry(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        texts = {name: self.text(error[name]) for name in ("message", "hint")}
+        texts = {name: self.text(error[name]) for name in ("message", "hint") if name in error}
         return {**error, **texts}
 
     @property
@@ -90,7 +107,7 @@ class Surface(Enum):
             Surface.COMMAND: "Run alm-enrollments --help to see every input",
             Surface.ACTION: "Correct the inputs under `with:`; action.yml describes all of them",
         }
-        return f"Nothing was sent. {where[self]}."
+        return f"Nothing was sent. {where.get(self, where[Surface.PYTHON])}."
 
     @property
     def credentials_hint(self) -> str:

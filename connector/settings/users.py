@@ -204,9 +204,7 @@ def _read_pipe(source: _Source) -> Iterator[str]:
     except UsageError as error:
         if not has_ids:
             raise
-        hint = (
-            "Users before it were asked for; of an output_file, resume keeps those that were read."
-        )
+        hint = "The users before it were read. With `output_file`, `resume` keeps them."
         raise UsageError.of(error.problems, hint=hint) from error.__cause__
 
 
@@ -214,7 +212,8 @@ def _read(source: _Source) -> Iterator[str]:
     try:
         yield from _parse_ids(source)
     except OSError as error:
-        raise _refusal(source.quoted_name, f"a readable file; {error.strerror}") from error
+        given = f"{source.quoted_name}, which cannot be read: {error.strerror}"
+        raise _refusal(given, "a readable file") from error
     except csv.Error as error:
         raise _refusal(
             source.quoted_name, "lines of ids, or CSV with every quote closed"

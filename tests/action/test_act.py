@@ -135,7 +135,7 @@ def test_act__workflow_branches_by_the_exit_code(ran: Ran) -> None:
     seen = ran.seen["read"]
     outputs = json.loads(seen["SEEN_UNKNOWN"])
 
-    message = 'ALM knows no user 4041 (404: "NOT_FOUND: no user 4041").'
+    message = 'ALM has no user 4041 (404: "NOT_FOUND: no user 4041").'
     assert (seen["SEEN_OUTCOME"], seen["SEEN_CODE"]) == ("failure", "67")
     assert json.loads(outputs["error"])["message"] == message
     assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")

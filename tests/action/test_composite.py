@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.action.conftest import Finished, Job
     from tests.support.sandbox import StartSandbox
 
-IN_GROUP = f"::group::alm-enrollments: what happened on the way\n{NOTE}::endgroup::\n"
+IN_GROUP = f"::group::alm-enrollments: messages\n{NOTE}::endgroup::\n"
 
 INPUTS = load_schema("inputs")
 OUTPUTS = load_schema("outputs")
@@ -139,8 +139,8 @@ def test_step__reports_an_unknown_user(job: Job) -> None:
     assert (finished.exit_code, error_of(finished)["code"]) == (67, 67)
     assert annotation.properties == {"title": "alm-enrollments: exit code 67"}
     assert annotation.data == (
-        'ALM knows no user 4041 (404: "NOT_FOUND: no user 4041").\n'
-        "What to do: Check the id, and that base_url is the region of this account.\n"
+        'ALM has no user 4041 (404: "NOT_FOUND: no user 4041").\n'
+        "What to do: Check the id, and that `base-url` is the region of this account.\n"
         "Request id: sandbox-1"
     )
     assert (finished.outputs["complete"], finished.outputs["enrollment_ids"]) == ("false", "[]")
@@ -155,8 +155,7 @@ def test_step__reports_every_invalid_input_at_once(job: Job) -> None:
         '5 inputs are not valid: user-id is "me" (allowed: ALM user ids, decimal digits each);'
         ' sort is "date" (allowed: dateEnrolled, -dateEnrolled);'
         " page-limit is 99 (allowed: a whole number from 1 to 10);"
-        ' resume is "perhaps" (allowed: true or false); access-token is missing'
-        " (allowed: it, or ALM_CLIENT_ID, ALM_CLIENT_SECRET, ALM_REFRESH_TOKEN together)."
+        ' resume is "perhaps" (allowed: true or false); access-token is missing.'
     )
     assert json.loads(finished.outputs["completeness"])["requests"] == 0
 
@@ -204,7 +203,7 @@ def test_step__checks_the_token(job: Job) -> None:
         ),
         (
             {"files": "a.ndjson"},
-            "files is given to fetch (allowed: none; merge and diff take files)",
+            "files is set for fetch (allowed: only for merge and diff)",
         ),
         ({"command": "merge", "files": "a"}, "output-file is missing (allowed: the file to write)"),
     ],

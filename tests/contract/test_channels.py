@@ -153,7 +153,7 @@ def test_github__messages_are_in_one_group(
 
     lines = finished.stderr.splitlines()
     kinds = [line.split("::")[1] if line.startswith("::") else line.split()[1] for line in lines]
-    messages = ["GET", "attempt", "waiting", "GET", "error:"]
+    messages = ["GET", "ALM's", "waiting", "GET", "error:"]
     annotation = "error title=alm-enrollments%3A exit code 67"
     assert kinds == ["add-mask", "group", *messages, "endgroup", annotation]
     in_github(finished)
@@ -205,7 +205,7 @@ def test_github__unwritable_outputs_end_with_73(
     outputs = as_outputs(finished.document)
     (annotation,) = in_github(finished).named("error")
     assert (finished.exit_code, finished.error["code"]) == (73, 73)
-    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Fix it and run again."
+    assert annotation.data == f"{UNWRITABLE}\nWhat to do: Fix this and run again."
     assert (outputs["complete"], outputs["enrollment_ids"]) == ("false", "[]")
     assert in_azure(finished) == in_folder(command.folder / "folder") == outputs
     assert f"ERROR={outputs['error']}\n" in command.files()["report"]
@@ -277,8 +277,10 @@ def test_masks__that_are_part_of_an_id_cause_warnings(
     outputs = {name: value for name, value in outputs_of(command).items() if value}
     dropped = outputs.keys() - job_outputs(outputs, [DOCUMENTED_USER]).keys()
     assert dropped == {"enrollment_ids", "resource_grade_ids"}
-    first = "A user id is part of a masked secret: GitHub drops every job output that holds masked"
-    second = "enrollment_ids, resource_grade_ids: GitHub drops job outputs like these"
+    first = (
+        "A user id is part of a masked secret: GitHub drops every job output that contains masked"
+    )
+    second = "enrollment_ids, resource_grade_ids: GitHub drops these job outputs"
     assert [warnings[0][: len(first)], warnings[1][: len(second)]] == [first, second]
 
 

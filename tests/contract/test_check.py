@@ -31,10 +31,10 @@ def test_check__reports_inputs_token_quota_and_estimates(
         "inputs     valid: 3 users; course, learningProgram, jobAid, certification;"
         f" sort dateEnrolled; {server.url}\n"
         "token      accepted\n"
-        "quota      120 requests a minute, burst 20\n"
+        "quota      120 requests per minute, burst 20\n"
         "read       1 enrollment of user 31 in N ms, more follow; request id sandbox-1\n"
-        "full read  3 users of 10 enrollments: 3 requests, at least 0 s at this quota\n"
-        "full read  3 users of 50 enrollments: 15 requests, at least 0 s at this quota\n"
+        "full read  3 users of 10 enrollments: 3 requests, less than 1 s at this quota\n"
+        "full read  3 users of 50 enrollments: 15 requests, less than 1 s at this quota\n"
         "full read  3 users of 200 enrollments: 60 requests, at least 20 s at this quota\n"
     )
     (request,) = server.requests
@@ -59,26 +59,41 @@ def test_check__assumes_the_documented_quota(command: Command, start_sandbox: St
     """Without quota headers the documented quota is assumed, and marked as such."""
     finished = command("check --user-id 31", **reaching(start_sandbox(rate_per_minute=0)))
 
-    quota = "quota      not reported by ALM; assumed to be 100 requests a minute, burst 30"
+    quota = "quota      not reported by ALM; assumed to be 100 requests per minute, burst 30"
     assert finished.stdout.splitlines()[2] == quota
 
 
-def test_check__quotes_a_quota_that_it_cannot_read(command: Command) -> None:
-    """A rate in an unknown unit is quoted, and every estimate is marked as a guess."""
+@pytest.mark.parametrize(
+    ("headers", "quota"),
+    [
+        (
+            ("x-rate-limit: 500r/week", "x-burst: 9"),
+            '"500r/week" cannot be used as it is; assumed to be 100 requests per minute, burst 30',
+        ),
+        (
+            ("x-rate-limit: 1000r/d", "x-burst: 9"),
+            '"1000r/d" cannot be used as it is; assumed to be 1440 requests per day, burst 9',
+        ),
+        (
+            ("x-rate-limit: 500r/h",),
+            '"500r/h" cannot be used as it is; assumed to be 100 requests per minute, burst 30',
+        ),
+    ],
+    ids=("unknown unit", "implausible", "without a burst"),
+)
+def test_check__quotes_a_quota_that_it_cannot_use(
+    headers: tuple[str, ...], quota: str, command: Command
+) -> None:
+    """A rate that is not used as ALM names it is quoted, and every estimate is a guess."""
     page = body_of({"links": {}})
-    quota = ("x-rate-limit: 500r/fortnight", "x-burst: 9")
 
-    with FaultServer((), (answer(200, page, *quota),)) as server:
+    with FaultServer((), (answer(200, page, *headers),)) as server:
         variables = {"ALM_BASE_URL": server.url, "ALM_ACCESS_TOKEN": "a-token-42"}
         finished = command("check --user-id 31", **variables)
 
     lines = finished.stdout.splitlines()
-    assert lines[2] == (
-        'quota      "500r/fortnight" is not understood; assumed to be 100 requests a minute,'
-        " burst 30"
-    )
-    guess = "at least 0 s at this quota, which is a guess"
-    assert [line.endswith(guess) for line in lines[4:]] == [True] * 3
+    assert lines[2] == f"quota      {quota}"
+    assert ["at this quota, which is a guess" in line for line in lines[4:]] == [True] * 3
 
 
 def test_check__shows_the_unit_of_the_quota(command: Command) -> None:
@@ -91,8 +106,8 @@ def test_check__shows_the_unit_of_the_quota(command: Command) -> None:
         finished = command("check --user-id 31", **variables)
 
     lines = finished.stdout.splitlines()
-    assert lines[2] == "quota      500 requests an hour, burst 20"
-    assert lines[-1].endswith("20 requests, at least 0 s at this quota")
+    assert lines[2] == "quota      500 requests per hour, burst 20"
+    assert lines[-1].endswith("20 requests, less than 1 s at this quota")
 
 
 def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer) -> None:
@@ -101,7 +116,7 @@ def test_check__fails_as_the_run_would(command: Command, sandbox: SandboxServer)
 
     finished = command("check --user-id 31", **refused)
 
-    message = "alm-enrollments: error: ALM refuses the access token, asked for user 31 (401"
+    message = "alm-enrollments: error: ALM refuses the access token while reading user 31 (401"
     assert (finished.exit_code, finished.stdout.count("\n")) == (77, 1)
     assert finished.stderr.startswith(message)
     assert finished.stderr.count("\n") == 1

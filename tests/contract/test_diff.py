@@ -314,10 +314,10 @@ def test_diff__assumes_complete_files(command: Command, fetch: Fetch) -> None:
 
     assert refused.exit_code == 64
     assert refused.stderr == (
-        'alm-enrollments: error: 1 input is not valid: diff is given "new.ndjson", which has no'
-        " journal new.ndjson.users next to it and is no document: nothing says which of its users"
-        " are complete (allowed: a file with its journal; or --assume-complete, if no user in it"
-        " is incomplete and no user is missing). Nothing was written.\n"
+        'alm-enrollments: error: 1 input is not valid: "new.ndjson" has no'
+        " journal new.ndjson.users next to it, so its complete users are unknown (allowed: a file"
+        " with its journal; or --assume-complete, if the file has every user completely). Nothing"
+        " was written.\n"
     )
     gone = {enrollment["id"] for enrollment in enrollments_on(1, "1")}
     assert found(document)["removed"] == expected(1, 2, ["2"])["removed"] | gone
@@ -327,56 +327,63 @@ def test_diff__assumes_complete_files(command: Command, fetch: Fetch) -> None:
 
 TWO_FILES = "(allowed: two output files, the older one first)"
 FULL_RUNS = "(allowed: two full runs with the same inputs)"
+OWN = (
+    "(allowed: a file that nothing else uses; FILE.part and FILE.users next to an output file"
+    " belong to it)"
+)
 REFUSED = {
-    "": f"diff is given 0 files {TWO_FILES}",
-    "old.ndjson": f"diff is given 1 file {TWO_FILES}",
-    "old.ndjson old.ndjson old.ndjson": f"diff is given 3 files {TWO_FILES}",
-    "old.ndjson nowhere": 'diff is given "nowhere", which is no file (allowed: an output file)',
+    "": f"diff got 0 files {TWO_FILES}",
+    "old.ndjson": f"diff got 1 file {TWO_FILES}",
+    "old.ndjson old.ndjson old.ndjson": f"diff got 3 files {TWO_FILES}",
+    "old.ndjson nowhere": '"nowhere" does not exist, or is not a file (allowed: an output file)',
     "old.ndjson courses.ndjson": (
-        'diff is given runs with different inputs: lo_types was ["course","learningProgram",'
+        'the runs had different inputs: lo_types was ["course","learningProgram",'
         f'"jobAid","certification"] and is ["course"] {FULL_RUNS}'
     ),
     "courses.ndjson other.ndjson": (
-        'diff is given runs with different inputs: lo_types was ["course"] and is ["jobAid"];'
+        'the runs had different inputs: lo_types was ["course"] and is ["jobAid"];'
         ' state was null and is "active"; since was null and is "2023-01-01T00:00:00+00:00";'
         f' include was [] and is ["learner"] {FULL_RUNS}'
     ),
     "old.ndjson old.ndjson --output-file ./old.ndjson": (
-        '--output-file is "old.ndjson", which is to be read as well (allowed: another file)'
+        '--output-file is "old.ndjson", which is also read (allowed: another file)'
     ),
     "old.ndjson old.ndjson --output-file old.ndjson.users": (
         '--output-file is "old.ndjson.users" (allowed: a name that ends in .ndjson, .jsonl or .csv,'
         " also with .gz or .zst)"
     ),
+    "old.ndjson old.ndjson --dotenv old.ndjson": f"--dotenv is also the file of OLD or NEW {OWN}",
+    "old.ndjson old.ndjson --dotenv ./old.ndjson.users": (
+        f"--dotenv is also the file of OLD or NEW {OWN}"
+    ),
+    "old.ndjson old.ndjson --output-file x.csv --dotenv ./x.csv": (
+        f"--dotenv is also the file of output_file {OWN}"
+    ),
     "old.ndjson old.ndjson --output-file x.parquet --ignore id,stat": (
-        'ignore is "id" (allowed: fields of an enrollment);'
-        ' ignore is "stat" (allowed: fields of an enrollment; did you mean state?);'
+        '--ignore is "id" (allowed: fields of an enrollment);'
+        ' --ignore is "stat" (allowed: fields of an enrollment; did you mean state?);'
         ' --output-file is "x.parquet" (allowed: a name that ends in .ndjson, .jsonl or .csv, also'
         " with .gz or .zst)"
     ),
     "old.ndjson table.table": (
-        'diff is given "table.table", unreadable after 0 records: files in the format table cannot'
+        '"table.table" cannot be read after record 0: files in the format table cannot'
         " be read back (allowed: an output file in json, ndjson, csv, parquet or xlsx)"
     ),
     "--assume-complete old.ndjson ids.ndjson": (
-        'diff is given "ids.ndjson", whose record 1 has no id and user_id as text, the latter in'
-        " digits (allowed: an output file with the columns id and user_id)"
+        'record 1 of "ids.ndjson" has no id, or no user_id in digits'
+        " (allowed: an output file with the columns id and user_id)"
     ),
     "--assume-complete old.ndjson twice.ndjson": (
-        'diff is given "twice.ndjson", which has enrollment a of user 01 twice (allowed: each'
-        " enrollment once)"
+        '"twice.ndjson" has enrollment a of user 01 twice (allowed: each enrollment once)'
     ),
     "--assume-complete twice.ndjson old.ndjson": (
-        'diff is given "twice.ndjson", which has enrollment a of user 01 twice (allowed: each'
-        " enrollment once)"
+        '"twice.ndjson" has enrollment a of user 01 twice (allowed: each enrollment once)'
     ),
     "old.ndjson foreign.json": (
-        'diff is given "foreign.json", which is JSON of another program (allowed: an output file or'
-        " a document)"
+        '"foreign.json" is JSON of another program (allowed: an output file or a document)'
     ),
     "old.ndjson elsewhere.json": (
-        'diff is given "elsewhere.json", a document whose records are in "courses.ndjson" (allowed:'
-        " that file)"
+        '"elsewhere.json" is a document whose records are in "courses.ndjson" (allowed: that file)'
     ),
 }
 
@@ -425,7 +432,7 @@ def test_diff__refuses_a_changed_or_unfinished_file(
     finished = command("diff old.ndjson new.ndjson")
 
     assert finished.exit_code == 64
-    assert 'diff is given "new.ndjson", which is not as its journal describes it' in finished.stderr
+    assert '"new.ndjson" does not match its journal' in finished.stderr
 
 
 def test_diff__long_lists_are_in_the_file(command: Command, fetch: Fetch) -> None:

@@ -190,7 +190,7 @@ def test_fetch__max_enrollments_stops_each_user(command: Command, sandbox: Sandb
     document = finished.document
     assert (finished.exit_code, document["complete"], len(sandbox.requests)) == (0, False, 2)
     assert document["enrollment_ids"] == ids_of(["31"])[:12]
-    reasons = ["stopped after 12 enrollments, as max_enrollments asks"]
+    reasons = ["stopped after 12 enrollments, the limit of max_enrollments"]
     assert document["completeness"]["reasons"] == reasons
 
 
@@ -208,14 +208,14 @@ def test_fetch__one_failure_does_not_stop_the_others(
     assert document["enrollment_ids"] == ids_of(["31"], "course:")
 
 
-CONTRADICTION = "ALM's pages for user 31 contradict themselves, 3 readings over"
+CONTRADICTION = "ALM's pages for user 31 contradict themselves in each of 3 readings"
 FAILURES = [
-    ("", "4041", 67, "ALM knows no user 4041"),
+    ("", "4041", 67, "ALM has no user 4041"),
     ("", "4031", 77, "ALM does not let this token read user 4031"),
-    ("*:401x*", "31", 77, "ALM refuses the access token, asked for user 31"),
+    ("*:401x*", "31", 77, "ALM refuses the access token while reading user 31"),
     ("*:400x*", "31", 64, "ALM refuses the request for user 31"),
-    ("*:406x*", "31", 76, "ALM does not accept the header Accept: application/vnd.api+json, asked"),
-    ("*:429/30x*", "31", 75, "ALM's quota is used up, asked for user 31"),
+    ("*:406x*", "31", 76, "ALM does not accept the header Accept: application/vnd.api+json while"),
+    ("*:429/30x*", "31", 75, "ALM's quota is used up while reading user 31"),
     ("*:schemax*", "31", 76, "ALM's page for user 31 is not of the documented shape, at data/0/id"),
     ("*:redirectx*", "31", 76, "ALM's address redirects"),
     ("*:foreign-pathx*", "31", 76, "ALM's link to the next page leads to another path"),
@@ -223,7 +223,7 @@ FAILURES = [
     ("*:foreign-userx*", "31", 76, "ALM's link to the next page leads to another path"),
     ("page=1:loopx*", "31", 76, CONTRADICTION),
     ("page=2:duplicatex*", "31", 76, CONTRADICTION),
-    ("*:bigx*", "31", 76, "ALM's answer for user 31 is larger than 8 MB"),
+    ("*:bigx*", "31", 76, "ALM's response for user 31 is larger than 8 MB"),
 ]
 
 
@@ -255,7 +255,9 @@ def test_fetch__unreachable_host_ends_with_69(command: Command) -> None:
     finished = command("--user-id 1 --deadline 1", **reachable)
 
     assert finished.exit_code == 69
-    assert finished.error["message"].startswith("127.0.0.1:9 cannot be reached, asked for user 1")
+    assert finished.error["message"].startswith(
+        "127.0.0.1:9 cannot be reached while reading user 1"
+    )
 
 
 @pytest.mark.parametrize("fault", ["page=2:429/0.1", "page=1:reset"])
@@ -268,7 +270,7 @@ def test_fetch__retries_are_logged_and_leave_no_trace(
     assert (finished.exit_code, finished.document["enrollment_ids"]) == (0, ids_of(["31"]))
     assert finished.document["completeness"]["status"] == VERIFIED
     (line,) = finished.stderr.splitlines()
-    assert line.startswith("alm-enrollments: attempt 1 failed, the next one in 0.")
+    assert ", retrying in 0." in line
 
 
 def test_fetch__opaque_cursors_are_consistent(
@@ -339,7 +341,7 @@ def test_fetch__refresh_that_returns_the_same_token_ends_it(
     finished = command("--user-id 31", **reaching(server, **TRIPLE))
 
     assert (finished.exit_code, len(server.requests)) == (77, 2)
-    assert "gives the same one back" in finished.stderr
+    assert "a refresh returns the same one" in finished.stderr
 
 
 BAD_INPUT = {

@@ -121,7 +121,7 @@ def test_stdout__full_disk_ends_with_73(kind: str, command: Command) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " What it has ends in the middle. Fix it and run again.\n"
+        " What it has ends in the middle. Fix this and run again.\n"
     )
 
 
@@ -133,8 +133,8 @@ def test_stdout__no_space_for_temporary_files(command: Command) -> None:
 
     assert (finished.exit_code, finished.stdout) == (73, "")
     assert finished.stderr == (
-        f"{NOTE}alm-enrollments: error: Records on their way to standard output cannot be kept"
-        " in a temporary file: File too large. Make room for them, or name an output_file.\n"
+        f"{NOTE}alm-enrollments: error: Records for standard output cannot be written to"
+        " a temporary file: File too large. Free space in that folder, or set --output-file.\n"
     )
 
 
@@ -231,7 +231,7 @@ def test_signal__keeps_the_finished_users(
 
     assert (process.returncode, document["output_file"]) == (exit_code, None)
     assert document["error"]["hint"] == (
-        "No output was replaced. Run again. 2 users are kept in out.part: run again with --resume."
+        "No output was replaced. 2 users are kept in out.part: run again with --resume."
     )
     assert kept == (["out.part", "out.users"], ["31", "32"])
     assert (resumed.exit_code, requested_users(server)) == (0, ["33"])
@@ -279,7 +279,7 @@ def test_resume__with_other_inputs_is_refused(
     finished = command(f"{line} --resume {change}", **reaching(sandbox))
 
     assert (finished.exit_code, sandbox.requests) == (64, [])
-    message = "--resume is asked for other inputs than those of the earlier run"
+    message = "--resume is set, but the inputs differ from the earlier run: "
     assert message in finished.stderr
     assert content(command.folder) == before
 
@@ -311,7 +311,7 @@ def test_pipe__with_an_invalid_line_ends_there(command: Command, sandbox: Sandbo
         "alm-enrollments: error: 1 input is not valid: --user-ids-file is without an id"
         " in line 3 of standard input (allowed: one ALM user id, decimal digits,"
         " or e-mail address in each line)."
-        " Users before it were asked for; of an output_file, resume keeps those that were read.\n"
+        " The users before it were read. With --output-file, --resume keeps them.\n"
     )
     assert (second.exit_code, users_of(command.folder / "out")) == (0, ["31", "32", "33"])
 
@@ -363,7 +363,7 @@ def test_disk__that_fills_up_keeps_the_finished_users(
     assert kept == ["out.part", "out.users"]
     assert first.stderr == (
         "alm-enrollments: error: The output file out cannot be written: File too large."
-        " Complete users are kept. Fix it, and run again with --resume.\n"
+        " Complete users are kept. Fix this and run again with --resume.\n"
     )
     assert (second.exit_code, second.document["enrollment_count"]) == (0, 200)
     assert "31" not in requested_users(server)
@@ -399,7 +399,7 @@ def test_output_file__is_written_by_one_run_at_a_time(
     process.communicate()
     resumed = command(f"{line} --resume", **reaching(server))
 
-    message = "The output file out is being written by another run. Wait for it, or name another"
+    message = "The output file out is in use by another run. Wait until it ends, or use"
     assert (second.exit_code, idle.requests) == (73, [])
     assert message in second.stderr
     assert (resumed.exit_code, users_of(command.folder / "out")) == (0, ["31", "32"])

@@ -166,38 +166,36 @@ def test_merge__accepts_an_empty_shard(command: Command, fetch: Fetch) -> None:
     assert (merged.exit_code, merged.document["users"]["read"]) == (0, 1)
 
 
-NO_FILES = "merge is without its files (allowed: the file to write, then each shard's output file)"
+NO_FILES = "merge got no files (allowed: the file to write, then each shard's output file)"
 EACH_ONCE = "(allowed: each of the 2 shards once)"
 ONE_DIVISION = "(allowed: shards of one division)"
 REFUSED = {
     "": NO_FILES,
     "out.ndjson": NO_FILES,
-    "out.ndjson 1.ndjson": f"merge is without shard 2/2 {EACH_ONCE}",
-    "out.ndjson 1.ndjson 1.ndjson": (
-        f"merge is without shard 2/2 and given shard 1/2 twice {EACH_ONCE}"
-    ),
-    "out.ndjson 1.ndjson 2.ndjson 1.ndjson": f"merge is given shard 1/2 twice {EACH_ONCE}",
-    "out.ndjson 1.ndjson third.ndjson": f"merge is given shards 1/2, 2/3 {ONE_DIVISION}",
-    "out.ndjson 1.ndjson undivided.ndjson": f"merge is given shards 1/2, None {ONE_DIVISION}",
+    "out.ndjson 1.ndjson": f"shard 2/2 is missing {EACH_ONCE}",
+    "out.ndjson 1.ndjson 1.ndjson": (f"shard 2/2 is missing and shard 1/2 comes twice {EACH_ONCE}"),
+    "out.ndjson 1.ndjson 2.ndjson 1.ndjson": f"shard 1/2 comes twice {EACH_ONCE}",
+    "out.ndjson 1.ndjson third.ndjson": f"the files are the shards 1/2, 2/3 {ONE_DIVISION}",
+    "out.ndjson 1.ndjson undivided.ndjson": f"the files are the shards 1/2, none {ONE_DIVISION}",
     "out.ndjson 1.ndjson active.ndjson": (
-        'merge is given other inputs: state is active in "active.ndjson", not None'
+        '"active.ndjson" was read with state "active", "1.ndjson" with null'
         " (allowed: shards of one run)"
     ),
     "out.ndjson undivided.ndjson common.ndjson": (
-        'merge is given user 1000 twice, again in "common.ndjson"'
+        'user 1000 comes twice, the second time in "common.ndjson"'
         " (allowed: files without a common user)"
     ),
     "1.ndjson 1.ndjson 2.ndjson": (
-        'merge is given "1.ndjson" to be read and to be written'
+        '"1.ndjson" is a file to read and the file to write'
         " (allowed: a file to write that is not one of the shards)"
     ),
     "out.ndjson.gz 1.ndjson 2.ndjson": (
-        'merge is given "1.ndjson", which is not compressed as "out.ndjson.gz" is to be'
-        " (allowed: names that end alike)"
+        '"1.ndjson" and "out.ndjson.gz" are compressed in different ways'
+        " (allowed: names with the same suffix)"
     ),
     "out.ndjson 1.ndjson nowhere.ndjson": (
-        'merge is given "nowhere.ndjson", which has no journal next to it'
-        " (allowed: an output file with its nowhere.ndjson.users)"
+        '"nowhere.ndjson" has no journal nowhere.ndjson.users next to it'
+        " (allowed: an output file with its journal)"
     ),
 }
 
@@ -243,7 +241,7 @@ def test_merge__refuses_a_changed_or_unfinished_file(
     finished = command("merge out.ndjson 1.ndjson 2.ndjson")
 
     assert finished.exit_code == 64
-    assert 'merge is given "2.ndjson", which no run has finished as it is' in finished.stderr
+    assert '"2.ndjson" is not finished, or was changed after its run' in finished.stderr
     assert not (command.folder / "out.ndjson").exists()
 
 
@@ -260,7 +258,7 @@ def test_merge__refuses_a_run_that_did_not_reach_every_user(
 
     assert (first.exit_code, first.document["complete"]) == (0, False)
     assert finished.exit_code == 64
-    assert 'merge is given "1.ndjson", which lacks 1 of its 4 users' in finished.stderr
+    assert '"1.ndjson" lacks users (1 of 4)' in finished.stderr
     assert not (command.folder / "out.ndjson").exists()
 
 
@@ -282,5 +280,5 @@ def test_merge__into_a_missing_folder_ends_with_73(command: Command, fetch: Fetc
     assert finished.exit_code == 73
     assert finished.stderr == (
         "alm-enrollments: error: The output file nowhere/out.ndjson cannot be written:"
-        " No such file or directory. Fix it and run again.\n"
+        " No such file or directory. Fix this and run again.\n"
     )

@@ -52,7 +52,7 @@ def test_signal__ends_the_run_wherever_it_waits(
 
     assert time.monotonic() - began < MAX_SECONDS
     assert (process.returncode, json.loads(stdout)["error"]["code"]) == (CODES[number],) * 2
-    line = "The run was stopped by a signal. No output was replaced. Run again."
+    line = "A signal stopped the run. No output was replaced."
     assert stderr.splitlines()[-1] == f"alm-enrollments: error: {line}"
 
 
@@ -95,7 +95,7 @@ def test_stdout__full_disk_ends_with_73(command: Command) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         f"{NOTE}alm-enrollments: error: Standard output cannot be written: No space left on device."
-        " No document was written. Fix it and run again.\n"
+        " No document was written. Fix this and run again.\n"
     )
 
 

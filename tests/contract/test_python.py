@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import connector
 from connector.schemas import load_schema
+from tests.support.process import CHECKOUT
 from tests.support.sandbox import reaching
 
 if TYPE_CHECKING:
@@ -79,6 +82,25 @@ def test_run__has_a_signature() -> None:
     assert {"run", "diff"} <= {*dir(connector)}
     assert inspect.getdoc(connector.run)
     assert [*inspect.signature(connector.diff).parameters][:2] == ["old", "new"]
+
+
+def test_run__from_a_zip_file(command: Command) -> None:
+    """A package in a zip file reads its schemas there, as Python's importer does."""
+    path = command.folder / "connector.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (CHECKOUT / "connector").rglob("*.*"):
+            if "__pycache__" not in file.parts:
+                archive.write(file, file.relative_to(CHECKOUT))
+        for file in (CHECKOUT / "schemas").glob("*.json"):
+            archive.write(file, Path("connector/schemas", file.name))
+    script = (
+        "import connector; print(connector.__file__);"
+        "print(connector.run(user_id='20941371', base_url='sandbox')['enrollment_count'])"
+    )
+
+    process = command.start_python(["-c", script], PYTHONPATH=str(path))
+
+    assert process.communicate() == (f"{path}/connector/__init__.py\n3\n", "")
 
 
 def test_package__exports_what_it_promises() -> None:

@@ -191,10 +191,7 @@ def test_merge__refuses_pages(command: Command) -> None:
     finished = command("merge all.html 1.html 2.html")
 
     assert finished.exit_code == 64
-    assert (
-        'given "1.html", whose format is for people and cannot be read back'
-        in finished.error["message"]
-    )
+    assert '"1.html" has the format html, which cannot be read back' in finished.error["message"]
 
 
 def test_page__of_a_run_that_partly_failed(command: Command) -> None:
@@ -204,9 +201,9 @@ def test_page__of_a_run_that_partly_failed(command: Command) -> None:
     page = (command.folder / "x.html").read_text(encoding="utf-8")
     assert finished.exit_code == 65
     assert "Learners who could not be read" in page
-    assert "ALM knows no user 4041" in page
+    assert "ALM has no user 4041" in page
     assert '<span class="status warn">Incomplete</span>' in page
-    assert "120 enrollments of 3 learners, of 4 learners requested." in page
+    assert "120 enrollments of 3 learners (4 requested)." in page
 
 
 @pytest.mark.parametrize("name", ["xlsx", "html"])

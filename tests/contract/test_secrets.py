@@ -69,7 +69,7 @@ def test_env_file__errors_name_the_line_only(command: Command) -> None:
     finished = command("--env-file alm.env")
 
     assert finished.exit_code == 64
-    assert "env_file is not to be understood in line 2" in finished.stderr
+    assert "--env-file is not valid in line 2" in finished.stderr
     assert leaks(finished.stdout + finished.stderr) == []
 
 
@@ -97,7 +97,7 @@ def test_proxy__is_used_for_https(scheme: str, command: Command) -> None:
     """A request over https takes the proxy of the environment, however the scheme is written."""
     variables = {"ALM_ACCESS_TOKEN": CANARY, "HTTPS_PROXY": "http://127.0.0.1:9"}
 
-    finished = command(f"--user-id 1 --deadline 1 --base-url {scheme}://localhost:9", **variables)
+    finished = command(f"--user-id 1 --deadline 3 --base-url {scheme}://localhost:9", **variables)
 
-    message = "The proxy in front of localhost:9 does not answer as one"
+    message = "The proxy for localhost:9 cannot be used"
     assert (finished.exit_code, finished.error["message"][: len(message)]) == (69, message)

@@ -1,4 +1,4 @@
-"""docs/ERRORS.md is exact: its tables have every message, and no other."""
+"""docs/ERRORS.md is exact: its tables have every error and warning, and no other."""
 
 from __future__ import annotations
 
@@ -36,13 +36,22 @@ def texts(node: ast.AST) -> Iterator[str]:
         parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
         yield "".join(map(str, parts))
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield re.sub(r"\{\w+\}", "…", node.value)
+        yield re.sub(r"\{\w+\}|%[sd]", "…", node.value)
+
+
+def is_report(node: ast.AST) -> bool:
+    """Return whether *node* is a function that warns, or refuses a file of merge or diff."""
+    names = ("warn", "warning", "refused", "_refused")
+    return getattr(node, "id", getattr(node, "attr", None)) in names
 
 
 def messages() -> Iterator[str]:
-    """Yield the message of every error that is raised, or listed next to its class in a table."""
+    """Yield the message of every error, warning and problem of a file.
+
+    Errors are raised, or listed next to their class in a table.
+    """
     for node in NODES:
-        if isinstance(node, ast.Call) and is_class(node.func):
+        if isinstance(node, ast.Call) and (is_class(node.func) or is_report(node.func)):
             yield from (text for argument in node.args[:1] for text in texts(argument))
         elif isinstance(node, ast.Tuple):
             pairs = zip(node.elts, node.elts[1:], strict=False)
@@ -51,11 +60,21 @@ def messages() -> Iterator[str]:
             )
 
 
+def hints() -> Iterator[str]:
+    """Yield each hint that is written where an error is raised, and what a problem allows."""
+    for node in NODES:
+        if isinstance(node, ast.keyword) and node.arg == "hint":
+            yield from texts(node.value)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+            yield from (text for argument in node.args[1:] for text in texts(argument))
+
+
 STRINGS = [text for node in NODES for text in texts(node)]
+SLIPS = (CHECKOUT / "tests/docs/words.txt").read_text(encoding="utf-8").splitlines()
 ACTION = (CHECKOUT / "action.yml").read_text(encoding="utf-8")
 # One word is a name, or the short form of an exit code.
 MESSAGES = sorted({message for message in messages() if re.search(r"\w \w", message)})
-ROWS = re.findall(r"^\| (`.*?) \|", PAGE.partition("| the message begins |")[2], flags=re.MULTILINE)
+ROWS = re.findall(r"^\| (`.*?) \|", PAGE.partition("## Messages")[2], flags=re.MULTILINE)
 PHRASES = [phrase for row in ROWS for phrase in re.findall(r"`([^`]+)`", row)]
 
 
@@ -65,6 +84,12 @@ def test_errors__each_has_a_row(message: str) -> None:
     patterns = [".*?".join(map(re.escape, phrase.split("…"))) for phrase in PHRASES]
 
     assert [pattern for pattern in patterns if re.match(pattern, message)] != []
+
+
+@pytest.mark.parametrize("text", sorted({*MESSAGES, *hints()}))
+def test_errors__have_no_slip(text: str) -> None:
+    """No message and no hint has a word that slipped in before."""
+    assert [slip for slip in SLIPS if re.search(slip, text)] == []
 
 
 @pytest.mark.parametrize("phrase", PHRASES)

@@ -23,3 +23,14 @@ def test_folders__belong_to_a_command() -> None:
     ]
     assert uncovered == []
     assert [path for path in paths if not (CHECKOUT / path).is_dir()] == []
+
+
+def test_threats__name_their_tests() -> None:
+    """SECURITY.md names each test of tests/security, after the threat that it tries."""
+    page = (CHECKOUT / "SECURITY.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Threats and answers\n")[2].partition("\n## ")[0]
+    defined: list[str] = []
+    for path in CHECKOUT.glob("tests/security/test_*.py"):
+        defined += re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert sorted(re.findall(r"`(test_\w+)`", section)) == sorted(defined)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from scripts.site import on_page_markdown
+from connector import __version__
+from scripts.site import on_config, on_page_markdown
 from tests.support.process import CHECKOUT
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def test_navigation__has_every_page() -> None:
     files = [str(path.relative_to(folder)) for path in folder.glob("**/*.md")]
 
     assert sorted(pages(CONFIG["nav"])) == sorted(files)
+
+
+def test_config__shows_the_version() -> None:
+    """The name of the site, in the header of each page, has the version."""
+    assert on_config({"site_name": "x"}) == {"site_name": f"x {__version__}"}
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,8 @@ def test_fault__of_a_token_that_reads_nobody_ends_the_run(concurrency: int, play
 
     assert ran.code == NOPERM
     assert ran.document["error"]["message"] == (
-        "ALM does not let this token read user 30 (403), nor any other of the first 20 users."
+        "ALM does not let this token read user 30 (403); the same is true for all"
+        " of the first 20 users."
     )
     assert len(server.requests) <= 20 + 2 * concurrency
     assert ran.document["users"]["read"] == 0
@@ -253,7 +254,7 @@ def test_connection__refused_ends_with_69(play: Play) -> None:
     ran = run(server, base_url=f"http://{unused}")
 
     assert (ran.code, len(ran.slept), server.requests) == (UNAVAILABLE, ATTEMPTS - 1, [])
-    message = f"{unused} cannot be reached, asked for user 31, 5 times."
+    message = f"{unused} cannot be reached while reading user 31, 5 times."
     assert ran.document["error"]["message"] == message
 
 
@@ -389,8 +390,8 @@ def test_contradiction__that_persists_is_never_complete(
 @pytest.mark.parametrize(
     ("step", "counted"),
     [
-        (_pages([ONE], count_cursor([ONE, TWO]), [THREE]), "1 more"),
-        (_pages([ONE], count_cursor([ONE, "jobAid:1_-1_31", "jobAid:2_-1_31"]), [THREE]), "2 more"),
+        (_pages([ONE], count_cursor([ONE, TWO]), [THREE]), "1 row"),
+        (_pages([ONE], count_cursor([ONE, "jobAid:1_-1_31", "jobAid:2_-1_31"]), [THREE]), "2 rows"),
     ],
 )
 def test_hidden_rows__are_read_twice(step: Step, counted: str, play: Play) -> None:
@@ -401,7 +402,7 @@ def test_hidden_rows__are_read_twice(step: Step, counted: str, play: Play) -> No
 
     (reason,) = ran.document["completeness"]["reasons"]
     assert (ran.code, ran.document["enrollment_ids"]) == (OK, [ONE, THREE])
-    assert reason.startswith(f"ALM counts {counted} than the enrollments that it serves")
+    assert reason.startswith(f"ALM counts {counted} that it does not return")
     assert (server.order, ran.document["completeness"]["status"]) == ("ABAB", CONSISTENT)
 
 

@@ -74,6 +74,18 @@ def test_mounted_file(
 
 
 @needs_mounts
+def test_mounted_file__of_changes(command: Command) -> None:
+    """The file of a difference is refused before anything is compared, with the way out."""
+    diff = "alm-enrollments diff no old --output-file changes.csv"
+
+    finished = command.shell(f"{MOUNT_FILE.format('changes.csv')} && {diff}", prefix=WITH_MOUNTS)
+
+    error = f"The output file changes.csv cannot be written: changes.csv {MOUNTED}."
+    message = f"alm-enrollments: error: {error} Nothing was written.\n"
+    assert (finished.exit_code, finished.stderr) == (73, message)
+
+
+@needs_mounts
 def test_mounted_file__of_xcom(command: Command) -> None:
     """A mounted ``return.json`` is refused before the first request."""
     code = (
@@ -244,4 +256,5 @@ def test_mode__while_it_grows(command: Command, start_sandbox: StartSandbox) -> 
         finished = command(f"{line} {resume} --user-id {DOCUMENTED_USER},31", **variables)
 
         assert finished.exit_code == 75
-        assert (command.folder / "out.csv.part").stat().st_mode & 0o777 == 0o600
+        for name in ("out.csv.part", "out.csv.users"):
+            assert (command.folder / name).stat().st_mode & 0o777 == 0o600

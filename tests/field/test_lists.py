@@ -123,7 +123,7 @@ def test_standard_input__silent(command: Command) -> None:
     error = Finished(exit_code, stdout, stderr).error
     assert (exit_code, error["message"]) == (
         75,
-        "The deadline of 1 s passed before the run came to its end.",
+        "The deadline of 1 s passed before the run ended.",
     )
     assert "1 user is kept in out.ndjson.part" in error["hint"]
     assert len((command.folder / "out.ndjson.part").read_text().splitlines()) == 3

@@ -29,20 +29,23 @@ if TYPE_CHECKING:
 TOKEN = "tok-live-abcdef"
 ASKED = {"ALM_USER_ID": "31", "ALM_ACCESS_TOKEN": TOKEN}
 NOT_AN_ADDRESS = (
-    "{} is not the address of a proxy, asked for user 31.",
+    "{} is not the address of a proxy while reading user 31.",
     "Write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT; socks5h:// for SOCKS.",
 )
 SOCKS = (
-    "{} names a SOCKS proxy, and support for SOCKS is missing, asked for user 31.",
-    "Install it with pip install PySocks, or name a proxy that begins with http://.",
+    "{} names a SOCKS proxy, which needs the package PySocks while reading user 31.",
+    "Run pip install PySocks, or set a proxy that begins with http://.",
 )
 ENDS_THE_HOST = (
-    "{} has a character in its user name or password that ends a host there, asked for user 31.",
-    "Write it percent-encoded: %2F for /, %3F for ?, %23 for #, %5C for \\.",
+    (
+        "{} has a character in its user name or password that must be percent-encoded"
+        " while reading user 31."
+    ),
+    "Percent-encode it: %2F for /, %3F for ?, %23 for #, %5C for \\.",
 )
 NOT_LATIN_1 = (
-    "{} has a character in its user name or password that HTTP cannot send, asked for user 31.",
-    "Proxies take the characters of Latin-1: give this user a password of those.",
+    "{} has a character in its user name or password that HTTP cannot send while reading user 31.",
+    "Use only characters of Latin-1 in the proxy's user name and password.",
 )
 
 
@@ -124,6 +127,7 @@ def test_base_url__password(command: Command) -> None:
         ("cut", "it has no certificate authorities in PEM"),
         ("empty", "it has no certificate authorities in PEM"),
         ("missing", "No such file or directory"),
+        ("/dev/null", "it has no certificate authorities in PEM"),
     ],
 )
 def test_authorities__unreadable(
@@ -133,14 +137,14 @@ def test_authorities__unreadable(
     text = Path(certifi.where()).read_text(encoding="utf-8")
     pem = text[text.index("-----BEGIN") : text.index("-----END")] + "-----END CERTIFICATE-----\n"
     contents = {"der": ssl.PEM_cert_to_DER_cert(pem), "cut": pem[:600].encode(), "empty": b""}
-    path = command.folder / "authorities"
+    path = Path(content) if "/" in content else command.folder / "authorities"
     if content in contents:
         path.write_bytes(contents[content])
 
     finished = command("--deadline 30", **ASKED, **{variable: str(path)})
 
-    message = f'The file "{path}" of {variable} cannot be read: {reason}, asked for user 31.'
-    hint = f"Name a file of certificate authorities in PEM, or a folder of them, in {variable}."
+    message = f'The file "{path}" of {variable} cannot be read: {reason} while reading user 31.'
+    hint = f"Set {variable} to a file of certificate authorities in PEM, or to a folder of them."
     assert error_of(finished) == (69, message, hint, 1)
 
 
@@ -156,8 +160,8 @@ def test_tls__port_without_it(command: Command, play: Play) -> None:
 
     assert error_of(finished) == (
         69,
-        f"The port of {address} does not speak TLS, asked for user 31.",
-        "Check the port in base_url: it speaks http, perhaps, and https has another port.",
+        f"The port of {address} does not speak TLS while reading user 31.",
+        "Check the port in --base-url. It may be a port of plain HTTP.",
         1,
     )
 
@@ -170,8 +174,8 @@ def test_tls__proxy_without_it(command: Command, play: Play) -> None:
 
     assert error_of(finished) == (
         69,
-        "The proxy in front of learningmanager.adobe.com does not speak TLS, asked for user 31.",
-        "Write http:// in https_proxy; https:// is for a proxy that speaks TLS itself.",
+        "The proxy for learningmanager.adobe.com does not speak TLS while reading user 31.",
+        "Write http:// in https_proxy. Only a proxy that speaks TLS has an address with https://.",
         1,
     )
     assert "hunter22" not in finished.stdout + finished.stderr
@@ -222,8 +226,8 @@ def test_headers__too_many(status: int, command: Command, play: Play) -> None:
     finished = command(**ASKED, ALM_BASE_URL=server.url)
 
     host = server.url.removeprefix("http://")
-    message = f"The answer of {host} has more headers than HTTP clients take, asked for user 31."
-    assert error_of(finished) == (76, message, "Look for a proxy between here and ALM.", 1)
+    message = f"{host} sent too many headers while reading user 31."
+    assert error_of(finished) == (76, message, "Look for a proxy between this machine and ALM.", 1)
 
 
 def http_date(moment: datetime) -> str:

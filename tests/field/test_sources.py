@@ -46,6 +46,23 @@ def test_secrets__trouble_below_the_environment(
 
 
 @needs_mounts
+def test_secrets__trouble_next_to_a_token(command: Command, sandbox: SandboxServer) -> None:
+    """Unreadable credentials do not matter if the environment has enough, only without."""
+    names = "/run/secrets/ALM_CLIENT_ID /run/secrets/ALM_CLIENT_SECRET"
+    script = (
+        f"mount -t tmpfs tmpfs /run && mkdir /run/secrets && touch {names} && chmod 0 {names}"
+        f" && {WITHOUT_POWERS} alm-enrollments"
+    )
+    given = reaching(sandbox, ALM_USER_ID=DOCUMENTED_USER)
+
+    finished = command.shell(script, prefix=WITH_MOUNTS, **given)
+    without_token = command.shell(script, prefix=WITH_MOUNTS, **{**given, "ALM_ACCESS_TOKEN": ""})
+
+    assert (finished.exit_code, finished.document["enrollment_ids"]) == (0, DOCUMENTED_IDS)
+    assert without_token.exit_code == 64
+
+
+@needs_mounts
 def test_secrets__with_byte_order_mark(command: Command, sandbox: SandboxServer) -> None:
     """A byte order mark, as PowerShell writes it, is no part of a secret."""
     variables = reaching(sandbox, ALM_USER_ID=DOCUMENTED_USER)
@@ -104,5 +121,8 @@ def test_env_file__utf_16(command: Command) -> None:
 
     assert (finished.exit_code, finished.error["message"]) == (
         64,
-        '1 input is not valid: env_file is "env" (allowed: a readable file; it is not UTF-8 text).',
+        (
+            '1 input is not valid: --env-file is "env", which cannot be read: it is not UTF-8 text'
+            " (allowed: a readable file)."
+        ),
     )

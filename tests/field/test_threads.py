@@ -41,8 +41,8 @@ def test_threads__none(line: str, command: Command) -> None:
     assert (finished.exit_code, finished.stderr) == (
         75,
         (
-            f"{NOTE}alm-enrollments: error: The system starts no further thread: {LIMITS}."
-            " Raise that limit, or run again when fewer processes run.\n"
+            f"{NOTE}alm-enrollments: error: The system cannot start another thread: {LIMITS}."
+            " Raise that limit, or end other processes, and run again.\n"
         ),
     )
 
@@ -54,4 +54,4 @@ def test_threads__of_the_server(command: Command) -> None:
     )
 
     assert (finished.exit_code, finished.stdout) == (75, "")
-    assert f"error: The system starts no further thread: {LIMITS}." in finished.stderr
+    assert f"error: The system cannot start another thread: {LIMITS}." in finished.stderr

@@ -175,7 +175,7 @@ def test_packages__of_others(
         folder.chmod(0o777 if kind == "writable" else 0o755)
         os.chown(folder, OTHER_USER if kind == "others" else -1, -1)
 
-    with pytest.raises(UnreachableError, match="cannot be put into"):
+    with pytest.raises(UnreachableError, match="cannot be written to"):
         installed_packages(environ, lock=lock, python=fake_python)
 
 
@@ -272,7 +272,7 @@ def test_spelling__in_the_action(spelling: str, job: Job, play: Play) -> None:
     assert finished.stderr.splitlines()[0] == f"alm-enrollments: warning: {text}"
     warnings = [command.data for command in finished.commands if command.name == "warning"]
     assert warnings[0] == text
-    assert [warning[:28] for warning in warnings[1:]] == ["ALM_ACCESS_TOKEN is not used"]
+    assert [warning[:26] for warning in warnings[1:]] == ["`access-token` is not used"]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -393,7 +393,7 @@ def test_masks__not_in_a_jobs_own_step(
     finished = command.shell(script, **reaching(sandbox, **{platform: "outputs"}))
 
     assert finished.exit_code == 0
-    assert "ALM knows no user 4041" in (command.folder / "errors.log").read_text(encoding="utf-8")
+    assert "ALM has no user 4041" in (command.folder / "errors.log").read_text(encoding="utf-8")
 
 
 def test_masks__from_the_actions_start(job: Job) -> None:

@@ -400,7 +400,7 @@ def test_limits__are_believed_within_bounds(headers: dict[str, str]) -> None:
     limiter, now = RateLimiter(), 1_000.0
     for _ in range(100):
         limiter.update(headers, now)
-        wait = limiter.acquire(now)
+        wait = limiter.acquire(now) or 0.0
         assert wait <= 60 + 1e-6
         now += wait
 
@@ -443,7 +443,7 @@ def test_next_link__holds_no_secret(place: str, secret: str, play: Play) -> None
     ran = run(server, {"access_token": secret})
 
     assert (ran.code, len(server.requests)) == (PROTOCOL, 1)
-    message = "ALM's link to the next page holds one of this run's own secrets."
+    message = "ALM's link to the next page contains a secret of this run."
     assert ran.document["error"]["message"] == message
 
 
@@ -502,7 +502,7 @@ def test_secret__that_resembles_our_words(command: Command, play: Play) -> None:
     assert finished.error["message"] == (
         'ALM does not let this token read user 31 (403: "***, *** and ***").'
     )
-    assert finished.error["hint"] == "Reading learners needs the scope admin:read."
+    assert finished.error["hint"] == "Use a token with the scope admin:read."
 
 
 @pytest.mark.parametrize("name", ["access_token", "client_id", "client_secret", "refresh_token"])

@@ -162,14 +162,14 @@ class FakeTransport:
             raise out_of_time(self._deadline.seconds, 0, now=clock.now())
         if self._is_away():
             self._alm.unreachable += 1
-            raise UnreachableError(f"The host cannot be reached, asked for {subject}.", hint="h")
+            raise UnreachableError(f"The host cannot be reached while reading {subject}.", hint="h")
         path, _, query = url.partition("?")
         user_id = path.rpartition("/users/")[2].removesuffix("/enrollments")
         latency = self._alm.latency_of(user_id)
         if latency:
             clock.sleep(min(latency, left))
         if latency >= left:
-            raise TemporaryError(f"The host stopped answering, asked for {subject}.", hint="h")
+            raise TemporaryError(f"The host stopped answering while reading {subject}.", hint="h")
         with self._alm._lock:
             secret = token.get_secret_value() if token else ""
             return self._alm.answer(method, user_id, query, secret)

@@ -276,8 +276,8 @@ def test_installed_packages__missing_folder(
         installed_packages({**environ, "RUNNER_TEMP": missing}, lock=lock)
 
     assert str(raised.value) == (
-        f"The action's packages cannot be put into {missing}: No such file or directory."
-        " Nothing was sent. Fix it and run again."
+        f"The action's packages cannot be written to {missing}: No such file or directory."
+        " Nothing was sent. Fix this and run again."
     )
 
 
@@ -323,7 +323,7 @@ def test_redirect_document__without_a_folder(tmp_path: Path) -> None:
 
     assert str(raised.value) == (
         "The file for the document cannot be written: No such file or directory."
-        " Nothing was sent; make room in the runner's temporary folder."
+        " Nothing was sent. Free space in the runner's temporary folder."
     )
 
 

@@ -90,7 +90,7 @@ def test_exit_code__of_a_signal(number: int, code: int) -> None:
     error = InterruptedRun(number)
 
     assert error.code == code
-    assert str(error) == "The run was stopped by a signal. No output was replaced. Run again."
+    assert str(error) == "A signal stopped the run. No output was replaced."
 
 
 def test_tree__in_the_docstring_is_that_of_the_classes() -> None:

@@ -113,10 +113,10 @@ def test_clean__leaves_no_base64(secret: str, prefix: bytes, suffix: bytes) -> N
     assert [form for form in forms if form in cleaned] == []
 
 
+@pytest.mark.parametrize("text", ["""a"b/c'd\\e-secret""", 'ab"cdefg'])
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_clean__a_secret_in_quotes_in_quotes(depth: int) -> None:
+def test_clean__a_secret_in_quotes_in_quotes(depth: int, text: str) -> None:
     """A secret is found in a message that quotes a message that quotes it."""
-    text = """a"b/c'd\\e-secret"""
     redactor = redactor_of(text)
     for _ in range(depth):
         text = json.dumps(text)[1:-1]
@@ -132,9 +132,11 @@ CUTS = {
     "twice": ("secret-t… and secret-to… end", "***… and ***… end"),
     "in base64": ("c2VjcmV0LXRv…", "***…"),
     "in capitals": ("SECRET-TO…", "***…"),
+    "seven characters at the end": ("it says secret-", "it says secret-"),
     "seven characters": ("it says secret-…", "it says secret-…"),
     "two secrets": ("secret-token-of-mine-too-long", "***-long"),
     "escaped": (r"a\"b/c\\d-s… and secret\-token", r"***… and ***"),
+    "escape of a number sign": (r"abcd\u0023efg…", "***…"),
     "number signs": (r"x#\u0023#y#\u0023#z…", "***…"),
 }
 
@@ -143,7 +145,8 @@ CUTS = {
 def test_clean_foreign__parts_of_secrets(text: str, cleaned: str) -> None:
     """Of text from a server, parts of secrets from eight characters on are removed as well."""
     redactor = redactor_of(
-        "secret-token-of-mine", "secret-token-of-mine-too", 'a"b/c\\d-secret', "x###y###z"
+        *("secret-token-of-mine", "secret-token-of-mine-too", 'a"b/c\\d-secret', "x###y###z"),
+        r"abcd\u0023efgh",
     )
 
     assert redactor.clean_foreign(text) == cleaned
@@ -203,7 +206,10 @@ def test_clean_value__leaves_no_secret(secret: str, prefix: str, suffix: str) ->
     assert (list(cleaned), cleaned["counts"]) == (list(value), value["counts"])
 
 
-@pytest.mark.parametrize("secret", ["!@$^&*()!@$^", "a-b-c-d-e-f-g", "12-34-ab-cd-ef", "abcd-EFG"])
+@pytest.mark.parametrize(
+    "secret",
+    ["!@$^&*()!@$^", "-_.~-_.~", "a-b-c-d-e-f-g", "12-34-ab-cd-ef", "abcd-EFG"],
+)
 def test_clean_value__a_secret_without_a_long_word(secret: str) -> None:
     """A secret of punctuation and short words, for which there is no fast check, is removed."""
     redactor = redactor_of(secret)
@@ -230,6 +236,13 @@ def test_clean_value__records(secret: str) -> None:
 
     expected = msgspec.structs.replace(served[0], state="***", included={"learner": {"id": "***"}})
     assert cleaned == [expected, served[1]]
+
+
+def test_clean_value__large_numbers() -> None:
+    """A number of any size stays, and the secret beside it does not."""
+    value = {"count": 2**70, "text": "a-secret-0042"}
+
+    assert redactor_of("a-secret-0042").clean_value(value) == {"count": 2**70, "text": "***"}
 
 
 @pytest.mark.parametrize("secret", ["20941371", "00000000"])
@@ -259,6 +272,7 @@ def test_is_clean__is_sure(text: str, is_clean: bool) -> None:  # noqa: FBT001 -
 
     assert redactor.is_clean(text) is is_clean
     assert redactor.is_clean(text.encode(errors="replace")) is is_clean
+    assert redactor.is_clean(b"\xff" + text.encode(errors="replace")) is is_clean
 
 
 def test_clean_error__has_no_secret_anywhere() -> None:
@@ -277,6 +291,16 @@ def test_clean_error__has_no_secret_anywhere() -> None:
     assert str(cleaned) == "ALM refuses ***. *** is short. (request id r-***)"
     assert (cleaned.retry_after, cleaned.__traceback__) == (None, None)
     assert redactor_of("a").clean_error(UsageError("m", hint="h")).request_id is None
+
+
+def test_clean_error__of_a_server() -> None:
+    """An error that quotes a server loses parts of secrets, which the server may have cut."""
+    error = UsageError('ALM refuses "a-secret…", a-secret- too.', hint="h")
+    redactor = redactor_of("a-secret-0042")
+
+    assert redactor.clean_error(error).message == error.message
+    cleaned = redactor.clean_error(error, is_of_server=True)
+    assert cleaned.message == 'ALM refuses "***…", a-secret- too.'
 
 
 def test_repr__shows_no_secret() -> None:
@@ -373,8 +397,29 @@ def test_redacted_logs__traceback(logged: list[logging.LogRecord]) -> None:
 
     text: Any = logged[0].exc_text
     assert logged[0].exc_info is None
-    assert text.startswith("Traceback (most recent call last):\n")
+    assert text.startswith('Traceback (most recent call last):\n  File "')
     assert text.endswith("ValueError: invalid literal for int() with base 10: '***'\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "message"),
+    [
+        ("library", logging.WARNING, "cannot read a-***…"),
+        ("library", logging.INFO, "cannot read a-secret-to…"),
+        ("connector.test", logging.WARNING, "cannot read a-secret-to…"),
+    ],
+)
+def test_redacted_logs__warnings_of_libraries(name: str, level: int, message: str) -> None:
+    """The warnings of libraries show what a server sent: parts of secrets are removed too."""
+    recorder, logger = Recorder(), logging.getLogger(name)
+    logger.addHandler(recorder)
+    logger.setLevel(level)
+    with redacted_logs(redactor_of("secret-token"), [name]):
+        logger.log(level, "cannot read a-secret-to…")
+    logger.removeHandler(recorder)
+    logger.setLevel(logging.NOTSET)
+
+    assert [record.getMessage() for record in recorder.records] == [message]
 
 
 def test_redacted_logs__while_another_run_ends(logged: list[logging.LogRecord]) -> None:

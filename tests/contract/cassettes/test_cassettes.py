@@ -283,7 +283,7 @@ def test_email_lookup__denied(play: Play) -> None:
     (failed,) = played["users"]["failed"]
     assert (failed["user_id"], failed["user_email"]) == (None, address["user_email"])
     assert (failed["error"]["code"], failed["error"]["http_status"]) == (77, 403)
-    hint = "Only a token with the scope admin:read looks up addresses; ids need no look-up."
+    hint = "Use a token with the scope admin:read, or ids instead of addresses."
     assert failed["error"]["hint"] == played["error"]["hint"] == hint
 
 
@@ -294,15 +294,15 @@ def test_quota__wait(play: Play, clock: VirtualClock) -> None:
     assert 10.752 <= sum(clock.slept) <= 11.752
 
 
-CHECK_INCLUDE = "Check include and the other inputs against what ALM's message names."
+CHECK_INCLUDE = "Fix `include`, or the input that ALM's message names."
 CHECK_REGION = (
-    "Check that base_url is the account's region, and that the application has the scope"
+    "Check that `base_url` is the account's region, and that the application has the scope"
     " admin:read."
 )
-CHECK_SCOPE = "Reading learners needs the scope admin:read."
+CHECK_SCOPE = "Use a token with the scope admin:read."
 SIGN_IN = (
-    "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and"
-    " ALM_REFRESH_TOKEN to have it refreshed."
+    "Tokens live seven days. Create a new one, or set `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and"
+    " `ALM_REFRESH_TOKEN`: the connector then refreshes it."
 )
 ERRORS: dict[str, tuple[int, str, str, int]] = {
     "bad_request": (
@@ -326,7 +326,7 @@ ERRORS: dict[str, tuple[int, str, str, int]] = {
     "unauthorized": (
         77,
         (
-            "ALM refuses the access token, asked for user 20941371 (401:"
+            "ALM refuses the access token while reading user 20941371 (401:"
             ' "UNAUTHORIZED: Invalid or expired access token").'
         ),
         SIGN_IN,
@@ -335,8 +335,8 @@ ERRORS: dict[str, tuple[int, str, str, int]] = {
     "same_token": (
         77,
         (
-            "ALM refuses the access token, and gives the same one back when asked to refresh it:"
-            " it is valid, but not here."
+            "ALM refuses the access token, and a refresh returns the same one:"
+            " the token is valid, but not for this host."
         ),
         CHECK_REGION,
         401,
@@ -345,8 +345,8 @@ ERRORS: dict[str, tuple[int, str, str, int]] = {
         77,
         'ALM refuses to refresh the access token (400: "BAD_REQUEST: Invalid refresh token").',
         (
-            "Check ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN, and that base_url is the"
-            " account's region."
+            "Check `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and `ALM_REFRESH_TOKEN`, and that"
+            " `base_url` is the account's region."
         ),
         400,
     ),
@@ -364,15 +364,15 @@ ERRORS: dict[str, tuple[int, str, str, int]] = {
     ),
     "unknown_user": (
         67,
-        'ALM knows no user 99 (404: "NOT_FOUND: No user 99").',
-        "Check the id, and that base_url is the region of this account.",
+        'ALM has no user 99 (404: "NOT_FOUND: No user 99").',
+        "Check the id, and that `base_url` is the region of this account.",
         404,
     ),
     "not_acceptable": (
         76,
         (
-            "ALM does not accept the header Accept: application/vnd.api+json,"
-            " asked for user 20941371 (406)."
+            "ALM does not accept the header Accept: application/vnd.api+json"
+            " while reading user 20941371 (406)."
         ),
         "Look for a proxy that changes headers.",
         406,

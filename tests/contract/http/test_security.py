@@ -53,7 +53,7 @@ def test_start__without_a_key(server: str) -> None:
     )
 
     assert finished.returncode == (64 if server == "waitress" else 3)
-    assert "ALM_SERVE_KEY is not fit to be one (allowed: at least 16" in finished.stderr
+    assert "ALM_SERVE_KEY is not valid (allowed: at least 16" in finished.stderr
     assert "canary" not in finished.stderr + finished.stdout
     assert server == "gunicorn" or finished.stderr.count("\n") == 1
 

@@ -179,7 +179,7 @@ def test_secrets__are_never_written(airflow: Airflow, start_sandbox: StartSandbo
     assert leaks(written) == []
     assert leaks(repr(server.requests)) == []
     database = (airflow.home / "airflow.db").read_bytes()
-    assert b"ALM refuses the access token, asked for user 20941371" in database
+    assert b"ALM refuses the access token while reading user 20941371" in database
     assert [request["status"] for request in server.requests].count(401) >= 4
     for task in ("by_token", "by_triple", "deferred", "stored", "by_hook"):
         assert f"failing.{task}" in written

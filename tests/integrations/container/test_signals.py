@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 # Two seconds are promised; a busy machine gets more, but no grace period of ten.
 MAX_SECONDS = 8.0
-ENDED = (
-    "alm-enrollments: error: The run was stopped by a signal. No output was replaced. Run again."
-)
+ENDED = "alm-enrollments: error: A signal stopped the run. No output was replaced."
 # Until Python is started, the process is the container runtime's.
 UNTIL_EXEC = r"""
 pid=$1 signal=$2

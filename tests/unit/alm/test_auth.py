@@ -28,13 +28,13 @@ FORM = {
     "refresh_token": "a-refresh-token",
 }
 SAME_TOKEN = (
-    "ALM refuses the access token, and gives the same one back when asked to refresh it: it is"
-    " valid, but not here. Check that base_url is the account's region, and that the application"
-    " has the scope admin:read."
+    "ALM refuses the access token, and a refresh returns the same one: the token is valid, but not"
+    " for this host. Check that `base_url` is the account's region, and that the application has"
+    " the scope admin:read."
 )
 CHECK_TRIO = (
-    "Check ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN, and that base_url is the"
-    " account's region."
+    "Check `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and `ALM_REFRESH_TOKEN`, and that `base_url` is"
+    " the account's region."
 )
 
 
@@ -245,5 +245,5 @@ def test_read_refresh__temporary(status: int, happened: str) -> None:
     with pytest.raises(TemporaryError) as caught:
         read_refresh(Response(status, {"retry-after": "2.5"}, b"<html>"))
 
-    assert caught.value.message == f"{happened}, asked for the access token's refresh ({status})."
+    assert caught.value.message == f"{happened} while reading a new access token ({status})."
     assert (caught.value.http_status, caught.value.retry_after) == (status, "2.5")

@@ -116,8 +116,8 @@ def test_fetch__secret_in_the_link(
         open_client().fetch(request)
 
     text = (
-        "ALM's link to the next page holds one of this run's own secrets. It was not followed:"
-        " addresses are written to logs on the way. Look for a proxy between here and ALM."
+        "ALM's link to the next page contains a secret of this run. The connector did not"
+        " follow it. Look for a proxy between this machine and ALM."
     )
     assert facts(caught.value) == (ProtocolError, text, None, None)
     assert sent == []
@@ -183,18 +183,27 @@ def test_fetch__quota_wait_past_deadline(
 
     text = (
         "The deadline of 10 s leaves no time for the next request, due in 40.0 s."
-        " Run again after 2023-06-29 12:00:40 UTC, or give it a longer deadline."
+        " Run again after 2023-06-29 12:00:40 UTC, or set a longer `deadline`."
     )
     assert facts(error) == (DeadlineError, text, 429, "2023-06-29T12:00:40Z")
     assert (sent, clock.slept) == ([], [])
+
+
+def use_up(rate_limiter: RateLimiter, clock: VirtualClock, seconds: float) -> float:
+    """Book requests until the next one waits so many *seconds*; return how long the last waits."""
+    # The start is over.
+    for _ in range(100):
+        rate_limiter.update({}, clock.monotonic())
+    while (wait := rate_limiter.acquire(clock.monotonic()) or 0.0) < seconds:
+        pass
+    return wait
 
 
 def test_fetch__releases_its_booking(
     open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
 ) -> None:
     """Runs that end before they send keep nobody waiting: the next one waits no longer."""
-    while rate_limiter.acquire(clock.monotonic()) < 30:
-        pass
+    use_up(rate_limiter, clock, 30)
 
     errors = [failed(open_client(EMPTY, deadline=10, jitter=0.0)) for _ in range(3)]
 
@@ -278,12 +287,12 @@ def test_fetch__refreshes_once(
 
 
 CHECK_REGION = (
-    "Check that base_url is the account's region, and that the application has the scope"
+    "Check that `base_url` is the account's region, and that the application has the scope"
     " admin:read. (request id refused)"
 )
 SIGN_IN = (
-    "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and"
-    " ALM_REFRESH_TOKEN to have it refreshed. (request id refused)"
+    "Tokens live seven days. Create a new one, or set `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and"
+    " `ALM_REFRESH_TOKEN`: the connector then refreshes it. (request id refused)"
 )
 
 
@@ -309,7 +318,7 @@ def test_fetch__unauthorized(
     """
     error = failed(open_client(*script, credentials=credentials))
 
-    text = f'ALM refuses the access token, asked for user 5 (401: "UNAUTHORIZED"). {hint}'
+    text = f'ALM refuses the access token while reading user 5 (401: "UNAUTHORIZED"). {hint}'
     assert facts(error) == (AuthenticationError, text, 401, None)
     assert methods(sent) == expected
 
@@ -320,7 +329,7 @@ def test_fetch__unauthorized(
         (
             [UNAUTHORIZED, (200, {}, b'{"access_token":"stale-token"}')],
             ALL_FOUR,
-            "gives the same one back when asked to refresh it",
+            "a refresh returns the same one",
             ["GET", "POST"],
         ),
         ([(403, {}, b"")], ALL_FOUR, "does not let this token read user 5", ["GET"]),
@@ -392,8 +401,8 @@ def test_fetch__five_attempts(open_client: OpenClient, clock: VirtualClock) -> N
     error = failed(client)
 
     text = (
-        "The connection with alm.example broke, asked for user 5, 5 times. Run again; if it stays"
-        " so, look for a proxy between here and ALM."
+        "The connection with alm.example broke while reading user 5, 5 times. Run again. If it"
+        " happens again, look for a proxy between this machine and ALM."
     )
     assert facts(error) == (TemporaryError, text, None, "2023-06-29T12:00:16Z")
     assert (error.__cause__, clock.slept, client.requests) == (broken, [0.5, 1, 2, 4], 5)
@@ -425,14 +434,34 @@ def test_fetch__quota_then_page(
     assert min(clock.slept) == pytest.approx(first)
 
 
+class SlowReadingClock(VirtualClock):
+    """Lets a minute pass between a response and its page: a response without a date asks for it."""
+
+    def now(self) -> datetime:
+        """Return the moment after another minute."""
+        self.sleep(60)
+        return super().now()
+
+
+def test_fetch__page_read_past_the_deadline(open_client: OpenClient) -> None:
+    """A page that arrives in time, and is still being read at the deadline, ends the run."""
+    error = failed(open_client(EMPTY, deadline=30, clock=SlowReadingClock()))
+
+    text = (
+        "The deadline of 30 s passed while ALM's page for user 5 was being read."
+        " Run again, with a longer deadline."
+    )
+    assert (type(error), str(error)) == (DeadlineError, f"{text} (request id trace)")
+
+
 def test_fetch__quota_until_deadline(open_client: OpenClient, clock: VirtualClock) -> None:
     """A wait past the deadline is not started; the error says when to run again."""
     error = failed(open_client(TOO_MANY, TOO_MANY, deadline=15, jitter=0.0))
 
     text = (
-        'ALM\'s quota is used up, asked for user 5 (429: "429 Too many requests"); the deadline'
+        'ALM\'s quota is used up while reading user 5 (429: "429 Too many requests"); the deadline'
         " leaves no time for another attempt, due in 10.8 s. Run again after 2023-06-29 12:00:22"
-        " UTC, or give it a longer deadline."
+        " UTC, or set a longer `deadline`."
     )
     assert facts(error) == (DeadlineError, text, 429, "2023-06-29T12:00:22Z")
     assert clock.slept == pytest.approx([10.752])
@@ -443,7 +472,7 @@ GONE: Any = exceptions.ConnectionError(
     MaxRetryError(HTTPConnectionPool("alm.example"), "/", REFUSED)
 )
 UNTRUSTED: Any = exceptions.SSLError(SSLCertVerificationError(1, "verify failed"))
-WAITING = "waiting for the host to come back: alm.example cannot be reached, asked for user 5."
+WAITING = "waiting for the host to come back: alm.example cannot be reached while reading user 5."
 
 
 def test_fetch__host_that_never_answered(open_client: OpenClient, clock: VirtualClock) -> None:
@@ -451,7 +480,7 @@ def test_fetch__host_that_never_answered(open_client: OpenClient, clock: Virtual
     error = failed(open_client(*[GONE] * 5))
 
     assert type(error) is UnreachableError
-    assert error.message == "alm.example cannot be reached, asked for user 5, 5 times."
+    assert error.message == "alm.example cannot be reached while reading user 5, 5 times."
     assert clock.slept == [0.5, 1, 2, 4]
 
 
@@ -495,9 +524,8 @@ def test_fetch__waits_for_the_host_until_the_deadline(
     error = failed(client)
 
     text = (
-        "ALM's host has answered in this run and cannot be reached any more, and the deadline of"
-        " 60 s leaves no time to wait for it. Run again after 2023-06-29 12:01:00 UTC, or give it a"
-        " longer deadline."
+        "ALM's host can no longer be reached, and the deadline of 60 s leaves no time to wait for"
+        " it. Run again after 2023-06-29 12:01:00 UTC, or set a longer `deadline`."
     )
     assert facts(error) == (DeadlineError, text, None, "2023-06-29T12:01:00Z")
     assert 59 < sum(clock.slept) < 60
@@ -585,8 +613,7 @@ def test_fetch__interrupted_while_waiting(
     open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
 ) -> None:
     """A signal during the wait releases the booking for other runs."""
-    while (before := rate_limiter.acquire(clock.monotonic())) < 5:
-        pass
+    before = use_up(rate_limiter, clock, 5)
     rate_limiter.release(clock.monotonic())
 
     def interrupt() -> None:
@@ -639,9 +666,9 @@ def test_fetch__logs_each_wait(open_client: OpenClient, caplog: pytest.LogCaptur
     """Each failed attempt is logged once, with its wait and the request id."""
     open_client((503, {"x-request-id": "trace"}, b""), EMPTY).fetch(FIRST)
 
-    text = "ALM failed, asked for user 5 (503). (request id trace)"
+    text = "ALM failed while reading user 5 (503), retrying in 0.50 s"
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [f"attempt 1 failed, the next one in 0.50 s: {text}"]
+    assert warnings == [f"{text} (attempt 1 of 5, request id trace)"]
 
 
 def test_fetch__logs_no_secret(
@@ -659,11 +686,11 @@ def test_fetch__logs_no_secret(
     refresh = "https://alm.example/oauth/token/refresh"
     assert [record.getMessage() for record in caplog.records] == [
         "waiting 2.00 s for the quota",
-        f"GET {FIRST.address}: 401 in 0 ms, request id refused",
+        f"GET {FIRST.address}: status 401 after 0 ms, request id refused",
         "ALM refuses the access token, refreshing it (request id refused)",
-        f"POST {refresh}: 200 in 0 ms, request id None",
+        f"POST {refresh}: status 200 after 0 ms, request id none",
         "waiting 0.40 s for the quota",
-        f"GET {FIRST.address}: 200 in 0 ms, request id trace",
+        f"GET {FIRST.address}: status 200 after 0 ms, request id trace",
     ]
 
 
@@ -715,7 +742,7 @@ def test_fetch_ahead__secret_in_the_link(
     client = open_client()
 
     assert isinstance(client.fetch_ahead(request), ProtocolError)
-    with pytest.raises(ProtocolError, match="secrets"):
+    with pytest.raises(ProtocolError, match="secret"):
         client.fetch(request, PAGE)
     assert sent == []
 

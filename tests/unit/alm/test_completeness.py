@@ -20,7 +20,10 @@ from connector.alm.completeness import (
 )
 
 DOCUMENTED = "eyJqb2JBaWQiOjAsImNvdXJzZSI6MywibGVhcm5pbmdQcm9ncmFtIjowLCJjZXJ0aWZpY2F0aW9uIjowfQ=="
-OPAQUE = "the cursors could not be decoded: that no enrollment was skipped is likely, not verified"
+OPAQUE = (
+    "the cursors could not be decoded, so it is likely but not verified that no enrollment was"
+    " skipped"
+)
 Records = list[tuple[str, str | None]]
 Pages = list[tuple[Records, str | None]]
 # Unique, as a learner's enrollments are; at least two pages of any size.
@@ -163,16 +166,14 @@ def test_result__surplus() -> None:
     """A surplus contradicts the pages, unless it is explained: then it is a doubt."""
     tracker = tracker_of(*SURPLUS)
 
-    reason = (
-        "page 1: ALM counts 3 enrollments served (course 2, jobAid 1), received were 2 (course 2)"
-    )
+    reason = "page 1: ALM counts 3 enrollments (course 2, jobAid 1), but 2 came (course 2)"
     assert (tracker.has_surplus, tracker.is_inconsistent) == (True, False)
     assert tracker.result() == Completeness(Status.INCONSISTENT, (reason,), 2)
-    explained = tracker.result(explanation="in two readings alike", remarks=["a remark"])
-    surplus = (
-        "ALM counts 1 more than the enrollments that it serves (jobAid 1), in two readings alike"
+    explained = tracker.result(
+        explanation="in two readings alike", doubts=["a doubt"], remarks=["a remark"]
     )
-    assert explained == Completeness(Status.CONSISTENT, (surplus, "a remark"), 2)
+    surplus = "ALM counts 1 row that it does not return (jobAid 1), in two readings alike"
+    assert explained == Completeness(Status.CONSISTENT, (surplus, "a doubt", "a remark"), 2)
 
 
 def test_result__surplus_before_stopped() -> None:
@@ -197,14 +198,26 @@ def test_result__surplus_that_changes() -> None:
         (courses(1), {"course": 2}),
         (courses(2), {"course": 3}),
         (courses(3), {"course": 5}),
-        (courses(4), {"course": 4}),
-        (courses(5), None),
+        (courses(4), {"course": 6}),
+        (courses(5), {"course": 5, "jobAid": 0}),
+        (courses(6), None),
     )
 
     assert [reason.partition(":")[0] for reason in tracker.result().reasons] == [
-        *("page 1", "page 3", "page 4")
+        *("page 1", "page 3", "page 5")
     ]
-    assert "counts 2 more" in tracker.result(explanation="x").reasons[0]
+    assert "counts 2 rows" in tracker.result(explanation="x").reasons[0]
+
+
+def test_result__largest_surplus_of_another_type() -> None:
+    """The largest surplus is the one of most enrollments, of whichever types."""
+    tracker = tracker_of(
+        (courses(1), {"course": 1, "jobAid": 1}),
+        ([("jobAid:1", "jobAid")], {"course": 3, "jobAid": 1}),
+        ([], None),
+    )
+
+    assert "counts 2 rows" in tracker.result(explanation="x").reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -251,25 +264,25 @@ def test_result__cursor_came_twice() -> None:
     """A cursor that comes again is a loop, though it is opaque and no id repeats."""
     result = result_of((courses(1), "opaque-1"), (courses(2), "opaque-1"))
 
-    reasons = ("page 2: the cursor of its next link came before", OPAQUE)
+    reasons = ("page 2: the cursor of its next link came twice", OPAQUE)
     assert result == Completeness(Status.INCONSISTENT, reasons, 2)
 
 
 @pytest.mark.parametrize(
     ("counts", "described"),
     [
-        ({"course": 3}, "3 enrollments served (course 3)"),
-        ({"course": 1}, "1 enrollments served (course 1)"),
-        ({"course": 0}, "0 enrollments served (none)"),
-        ({"jobAid": 2, "course": 0}, "2 enrollments served (jobAid 2)"),
-        ({"course": 2, "jobAid": 1}, "3 enrollments served (course 2, jobAid 1)"),
+        ({"course": 3}, "3 enrollments (course 3)"),
+        ({"course": 1}, "1 enrollment (course 1)"),
+        ({"course": 0}, "0 enrollments (none)"),
+        ({"jobAid": 2, "course": 0}, "2 enrollments (jobAid 2)"),
+        ({"course": 2, "jobAid": 1}, "3 enrollments (course 2, jobAid 1)"),
     ],
 )
 def test_result__counts_differ(counts: dict[str, int], described: str) -> None:
     """Counts other than those received are inconsistent, each type's as well as the sum."""
     result = result_of((courses(1, 2), cursor_of(counts)))
 
-    reason = f"page 1: ALM counts {described}, received were 2 (course 2)"
+    reason = f"page 1: ALM counts {described}, but 2 came (course 2)"
     assert result == Completeness(Status.INCONSISTENT, (reason,), 1)
 
 
@@ -291,8 +304,10 @@ def test_result__unknown_type(lo_type: str | None, name: str) -> None:
     )
     different = result_of(([("e-77", lo_type)], cursor_of({"course": 2})))
 
-    reason = f"page 1: ALM counts 2 enrollments served (course 2), received were 1 ({name} 1)"
+    reason = f"page 1: ALM counts 2 enrollments (course 2), but 1 came ({name} 1)"
+    more = tracker_of(([("e-77", lo_type)], {"course": 2}), ([], None)).result(explanation="x")
     assert equal == Completeness(Status.VERIFIED, (), 2)
+    assert more.reasons[0].endswith("(of unknown type 1), x")
     assert different == Completeness(Status.INCONSISTENT, (reason,), 1)
 
 
@@ -307,13 +322,13 @@ def test_add_page__every_inconsistency() -> None:
         are_new.append(tracker.add_page(records, next_cursor))
         known.append(tracker.is_inconsistent)
 
-    counted = "2 enrollments served (course 2), received were 4 (of unknown type 1, course 3)"
+    counted = "2 enrollments (course 2), but 4 came (of unknown type 1, course 3)"
     assert are_new == [[True, True], [False, True], [False]]
     assert known == [False, True, True]
     assert tracker.is_looping
     assert tracker.result().reasons == (
         'page 2: enrollment "course:1" came twice',
-        "page 2: the cursor of its next link came before",
+        "page 2: the cursor of its next link came twice",
         f"page 2: ALM counts {counted}",
         'page 3: enrollment "course:2" came twice',
     )

@@ -27,7 +27,8 @@ FIRST = first_request(HOST, "20941371", QUERY)
 CURSOR = "eyJqb2JBaWQiOjAsImNvdXJzZSI6MywibGVhcm5pbmdQcm9ncmFtIjowLCJjZXJ0aWZpY2F0aW9uIjowfQ=="
 DOCUMENTED = f"{HOST}{PATH}?page[limit]=10&filter.loTypes=course&sort=dateEnrolled&page[cursor]="
 REFUSED = (
-    "It was not followed: it is not this user's next page. Look for a proxy between here and ALM."
+    "The connector did not follow it, because it is not this user's next page."
+    " Look for a proxy between this machine and ALM."
 )
 
 
@@ -265,8 +266,8 @@ def test_read_pages__endless() -> None:
         list(read_pages(client.fetch, FIRST))
 
     text = (
-        "ALM's pages for user 20941371 do not end: 10000 were read. No learner has so many"
-        " enrollments; report it with the request id. (request id trace)"
+        "ALM's pages for user 20941371 do not end: 10000 were read. Report this with the"
+        " request id. (request id trace)"
     )
     assert facts(caught.value) == (ProtocolError, text, None, None)
     assert len(client.fetched) == MAX_PAGES

@@ -15,6 +15,7 @@ from connector.alm.protocol import (
     Response,
     error_for,
     first_request,
+    has_too_many_values,
     parse_message,
     read_date,
     read_page,
@@ -23,6 +24,7 @@ from connector.alm.protocol import (
 from connector.errors import (
     AuthenticationError,
     ConnectorError,
+    DeadlineError,
     PermissionDeniedError,
     ProtocolError,
     TemporaryError,
@@ -121,13 +123,20 @@ def test_read_page__of_its_request() -> None:
         ("Sun, 09 Jun 2024 13:05:19 GMT", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
         ("Sun, 09 Jun 2024 15:05:19 +0200", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
         ("Sun Jun  9 13:05:19 2024", datetime(2024, 6, 9, 13, 5, 19, tzinfo=UTC)),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", datetime(2000, 1, 1, tzinfo=UTC)),
+        ("Wed, 31 Dec 2200 00:00:00 GMT", datetime(2200, 12, 31, tzinfo=UTC)),
+        *((date, None) for date in ("Fri, 31 Dec 1999 23:59:59 GMT", "1 Jan 2201 00:00:00 GMT")),
         *((date, None) for date in ("", "soon", "Sun, 32 Jun 2024 13:05:19 GMT")),
         ("Fri, 31 Dec 9999 23:59:59 -0100", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", datetime(2000, 1, 1, tzinfo=UTC)),
+        ("Wed, 31 Dec 2200 23:59:59 GMT", datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("Thu, 01 Jan 2201 00:00:00 GMT", None),
         ("Sun, 09 Jun 2024 13:05:19 +99999999999999999999", None),
     ],
 )
 def test_read_date__in_utc(date: str, expected: datetime | None) -> None:
-    """The server's time is read in UTC; a header that is no date is not believed."""
+    """The server's time is read in UTC; no other text, and no absurd year, is believed."""
     moment = read_date({"date": date})
 
     assert moment == expected
@@ -162,8 +171,9 @@ def test_read_page__no_json(body: bytes, description: str) -> None:
         read_page(FIRST, response(body))
 
     text = (
-        f"ALM answered for user 20941371 with {description} where a page of enrollments was due."
-        " Run again; if it stays so, look for a proxy between here and ALM. (request id trace)"
+        f"ALM answered for user 20941371 with {description} instead of a page of enrollments."
+        " Run again. If it happens again, look for a proxy between this machine and ALM."
+        " (request id trace)"
     )
     assert facts(caught.value) == (TemporaryError, text, 200, None)
 
@@ -310,52 +320,123 @@ def test_read_page__drift(members: dict[str, Any]) -> None:
     assert page == Page("20941371", None, [enrollment], included, None, "trace")
 
 
+def included(*attributes: object) -> dict[str, Any]:
+    """Return a page whose included resources have *attributes*."""
+    resources = [{**RESOURCE, "attributes": {"x": value, "y": []}} for value in attributes]
+    return {"data": [], "included": [*resources, RESOURCE]}
+
+
+def nested(depth: int) -> object:
+    """Return an empty list in lists, *depth* of them in all."""
+    value: list[object] = []
+    for _ in range(depth - 1):
+        value = [value, []]
+    return value
+
+
+LONG_TEXT = "x" * 1_000_000
+LARGEST = {
+    "records": {"data": [ENROLLMENT] * 1_000},
+    "included": {"data": [], "included": [RESOURCE] * 10_000},
+    "text": included(LONG_TEXT),
+    "depth": included(nested(29)),
+    "values": included([1] * 499_900),
+}
+TOO_LARGE = {
+    "1,000 resources in data": {"data": [ENROLLMENT] * 1_001},
+    "10,000 resources in included": {"data": [], "included": [RESOURCE] * 10_001},
+    "1,000,000 characters": included(LONG_TEXT + "x"),
+    "32 levels": included(nested(30)),
+    "500,000 values": included([1] * 500_000),
+}
+
+
+@pytest.mark.parametrize("document", LARGEST.values(), ids=LARGEST)
+def test_read_page__largest(document: dict[str, Any]) -> None:
+    """A page that just keeps a limit is read; each is far above what ALM sends."""
+    page = read_page(FIRST, response(document))
+
+    assert (page.enrollments, page.included) == (document["data"], document.get("included", []))
+
+
+@pytest.mark.parametrize(("limit", "document"), TOO_LARGE.items(), ids=TOO_LARGE)
+def test_read_page__too_large(limit: str, document: dict[str, Any]) -> None:
+    """A page above a limit is refused; the message names user, limit and request id."""
+    with pytest.raises(ProtocolError) as caught:
+        read_page(FIRST, response(document))
+
+    happened = caught.value.message
+    assert happened.startswith("ALM's page for user 20941371 ")
+    assert limit in happened
+    assert (caught.value.http_status, caught.value.request_id) == (200, "trace")
+
+
+@pytest.mark.parametrize("value", [b"1", b"[]", b"{}"])
+def test_has_too_many_values__kinds(value: bytes) -> None:
+    """Lists and objects count as much as numbers do."""
+    separators = 1 if value == b"1" else 2
+    count = 500_000 // separators
+    bodies = [b"[%s]" % b",".join([value] * number) for number in (count - 1, count)]
+
+    assert [has_too_many_values(body) for body in bodies] == [False, True]
+
+
+def test_read_page__deadline() -> None:
+    """A page that takes long to read does not outlast the deadline."""
+
+    def check_deadline() -> None:
+        raise DeadlineError("The deadline has passed.", hint="Run again.")
+
+    with pytest.raises(DeadlineError):
+        read_page(FIRST, response({"data": []}), check_deadline)
+
+
 ELSEWHERE = (
-    "It was not followed, so that the token goes nowhere else; set base_url to ALM's own host for"
-    " this account."
+    "The connector did not follow it, to keep the token on this host. Set `base_url` to ALM's own"
+    " host for this account."
 )
 SIGN_IN = (
-    "Tokens live seven days: make a new one, or set ALM_CLIENT_ID, ALM_CLIENT_SECRET and"
-    " ALM_REFRESH_TOKEN to have it refreshed."
+    "Tokens live seven days. Create a new one, or set `ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and"
+    " `ALM_REFRESH_TOKEN`: the connector then refreshes it."
 )
-REDIRECTED = (ProtocolError, "ALM's address redirects, asked for user 5", ELSEWHERE)
+REDIRECTED = (ProtocolError, "ALM's address redirects while reading user 5", ELSEWHERE)
 FAILED = (
     TemporaryError,
-    "ALM failed, asked for user 5",
-    "Run again; if it stays so, report it with the request id.",
+    "ALM failed while reading user 5",
+    "Run again. If it happens again, report it with the request id.",
 )
 UNDOCUMENTED = (
     ProtocolError,
-    "ALM's answer is not one that its API documents, asked for user 5",
-    "Check base_url; report it with the request id.",
+    "ALM's response has a status that its API does not document while reading user 5",
+    "Check `base_url`. Report this with the request id.",
 )
 MEANINGS: dict[int, tuple[type[ConnectorError], str, str]] = {
-    401: (AuthenticationError, "ALM refuses the access token, asked for user 5", SIGN_IN),
+    401: (AuthenticationError, "ALM refuses the access token while reading user 5", SIGN_IN),
     403: (
         PermissionDeniedError,
         "ALM does not let this token read user 5",
-        "Reading learners needs the scope admin:read.",
+        "Use a token with the scope admin:read.",
     ),
     404: (
         UserNotFoundError,
-        "ALM knows no user 5",
-        "Check the id, and that base_url is the region of this account.",
+        "ALM has no user 5",
+        "Check the id, and that `base_url` is the region of this account.",
     ),
     406: (
         ProtocolError,
-        "ALM does not accept the header Accept: application/vnd.api+json, asked for user 5",
+        "ALM does not accept the header Accept: application/vnd.api+json while reading user 5",
         "Look for a proxy that changes headers.",
     ),
     407: (
         UntrustedHostError,
-        "The proxy in front of ALM wants credentials of its own, asked for user 5",
-        "Set them in HTTPS_PROXY.",
+        "The proxy for ALM requires credentials while reading user 5",
+        "Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT.",
     ),
-    408: (TemporaryError, "ALM timed out, asked for user 5", "Run again."),
+    408: (TemporaryError, "ALM timed out while reading user 5", "Run again."),
     429: (
         TemporaryError,
-        "ALM's quota is used up, asked for user 5",
-        "Run again later, or with a smaller quota_share if other runs use the account.",
+        "ALM's quota is used up while reading user 5",
+        "Run again later, or with a smaller `quota_share` if other runs use the account.",
     ),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308, 399), REDIRECTED),
     **dict.fromkeys((500, 501, 502, 503, 504, 505, 511, 520, 599), FAILED),

@@ -16,6 +16,14 @@ REQUEST = "Bad request. Check url, params and headers"
 NO_OBJECT = "object doesn't exist"
 
 
+@pytest.mark.parametrize(("spaces", "messages"), [(0, ["M"]), (1, [])])
+def test_read_messages__bounded(spaces: int, messages: list[str]) -> None:
+    """A body of more than 256 KB is not parsed: as values it would take many times its size."""
+    body = b'{"message":"M"}'
+
+    assert read_messages(body.ljust(256 * 1024 + spaces)) == messages
+
+
 @pytest.mark.parametrize(
     ("document", "messages"),
     [
@@ -54,6 +62,8 @@ NO_OBJECT = "object doesn't exist"
         ({"title": ""}, []),
         ({"errors": [{"title": str(number)} for number in range(9)]}, list("01234")),
         ({"error": {"error": {"error": {"error": {"error": "too deep"}}}}}, []),
+        ([[[["deep"]]]], ["deep"]),
+        ([[[[["too deep"]]]]], []),
         ({"message": "x" * 5_000}, ["x" * 1_000]),
     ],
 )
@@ -61,6 +71,12 @@ def test_find_messages__shapes(document: object, messages: list[str]) -> None:
     """Every documented shape is read, each text once, most telling first, within bounds."""
     assert find_messages(document) == messages
     assert read_messages(json.dumps(document).encode()) == messages
+
+
+@pytest.mark.parametrize(("size", "messages"), [(256 * 1024, ["T"]), (256 * 1024 + 1, [])])
+def test_read_messages__size(size: int, messages: list[str]) -> None:
+    """A body above 256 KB is not read, however short its message is."""
+    assert read_messages(b'{"title":"T"}'.ljust(size)) == messages
 
 
 @pytest.mark.parametrize("body", [b"", b"plain", b"<html>", b"\xff\xfe", b"[" * 100_000])
@@ -87,6 +103,7 @@ ABOUT_THE_USER = [
     *("OBJECT_DOESNT_EXIST", NO_OBJECT, "object doesn\u2019t exist", "Object does not exist."),
     *("The object no longer exists", "NON_EXISTENT_OBJECT", "objectDoesntExist", "DOESNT_EXIST"),
     *("USER_NOT_FOUND", "UserNotFoundException", "User 31 not found", "No such user: 31"),
+    *("Can't find learner 31", "User 31 couldn\xb4t be found"),
     *("Cannot find learner 31", "user could not be found", "ENTITY_NOT_FOUND", "NOT_FOUND"),
     *("User 31 does not exist in this account", "user id 31 doesn't exist", "Unknown user"),
     *("INVALID_USER", "INVALID_USER_ID", "InvalidUserId", "INVALID_USER_GROUP_ID", "Malformed id"),
@@ -133,48 +150,56 @@ def test_meaning_of(messages: list[str], meaning: Meaning) -> None:
             b'{"meta":{"error":"OBJECT_DOESNT_EXIST","detail":"object doesn\'t exist"}}',
             UserNotFoundError,
             (
-                'ALM knows no user 31 (400: "OBJECT_DOESNT_EXIST: object doesn\'t exist").'
-                " Check the id, and that base_url is the region of this account."
+                'ALM has no user 31 (400: "OBJECT_DOESNT_EXIST: object doesn\'t exist").'
+                " Check the id, and that `base_url` is the region of this account."
             ),
         ),
         (
             b'{"source":{"info":"User mismatch"}}',
             PermissionDeniedError,
             (
-                'ALM does not let this token read user 31 (400: "User mismatch"). It is another'
-                " learner's token: reading all learners needs one with the scope admin:read."
+                'ALM does not let this token read user 31 (400: "User mismatch"). This is another'
+                " learner's token. Use a token with the scope admin:read."
             ),
         ),
         (
             b'{"title":"include is bad"}',
             UsageError,
             (
-                'ALM refuses the request for user 31 (400: "include is bad"). Check include and the'
-                " other inputs against what ALM's message names."
+                'ALM refuses the request for user 31 (400: "include is bad"). Fix `include`, or the'
+                " input that ALM's message names."
+            ),
+        ),
+        (
+            b'{"title":"Relationship x is bad"}',
+            UsageError,
+            (
+                'ALM refuses the request for user 31 (400: "Relationship x is bad"). Fix `include`,'
+                " or the input that ALM's message names."
             ),
         ),
         (
             b'{"title":"sort is bad"}',
             UsageError,
             (
-                'ALM refuses the request for user 31 (400: "sort is bad"). Check the inputs against'
-                " what ALM's message names."
+                'ALM refuses the request for user 31 (400: "sort is bad"). Fix the input that'
+                " ALM's message names."
             ),
         ),
         (
             b"<html>",
             UsageError,
             (
-                "ALM refuses the request for user 31 (400). It is not ALM's own answer: look for a"
-                " proxy between here and ALM."
+                "ALM refuses the request for user 31 (400). The response is not ALM's own. Look for"
+                " a proxy between this machine and ALM."
             ),
         ),
         (
             b"",
             UsageError,
             (
-                "ALM refuses the request for user 31 (400). ALM gives no reason: check the inputs,"
-                " query and include first."
+                "ALM refuses the request for user 31 (400). ALM gives no reason. Check the inputs,"
+                " first `query` and `include`."
             ),
         ),
     ],

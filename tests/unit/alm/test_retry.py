@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -36,6 +39,9 @@ from connector.errors import (
     UserNotFoundError,
 )
 from tests.support.errors import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = datetime(2024, 6, 9, 13, 5, 9, tzinfo=UTC)
 PERMANENT = (
@@ -170,7 +176,7 @@ def test_decide__wait_past_deadline() -> None:
 
     text = (
         "ALM failed (503); the deadline leaves no time for another attempt, due in 10.8 s."
-        " Run again after 2024-06-09 13:05:20 UTC, or give it a longer deadline."
+        " Run again after 2024-06-09 13:05:20 UTC, or set a longer `deadline`."
         " (request id trace)"
     )
     assert facts(final) == (DeadlineError, text, 429, "2024-06-09T13:05:20Z")
@@ -187,6 +193,7 @@ def test_decide__wait_past_deadline() -> None:
         (failure(status=503), 0.0, DeadlineError),
         # Other users may still be read in the time that is left.
         (failure(status=503), 0.1, TemporaryError),
+        (failure(status=503, retry_after="soon"), 0.1, TemporaryError),
         (failure(UnreachableError), 0.1, UnreachableError),
         (failure(UnreachableError), -1.0, UnreachableError),
     ],
@@ -202,7 +209,7 @@ def test_decide__who_is_out_of_time(
 
     assert type(final) is kind
     assert "the deadline leaves no time for another attempt" in final.message
-    assert final.retry_at is not None
+    assert (final.retry_at is not None, final.retry_after) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +258,7 @@ def test_out_of_time__error(status: int | None) -> None:
     """The error of a request that is due after the deadline says when to run again."""
     text = (
         "The deadline of 90.5 s leaves no time for the next request, due in 12.3 s."
-        " Run again after 2024-06-09 13:05:22 UTC, or give it a longer deadline."
+        " Run again after 2024-06-09 13:05:22 UTC, or set a longer `deadline`."
     )
     assert facts(out_of_time(90.5, 12.34, now=NOW, http_status=status)) == (
         DeadlineError,
@@ -302,6 +309,23 @@ def test_parse_retry_after__numbers(header: str, seconds: float | None) -> None:
 def test_parse_retry_after__dates(header: str, seconds: float | None) -> None:
     """An HTTP date in any form is the time until then, if it is neither past nor invalid."""
     assert parse_retry_after(header, now=NOW) == seconds
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the machine's time zone be nine hours ahead of UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no tzset")
+@pytest.mark.usefixtures("in_tokyo")
+def test_parse_retry_after__date_without_an_offset() -> None:
+    """A date without an offset is in GMT, whatever the machine's time zone."""
+    assert parse_retry_after("Sun, 09 Jun 2024 13:05:19", now=NOW) == 10
 
 
 @given(st.text() | st.text("0123456789 :+-,SunJGMT.", max_size=60))

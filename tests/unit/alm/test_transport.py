@@ -204,8 +204,9 @@ def test_send__endless_body(open_transport: OpenTransport, status: int) -> None:
         open_transport((status, headers, body)).send("GET", URL, "user 5")
 
     text = (
-        "ALM's answer for user 5 is larger than 8 MB. The response was discarded; a page of 10"
-        " enrollments has some 10 KB. Check base_url, or include less. (request id trace)"
+        "ALM's response for user 5 is larger than 8 MB. The response was discarded. A page of 10"
+        " enrollments has about 10 KB. Check `base_url`, or request less with `include`."
+        " (request id trace)"
     )
     assert facts(caught.value) == (ProtocolError, text, status, None)
     assert body.size <= MAX_BODY_BYTES + 64 * 1024
@@ -264,8 +265,8 @@ def test_send__deadline_in_a_body(open_transport: OpenTransport, clock: VirtualC
         transport.send("GET", URL, "user 5")
 
     text = (
-        "The deadline of 600 s passed while ALM's answer for user 5 was coming in."
-        " Run again, with a longer deadline. (request id trace)"
+        "The deadline of 600 s passed while ALM's response for user 5 was arriving."
+        " Run again with a longer `deadline`. (request id trace)"
     )
     assert facts(caught.value) == (DeadlineError, text, 200, "2023-06-29T12:10:00Z")
     assert clock.slept == [300, 300]
@@ -283,7 +284,7 @@ def test_send__after_the_deadline(
 
     text = (
         "The deadline of 600 s leaves no time for the next request, due in 0.0 s. Run again after"
-        " 2023-06-29 12:10:00 UTC, or give it a longer deadline."
+        " 2023-06-29 12:10:00 UTC, or set a longer `deadline`."
     )
     assert facts(caught.value) == (DeadlineError, text, None, "2023-06-29T12:10:00Z")
     assert sent == []
@@ -383,21 +384,25 @@ def test_send__no_proxy_for_loopback(
 HOST = "alm.example"
 PATH = "/primeapi/v2/users/5/enrollments"
 POOL, CONNECTION = HTTPSConnectionPool(HOST), HTTPSConnection(HOST)
-LOOK_FOR_PROXY = "Run again; if it stays so, look for a proxy between here and ALM."
-CHECK_NETWORK = "Check base_url, the network and its proxies."
+LOOK_FOR_PROXY = "Run again. If it happens again, look for a proxy between this machine and ALM."
+CHECK_NETWORK = "Check `base_url`, the network and its proxies."
 CHECK_PROXY = "Check HTTPS_PROXY and NO_PROXY."
 Meaning = tuple[type[ConnectorError], str, str]
 BROKE = (TemporaryError, "The connection with alm.example broke", LOOK_FOR_PROXY)
 STOPPED = (TemporaryError, "alm.example stopped answering", "Run again.")
 UNREACHED = (UnreachableError, "alm.example cannot be reached", CHECK_NETWORK)
 TOO_SLOW = (UnreachableError, "alm.example does not accept a connection in time", CHECK_NETWORK)
-NO_ADDRESS = (UntrustedHostError, "alm.example is no address", "Check base_url.")
+NO_ADDRESS = (UntrustedHostError, "alm.example is not a valid address", "Check `base_url`.")
 NO_PROXY = (
     UnreachableError,
-    "The proxy in front of alm.example does not answer as one",
+    "The proxy for alm.example cannot be used",
     CHECK_PROXY,
 )
-BAD_PROXY = (UntrustedHostError, "The proxy in front of alm.example has no address", CHECK_PROXY)
+BAD_PROXY = (
+    UntrustedHostError,
+    "The address of the proxy for alm.example is not valid",
+    CHECK_PROXY,
+)
 GARBLED = (
     TemporaryError,
     "alm.example sent a body whose compression is broken",
@@ -406,22 +411,22 @@ GARBLED = (
 UNTRUSTED = (
     UntrustedHostError,
     "The certificate of alm.example is not trusted",
-    "Give the file of your own certificate authority in REQUESTS_CA_BUNDLE.",
+    "Set REQUESTS_CA_BUNDLE to the file of your network's certificate authorities.",
 )
 UNRESOLVED = (
     UnreachableError,
     "The name alm.example cannot be resolved",
-    "Check base_url, and the network's name server.",
+    "Check `base_url`, and the network's name server.",
 )
 LONG_LINE = (
     ProtocolError,
-    "The answer of alm.example has a header longer than HTTP clients take",
-    "Look for a proxy between here and ALM.",
+    "alm.example sent a header that is too long",
+    "Look for a proxy between this machine and ALM.",
 )
 TUNNEL_REFUSED = (
     UntrustedHostError,
-    "The proxy in front of alm.example refuses the way to it",
-    "Set the proxy's own credentials in HTTPS_PROXY, or have it let this host through.",
+    "The proxy for alm.example refuses to connect to it",
+    "Set the proxy's credentials in HTTPS_PROXY, or allow this host in the proxy.",
 )
 NO_AUTHORITIES = (
     UntrustedHostError,
@@ -430,23 +435,23 @@ NO_AUTHORITIES = (
 )
 MANY_HEADERS = (
     ProtocolError,
-    "The answer of alm.example has more headers than HTTP clients take",
-    "Look for a proxy between here and ALM.",
+    "alm.example sent too many headers",
+    "Look for a proxy between this machine and ALM.",
 )
 NO_TLS = (
     UntrustedHostError,
     "The port of alm.example does not speak TLS",
-    "Check the port in base_url: it speaks http, perhaps, and https has another port.",
+    "Check the port in `base_url`. It may be a port of plain HTTP.",
 )
 PROXY_WITHOUT_TLS = (
     UntrustedHostError,
-    "The proxy in front of alm.example does not speak TLS",
-    "Write http:// in HTTPS_PROXY; https:// is for a proxy that speaks TLS itself.",
+    "The proxy for alm.example does not speak TLS",
+    "Write http:// in HTTPS_PROXY. Only a proxy that speaks TLS has an address with https://.",
 )
 TLS_REFUSED = (
     UntrustedHostError,
     "alm.example refuses the TLS of this machine",
-    "Check base_url, and look for a proxy between here and ALM.",
+    "Check `base_url`, and look for a proxy between this machine and ALM.",
 )
 UNVERIFIED = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
 REFUSED = of_urllib3.NewConnectionError(CONNECTION, "refused")
@@ -529,7 +534,7 @@ def test_translate_errors__meaning(error: Exception, meaning: Meaning) -> None:
         raise error
 
     kind, happened, hint = meaning
-    assert facts(caught.value) == (kind, f"{happened}, asked for user 5. {hint}", None, None)
+    assert facts(caught.value) == (kind, f"{happened} while reading user 5. {hint}", None, None)
     assert caught.value.__cause__ is error
 
 
@@ -539,7 +544,7 @@ def test_translate_errors__missing_authorities() -> None:
         requests.get("https://127.0.0.1:1/", verify="/does/not/exist.pem", timeout=1)
 
     kind, happened, hint = NO_AUTHORITIES
-    assert facts(caught.value) == (kind, f"{happened}, asked for user 5. {hint}", None, None)
+    assert facts(caught.value) == (kind, f"{happened} while reading user 5. {hint}", None, None)
 
 
 def subclasses(kind: type[BaseException]) -> set[type[BaseException]]:
@@ -563,7 +568,7 @@ def test_translate_errors__every_foreign_class(kind: type[BaseException]) -> Non
         raise kind.__new__(kind)
 
     assert not isinstance(caught.value, UsageError)
-    assert caught.value.message.endswith(", asked for user 5.")
+    assert caught.value.message.endswith(" while reading user 5.")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HOST = "https://alm.example"
 EMAIL = "Ada.L@example.com"
 LOOKUP = UserLookup(HOST, EMAIL)
-CHECK = "Check the address, and that base_url is the region of this account. (request id trace)"
+CHECK = "Check the address, and that `base_url` is the region of this account. (request id trace)"
 
 
 def users(*ids: str, email: str | None = EMAIL, **members: Any) -> Response:
@@ -97,8 +97,8 @@ def test_read_user_id__nobody(of: Response) -> None:
 def test_read_user_id__several() -> None:
     """Of several users with the address none is chosen, and all are named."""
     text = (
-        f"Several users of ALM have the address {EMAIL}: 31, 32. Ask for the right one by its id,"
-        " in user_id or in the file of users. (request id trace)"
+        f"Several users of ALM have the address {EMAIL}: 31, 32. Use the id of the right"
+        " user in `user_id` or `user_ids_file`. (request id trace)"
     )
 
     assert facts(failure(users("31", "32"))) == (UserNotFoundError, text, 200, None)
@@ -118,7 +118,17 @@ def test_read_user_id__several() -> None:
 )
 def test_read_user_id__another_shape(of: Response, kind: type[ConnectorError]) -> None:
     """A response of another shape is refused: the id becomes a part of a URL."""
-    assert type(failure(of)) is kind
+    error = failure(of)
+
+    assert type(error) is kind
+    assert f"user {EMAIL}" in error.message
+
+
+def test_read_user_id__no_json() -> None:
+    """The message about a body that is not JSON says what was requested."""
+    message = failure(Response(200, {}, b"<html>")).message
+
+    assert all(part in message for part in (EMAIL, "an HTML page", "a list of users"))
 
 
 def test_find_user__as_a_page(
@@ -141,8 +151,8 @@ def test_find_user__unknown(open_client: Callable[..., Client], status: int) -> 
         open_client((status, {}, b'{"title":"OBJECT_DOESNT_EXIST"}')).find_user(EMAIL)
 
     assert str(caught.value) == (
-        f'ALM knows no user {EMAIL} ({status}: "OBJECT_DOESNT_EXIST"). Check the address, and that'
-        " base_url is the region of this account."
+        f'ALM has no user {EMAIL} ({status}: "OBJECT_DOESNT_EXIST"). Check the address, and that'
+        " `base_url` is the region of this account."
     )
 
 
@@ -152,6 +162,6 @@ def test_find_user__denied(open_client: Callable[..., Client]) -> None:
         open_client((403, {"x-request-id": "trace"}, b"")).find_user(EMAIL)
 
     assert str(caught.value) == (
-        f"ALM does not let this token read user {EMAIL} (403). Only a token with the scope"
-        " admin:read looks up addresses; ids need no look-up. (request id trace)"
+        f"ALM does not let this token read user {EMAIL} (403). Use a token with the scope"
+        " admin:read, or ids instead of addresses. (request id trace)"
     )

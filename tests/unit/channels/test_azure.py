@@ -91,7 +91,7 @@ def test_groups__open_and_close(stderr: Stderr) -> None:
     azure.open_group()
     azure.close_group()
 
-    assert stderr.text == "##[group]alm-enrollments: what happened on the way\n##[endgroup]\n"
+    assert stderr.text == "##[group]alm-enrollments: messages\n##[endgroup]\n"
 
 
 def test_warn__escapes(stderr: Stderr) -> None:

@@ -25,7 +25,13 @@ def document(**fields: Any) -> dict[str, Any]:
 
 def completion(**fields: Any) -> dict[str, Any]:
     """Return the change of an enrollment that was completed, with *fields* after it."""
-    after = {"user_id": "31", "id": "a", "date_completed": "2026-01-02", "score": 7, **fields}
+    after = {
+        "user_id": "31",
+        "id": "a",
+        "date_completed": "2026-01-02T03:04:05.000Z",
+        "score": 7,
+        **fields,
+    }
     return {"change": "changed", "completed": True, "before": None, "after": after}
 
 
@@ -80,7 +86,7 @@ def test_summary_of__no_comparison() -> None:
 
     assert page.tables == [
         [
-            ["who", "exit code", "what happened", "what to do", "request id"],
+            ["user", "exit code", "what happened", "what to do", "request id"],
             ["the comparison", "64", "It is not valid.", "Look again.", ""],
         ]
     ]

@@ -171,7 +171,7 @@ def test_dotenv__values_of_one_line(value: str, tmp_path: Path, stderr: Stderr) 
     assert files_in(tmp_path) == {"report": "".join(lines)}
     assert stderr.text == (
         "alm-enrollments: warning: next_since, output_file left out of the dotenv report:"
-        " a value there is one line, and loses the white space around it.\n"
+        " values must be one line without white space around it.\n"
     )
 
 

@@ -35,7 +35,7 @@ from tests.unit.channels.examples import (
 )
 
 TITLE = {"title": "alm-enrollments"}
-UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.", request_id="r-1")
+UNKNOWN = UserNotFoundError("ALM has no user 4041.", hint="Look it up.", request_id="r-1")
 JOB_LIMIT = "a job's outputs take at most 1 MB, counted in UTF-16"
 LINUX_LIMIT = "an environment variable on Linux holds at most 131,071 bytes, its name included"
 
@@ -296,9 +296,9 @@ def test_check_user_ids__masked(
     github.check_user_ids(user_ids)
 
     warning = (
-        "A user id is part of a masked secret: GitHub drops every job output that holds masked"
+        "A user id is part of a masked secret: GitHub drops every job output that contains masked"
         " text, and each enrollment's id ends in the user id."
-        " Keep user ids in variables, not in secrets."
+        " Store user ids in variables, not in secrets."
     )
     assert warnings_in(stderr) == [warning] * is_warned
 
@@ -315,8 +315,8 @@ def test_write__masked_outputs(tmp_path: Path, stderr: Stderr) -> None:
     assert dropped == {"enrollment_ids", "next_since"}
     (warning,) = warnings_in(stderr)
     assert warning == (
-        "enrollment_ids, next_since: GitHub drops job outputs like these, for they hold"
-        " masked text. Ids end in the user id: keep user ids in variables, not in secrets."
+        "enrollment_ids, next_since: GitHub drops these job outputs, because they contain"
+        " masked text. Ids end in the user id. Store user ids in variables, not in secrets."
     )
 
 
@@ -327,7 +327,7 @@ def test_groups__open_and_close(tmp_path: Path, stderr: Stderr) -> None:
     github.open_group()
     github.close_group()
 
-    assert stderr.text == "::group::alm-enrollments: what happened on the way\n::endgroup::\n"
+    assert stderr.text == "::group::alm-enrollments: messages\n::endgroup::\n"
 
 
 @pytest.mark.parametrize(("request_id", "end"), [("r-1", "%0ARequest id: r-1"), (None, "")])
@@ -395,7 +395,7 @@ def test_write_failure__outputs_and_annotation(tmp_path: Path, stderr: Stderr) -
 SUMMARY = (
     "### Enrollments from Adobe Learning Manager\n\n"
     "**✅ complete** · **0 enrollments** of user <code>31</code>"
-    " · verified from 1 page, 1 request.\n"
+    " · verified: 1 page, 1 request.\n"
 )
 
 
@@ -429,7 +429,7 @@ def test_write__summary_limit(excess: int, end: str, tmp_path: Path, stderr: Std
     assert read_summary(file).startswith("xxx")
     warning = (
         "The step summary is left out: it would have 1,048,577 bytes,"
-        " and GitHub takes 1,048,576 a step."
+        " and GitHub accepts 1,048,576 per step."
     )
     assert warnings_in(stderr) == [warning] * excess
 

@@ -21,7 +21,7 @@ from tests.unit.channels.examples import HOSTILE, NO_ERROR, enrollment, hostile,
 HEAD = "### Enrollments from Adobe Learning Manager\n\n"
 UNKNOWN: dict[str, Any] = {
     "code": 67,
-    "message": "ALM knows no user 4041.",
+    "message": "ALM has no user 4041.",
     "hint": "Look it up.",
     **NO_ERROR,
     "request_id": "r-1",
@@ -119,7 +119,7 @@ def test_summary_of__one_user() -> None:
 
     assert summary == (
         f"{HEAD}**✅ complete** · **2 enrollments** of user <code>3</code>"
-        " · verified from 1 page, 1 request.\n\n"
+        " · verified: 1 page, 1 request.\n\n"
         "```mermaid\n"
         "pie showData\n"
         "    title States\n"
@@ -149,7 +149,7 @@ def test_summary_of__one_enrollment() -> None:
     )
 
     assert summary.splitlines()[2] == (
-        "**✅ complete** · **1 enrollment** of 1 user · verified from 1 page, 1 request."
+        "**✅ complete** · **1 enrollment** of 1 user · verified: 1 page, 1 request."
         " Records in <code>all&#46;json</code>."
     )
     assert "<details><summary>The enrollment</summary>" in summary
@@ -161,7 +161,7 @@ def test_summary_of__resumed_run() -> None:
 
     summary = summary_of(run_outputs(completeness=completeness))
 
-    assert "verified from 5 pages, 1 request in the last run." in summary
+    assert "verified: 5 pages, 1 request in the last run." in summary
 
 
 def test_summary_of__tally() -> None:
@@ -194,13 +194,13 @@ def test_summary_of__partial_failure() -> None:
 
     assert summary == (
         f"{HEAD}**❌ failed** · **0 enrollments** of 3 users (1 of them read)"
-        " · incomplete from 2 pages, 1,000 requests.\n\n"
+        " · incomplete: 2 pages, 1,000 requests.\n\n"
         "- user 0&#58;<wbr> no user\n"
         "- a second one\n\n"
-        "| who | exit code | what happened | what to do | request id |\n"
+        "| user | exit code | what happened | what to do | request id |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| the run | 65 | 1 of 2 users could not be read&#46; | The other was&#46; |  |\n"
-        "| <code>0</code> | 67 | ALM knows no user 4041&#46; | Look it up&#46;"
+        "| <code>0</code> | 67 | ALM has no user 4041&#46; | Look it up&#46;"
         " | <code>r&#45;1</code> |\n"
         "| <code>1</code> | 75 | ALM&#39;s quota is used up&#46; |"
         " Wait&#46; Not before 2023&#45;06&#45;29T14&#58;<wbr>05&#58;<wbr>00Z. |  |\n"
@@ -214,7 +214,7 @@ def test_summary_of__failure_of_one_user() -> None:
 
     page = Page(summary_of(run_outputs(error, complete=False, users=users, error=UNKNOWN)))
 
-    assert page.tables[0][1:] == [["0", "67", "ALM knows no user 4041.", "Look it up.", "r-1"]]
+    assert page.tables[0][1:] == [["0", "67", "ALM has no user 4041.", "Look it up.", "r-1"]]
 
 
 def test_summary_of__incomplete_is_not_failed() -> None:
@@ -366,6 +366,39 @@ def test_summary_of__names_that_were_not_asked_for() -> None:
     outputs = run_outputs(enrollments=[enrollment(**NAMED)])
 
     assert all(name not in summary_of(outputs) for name in ("Ada", "ada", "First"))
+
+
+def test_summary_of__addresses() -> None:
+    """Only with names are there addresses of users, in whatever text."""
+    missing = {**UNKNOWN, "message": "No user of ALM has the address ada@example.com."}
+    busy = {**BUSY, "message": "ALM's quota is used up, asked for user 32 (bob@example.com)."}
+    users = {
+        **failed(missing, busy),
+        "failed": [
+            {"user_id": None, "user_email": "ada@example.com", "error": missing},
+            {"user_id": "32", "user_email": "bob@example.com", "error": busy},
+        ],
+    }
+    outputs = run_outputs(
+        PartialError("1 of 3", hint="", request_id=None),
+        ("eve@example.com",),
+        users=users,
+        error={**PARTIAL, "message": "Failed: ada@example.com, eve@example.com."},
+        completeness=incomplete("user 33 (joe@example.com): it stopped", "32 (bob@example.com)"),
+    )
+
+    hidden = summary_of(outputs)
+    rows = Page(hidden).tables[0][1:]
+
+    assert "example" not in hidden
+    assert "of user <code>&#42;&#42;&#42;</code>" in hidden
+    assert Page(hidden).items == ["user 33: it stopped", "32"]
+    assert [row[:3] for row in rows] == [
+        ["the run", "65", "Failed: ***, ***."],
+        ["***", "67", "No user of ALM has the address ***."],
+        ["32 ***", "75", "ALM's quota is used up, asked for user 32."],
+    ]
+    assert summary_of(replace(outputs, shows_names=True)).count("example") == 9
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -29,7 +29,7 @@ from tests.unit.channels.examples import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.")
+UNKNOWN = UserNotFoundError("ALM has no user 4041.", hint="Look it up.")
 NOTHING_FITS = Limit(0, "none", lambda _, value: len(value))
 
 
@@ -146,7 +146,7 @@ def test_prepare__all_failures(context: ChannelContext, tmp_path: Path) -> None:
     assert str(raised.value) == (
         f"The output folder cannot be written: File exists ({tmp_path}/folder);"
         f" the dotenv report cannot be written: Not a directory ({tmp_path}/missing)."
-        " Nothing was sent. Fix it and run again."
+        " Nothing was sent. Fix this and run again."
     )
 
 
@@ -168,7 +168,7 @@ def test_deliver__despite_failures(context: ChannelContext, tmp_path: Path, stde
     assert str(raised.value) == (
         "GITHUB_OUTPUT cannot be written: No space left on device (/dev/full);"
         " the dotenv report cannot be written: Not a directory (/dev/null/report)."
-        " Fix it and run again."
+        " Fix this and run again."
     )
     assert len(read_azure(stderr.text).named("task.setvariable")) == len(OUTPUTS)
     assert len(list((tmp_path / "folder").iterdir())) == len(OUTPUTS)

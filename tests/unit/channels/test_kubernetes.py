@@ -16,7 +16,7 @@ from tests.unit.channels.examples import HOSTILE, Stderr, document, full_disk, r
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNKNOWN = UserNotFoundError("ALM knows no user 4041.", hint="Look it up.", request_id="r-1")
+UNKNOWN = UserNotFoundError("ALM has no user 4041.", hint="Look it up.", request_id="r-1")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_xcom__cannot_be_replaced(pod: ChannelContext) -> None:
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(UNKNOWN, "ALM knows no user 4041. Look it up. (request id r-1)"), (None, "")],
+    [(UNKNOWN, "ALM has no user 4041. Look it up. (request id r-1)"), (None, "")],
 )
 def test_termination__full_message(
     error: UserNotFoundError | None, message: str, pod: ChannelContext, stderr: Stderr
@@ -144,5 +144,5 @@ def test_termination__limit(excess: int, pod: ChannelContext, stderr: Stderr) ->
     assert message_in(pod) == str(error) * (1 - excess)
     assert stderr.text == excess * (
         "alm-enrollments: warning: The error is left out of the container's termination message:"
-        " Kubernetes takes at most 4,096 bytes. Standard error has it.\n"
+        " Kubernetes accepts at most 4,096 bytes. Standard error has it.\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -55,7 +56,7 @@ def test_main__an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str])
 
     captured = capsys.readouterr()
     assert captured.err == (
-        f"{NOTE}alm-enrollments: error: A defect in alm-enrollments: {DEFECT}."
+        f"{NOTE}alm-enrollments: error: Internal error in alm-enrollments: {DEFECT}."
         " Please report it with the output of --debug.\n"
     )
     assert valid_document(captured.out)["error"]["code"] == 70
@@ -136,7 +137,7 @@ def test_sandbox__warns_on_the_page_of_the_run(command: Command) -> None:
 
     finished = command(**variables, ALM_ACCESS_TOKEN="real-token")
 
-    assert "::warning title=alm-enrollments::ALM_ACCESS_TOKEN is not used" in finished.stderr
+    assert "::warning title=alm-enrollments::`access-token` is not used" in finished.stderr
     assert "> [!WARNING]\n> The sandbox made up" in command.files()["summary"]
 
 
@@ -230,9 +231,11 @@ def test_terminal__progress_gives_way_to_messages(
     shown = on_terminal(line, variables, has_both=True).stdout
 
     *messages, document = shown.splitlines()
-    message = next(line for line in messages if "attempt 1 failed" in line)
+    message = next(line for line in messages if "(attempt 1 of 5" in line)
     assert "of 3 users" in shown
-    assert message.rpartition("\r")[2].startswith("alm-enrollments: attempt 1 failed")
+    assert message.rpartition("\r")[2].startswith(
+        "alm-enrollments: ALM failed while reading user 33 (503"
+    )
     assert valid_document(document.rpartition("\r")[2])["users"]["read"] == 3
 
 
@@ -251,3 +254,44 @@ def test_bare_command__has_a_document_elsewhere(command: Command) -> None:
 
     assert finished.exit_code == finished.error["code"] == 64
     assert finished.stderr.startswith("alm-enrollments: error: 1 input is not valid: --user-id is")
+
+
+def test_terminal__progress_gives_way_to_records(on_terminal: OnTerminal) -> None:
+    """Records on a terminal begin at the left, and not behind the progress."""
+    line = "--user-id 20941371,31 --concurrency 1 --format table"
+    shown = on_terminal(line, SANDBOX, has_both=True).stdout
+
+    rows = [row.rpartition("\r")[2] for row in shown.replace("\r\n", "\n").splitlines()]
+    assert len([row for row in rows if row.startswith("course:")]) > 10
+    assert [row for row in rows if "course:" in row and not row.startswith("course:")] == []
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("line", ["--help", "--user-id ada", "--user-id 4041", "--user-id 31,32"])
+def test_terminal__has_no_color(
+    line: str, variables: dict[str, str], on_terminal: OnTerminal
+) -> None:
+    """No output has a color, whatever the terminal and NO_COLOR."""
+    shown = on_terminal(line, {**SANDBOX, **variables}, has_both=True).stdout
+
+    assert re.findall("\x1b\\[[0-9;]*m", shown) == []
+
+
+def test_github_output__that_cannot_be_written_is_reported_once(command: Command) -> None:
+    """A channel that fails before the first request and at the end is one error."""
+    finished = command("--user-id 31", **SANDBOX, GITHUB_OUTPUT="/nowhere/outputs")
+
+    assert finished.exit_code == 73
+    assert finished.stderr.count("cannot be written") - finished.stderr.count("::error") == 1
+
+
+@pytest.mark.parametrize("line", ["merge all.csv missing.csv", "diff a.csv", "chek"])
+def test_channels__get_problems_without_an_input(line: str, command: Command) -> None:
+    """A problem that belongs to no input is in the outputs and the annotation, too."""
+    outputs = command.folder / "outputs"
+
+    finished = command(line, GITHUB_OUTPUT=str(outputs))
+
+    assert finished.exit_code == 64
+    assert "::error title=alm-enrollments%3A exit code 64::1 input is not valid" in finished.stderr
+    assert "1 input is not valid" in outputs.read_text(encoding="utf-8")

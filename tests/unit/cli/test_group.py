@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .conftest import Command, Parsed
 
 CANARY = "canary-0042-secret"
-STRAY = Problem("", "unexpected argument on the command line", "options and their values")
+QUOTES = "options and their values; PowerShell needs quotes around a list"
+STRAY = Problem("", "unexpected argument on the command line", QUOTES)
 FLAGS = [name for option in cli.commands["fetch"].params for name in option.opts]
 
 
@@ -122,7 +123,7 @@ def test_command__reports_a_flag_with_a_value_too_few_or_too_many(
     """A value that is missing, or not allowed, is a problem; the options before it still count."""
     parsed = parse("--user-id", "1", *words)
 
-    assert parsed.problems == [Problem("the command line", f"not understood: {reason}")]
+    assert parsed.problems == [Problem("", reason)]
     assert parsed.values == {"user_id": "1"}
 
 

@@ -69,7 +69,7 @@ def get(url: str, token: str = ACCESS_TOKEN) -> tuple[int, dict[str, str], bytes
         (
             "sandbox --only-type cource",
             (
-                "1 input is not valid: the command line is not understood: Invalid value for"
+                "1 input is not valid: Invalid value for"
                 " '--only-type': 'cource' is not one of 'course', 'learningProgram', 'jobAid',"
                 " 'certification'"
             ),
@@ -102,8 +102,9 @@ def test_sandbox__port_in_use(command: Command) -> None:
 
     assert (finished.exit_code, finished.stdout) == (64, "")
     assert finished.stderr == (
-        f"alm-enrollments: error: 1 input is not valid: --port is {port}, which cannot be served:"
-        " Address already in use (allowed: a free port, or 0 for any). Nothing was started.\n"
+        f"alm-enrollments: error: 1 input is not valid: --port is {port}, where the server cannot"
+        " listen: Address already in use (allowed: a free port, or 0 for any). Nothing was"
+        " started.\n"
     )
 
 

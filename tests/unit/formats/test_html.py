@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from connector.alm.records import Enrollment
 
-ERROR = {"code": 67, "message": "ALM knows no user 9.", "hint": "Check the id."}
+ERROR = {"code": 67, "message": "ALM has no user 9.", "hint": "Check the id."}
 HOSTILE = [
     "<script>window.hacked = true</script>",
     '"><img src=x onerror=alert(1)>',
@@ -80,7 +80,8 @@ def test_finish__what_a_reader_looks_for(tmp_path: Path) -> None:
 
     assert text.strip().startswith(
         "Enrollments Complete 2 enrollments of 2 learners."
-        " Source sandbox Time 2024-01-31 12:00 UTC Completeness verified"
+        " Source sandbox: learners and enrollments are made up"
+        " Time 2024-01-31 12:00 UTC Completeness verified"
     )
     for part in (
         "By state STARTED 1 COMPLETED 1 By type course 1 jobAid 1",
@@ -222,7 +223,7 @@ def test_finish__status(status: str, word: str, tmp_path: Path) -> None:
     """A run that is not complete is never called so, and what is missing is counted."""
     text = text_of(page_of(tmp_path, [], status=status, requested=3, read=1))
 
-    assert f"{word} 0 enrollments of 1 learner, of 3 learners requested." in text
+    assert f"{word} 0 enrollments of 1 learner (3 requested)." in text
     assert "There are no enrollments." in text
 
 

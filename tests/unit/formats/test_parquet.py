@@ -136,7 +136,7 @@ def test_finish__unreadable_dates(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     path = finished(tmp_path, "parquet", served, COLUMNS)
 
     assert pq.read_table(path).column("date_enrolled").null_count == len(dates)
-    assert caplog.messages == ["6 values are no dates, and are null in x"]
+    assert caplog.messages == ["null in x instead of a date: 6 values"]
 
 
 def test_finish__without_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

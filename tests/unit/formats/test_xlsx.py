@@ -146,7 +146,7 @@ def test_finish__texts_beyond_excel(tmp_path: Path, caplog: pytest.LogCaptureFix
     first, second = read_records(path)
     assert first == {"url": "😀" * 16_383, "included": None}
     assert second == {"url": "x", "included": None}
-    assert caplog.messages == ["2 texts are too long for Excel, and are cut in x"]
+    assert caplog.messages == ["cut in x, too long for Excel: 2 texts"]
 
 
 def rows_of(count: int) -> bytes:
@@ -163,7 +163,7 @@ def test_finish__more_records_than_a_sheet_takes(tmp_path: Path) -> None:
         Small().finish(growing, scratch, REPORT)
 
     assert str(raised.value) == (
-        "x would have 3 records, and an Excel sheet takes 2."
+        "x would have 3 records, but an Excel sheet has room for 2."
         " Use csv or parquet, or one file per shard."
     )
     assert not scratch.exists()

@@ -124,6 +124,27 @@ def test_check_inputs__order_of_lists(tmp_path: Path) -> None:
     check_inputs(old, new)
 
 
+def test_check_inputs__other_inputs(tmp_path: Path) -> None:
+    """Every input that differs is named, with both values; a file without a journal has none."""
+    old, new = (
+        open_compared(
+            write_file(tmp_path / f"{state}.ndjson", [], [], state=state, since=since),
+            assume_complete=False,
+        )
+        for state, since in (("active", None), ("rejected", "2024-01-01"))
+    )
+    other = tmp_path / "other.ndjson"
+    other.write_text("", encoding="utf-8")
+
+    with pytest.raises(UsageError) as raised:
+        check_inputs(old, new)
+
+    differing = 'state was "active" and is "rejected"; since was null and is "2024-01-01"'
+    assert f" inputs: {differing} (" in raised.value.message
+    assert " two full runs with the same inputs" in raised.value.message
+    check_inputs(open_compared(other, assume_complete=True), new)
+
+
 def test_later_moments__of_relative_inputs(tmp_path: Path) -> None:
     """Of runs with the same relative moment the later one counts, by the field that it filters."""
     moments = ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
@@ -163,18 +184,17 @@ def test_diff__a_window_needs_its_field(tmp_path: Path) -> None:
         diff(old, new)
 
     assert raised.value.message == (
-        f'1 input is not valid: diff is given "{old}", whose run began at a moment of its own and'
-        " which has no column date_enrolled (allowed: files with date_enrolled, or runs with the"
-        " same moment)."
+        f'1 input is not valid: "{old}" has no column date_enrolled, which runs from different'
+        " moments need (allowed: files with date_enrolled, or runs with the same moment)."
     )
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "which cannot be read: "),
-        ('{"users": 1, "output_file": null}', "which is JSON of another program"),
-        ('{"output_file": null, "error": null, "completeness": []}', "which is JSON of another"),
+        ("{", "cannot be read: "),
+        ('{"users": 1, "output_file": null}', "is JSON of another program"),
+        ('{"output_file": null, "error": null, "completeness": []}', "is JSON of another"),
     ],
 )
 def test_open__other_json(text: str, problem: str, tmp_path: Path) -> None:
@@ -185,7 +205,103 @@ def test_open__other_json(text: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_compared(path, assume_complete=True)
 
-    assert f'diff is given "{path}", {problem}' in raised.value.message
+    assert f'"{path}" {problem}' in raised.value.message
+    assert " an output file or a document" in raised.value.message
+
+
+def test_open__no_file(tmp_path: Path) -> None:
+    """A path that is no file is refused, by name."""
+    with pytest.raises(UsageError) as raised:
+        open_compared(tmp_path, assume_complete=True)
+
+    assert f'"{tmp_path}" does not exist, or is not a file' in raised.value.message
+    assert " an output file)" in raised.value.message
+
+
+def test_open__no_journal(tmp_path: Path) -> None:
+    """A file without a journal is refused; the message names the journal and the way around it."""
+    path = tmp_path / "x.ndjson"
+    path.write_text("", encoding="utf-8")
+
+    with pytest.raises(UsageError) as raised:
+        open_compared(path, assume_complete=False)
+
+    named = (str(path), " x.ndjson.users ", " a file with its journal; or `assume_complete`, ")
+    assert all(part in raised.value.message for part in named)
+
+
+def test_open__of_another_end(tmp_path: Path) -> None:
+    """A file that is not as its run left it is refused, and resume is recommended."""
+    path = write_file(tmp_path / "x.ndjson", records("31"), [read("31")])
+    path.write_bytes(path.read_bytes() + b"\n")
+
+    with pytest.raises(UsageError) as raised:
+        open_compared(path, assume_complete=True)
+
+    named = (str(path), " a file as its run left it; `resume` ends a run")
+    assert all(part in raised.value.message for part in named)
+
+
+def test_open__document_of_a_file(tmp_path: Path) -> None:
+    """A document whose records are in a file is refused, and the file is named."""
+    path = write_document(tmp_path / "x.json", [], output_file="out.csv")
+
+    with pytest.raises(UsageError) as raised:
+        open_compared(path, assume_complete=True)
+
+    named = (f'"{path}" is a document', '"out.csv"', " that file)")
+    assert all(part in raised.value.message for part in named)
+
+
+def test_open__count_of_records(tmp_path: Path) -> None:
+    """The number of records is known from the document, or from the journal."""
+    document = write_document(tmp_path / "x.json", ["31", "32"], enrollment_count=2)
+    file = write_file(tmp_path / "x.ndjson", records("31"), [read("31")])
+
+    counts = [open_compared(path, assume_complete=False).count for path in (document, file)]
+
+    assert counts == [2, 1]
+
+
+def test_document__address_that_failed(tmp_path: Path) -> None:
+    """A failure without an id is listed by its address."""
+    unknown = {"user_id": None, "user_email": "ada@example.com", "error": ERROR}
+    users = {"requested": 2, "read": 1, "failed": [unknown]}
+    path = write_document(tmp_path / "x.json", ["31"], **PARTIAL)
+    document = json.loads(path.read_text("utf-8")) | {"users": users}
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    assert list(open_compared(path, assume_complete=False).users) == [("ada@example.com", False)]
+
+
+def test_records__format_of_the_journal(tmp_path: Path) -> None:
+    """A file is read in the format that its journal names, whatever its suffix."""
+    path = write_file(tmp_path / "x.csv", records("31"), [read("31")])
+
+    assert list(open_compared(path, assume_complete=False).records()) == records("31")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ["31"],
+        {"id": 1, "user_id": "31"},
+        {"id": "course:1_2_31", "user_id": 31},
+        {"id": "course:1_2_31", "user_id": "x31"},
+        {"id": "course:1_2_31", "user_id": "\u0663\u0661"},
+    ],
+)
+def test_records__without_id_or_user(record: object, tmp_path: Path) -> None:
+    """A record without the ids that a comparison needs is refused, and its number is named."""
+    path = tmp_path / "x.ndjson"
+    rows = [*records("31"), record]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+    with pytest.raises(UsageError) as raised:
+        tuple(open_compared(path, assume_complete=True).records())
+
+    named = (str(path), " record 2 ", " an output file with the columns id and ")
+    assert all(part in raised.value.message for part in named)
 
 
 def test_records__broken_in_the_middle(tmp_path: Path) -> None:
@@ -193,7 +309,7 @@ def test_records__broken_in_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
     path.write_text(f"{json.dumps(records('31')[0])}\n{{\n", encoding="utf-8")
 
-    with pytest.raises(UsageError, match="unreadable after 1 records"):
+    with pytest.raises(UsageError, match=r"read after record 1.* an output file in json, "):
         tuple(open_compared(path, assume_complete=True).records())
 
 
@@ -206,3 +322,21 @@ def test_files__that_cannot_be_read(tmp_path: Path) -> None:
         tuple(open_compared(path, assume_complete=True).records())
 
     assert raised.value.message == f"The file {path} cannot be read: Not a gzipped file (b'no')."
+    assert raised.value.hint == "Nothing was written."
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_files__journal_that_cannot_be_read(*, is_open: bool, tmp_path: Path) -> None:
+    """A journal that the file system refuses is an OutputError that names a file."""
+    path = write_file(tmp_path / "x.ndjson", records("31"), [read("31")])
+    journal = tmp_path / "x.ndjson.users"
+    file = open_compared(path, assume_complete=False) if is_open else None
+    journal.unlink()
+    # Reading this file's beginning is an error for any user.
+    journal.symlink_to("/proc/self/mem")
+
+    with pytest.raises(OutputError) as raised:
+        tuple(file.users) if file else open_compared(path, assume_complete=False)
+
+    named = journal if is_open else path
+    assert raised.value.message == f"The file {named} cannot be read: Input/output error."

@@ -72,19 +72,21 @@ def test_folder__of_a_link(tmp_path: Path) -> None:
     assert DiffFile(link).folder == tmp_path / "folder"
 
 
-@pytest.mark.parametrize("name", ["x.ndjson", "x.ndjson.users", "y.ndjson"])
+@pytest.mark.parametrize("name", ["x.ndjson", "x.ndjson.users", "y.ndjson", "z.ndjson"])
 def test_prepare__of_a_file_to_read(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither a file that is read nor its journal is written, by whatever name."""
     monkeypatch.chdir(tmp_path)
+    Path("x.ndjson").touch()
     Path("y.ndjson").symlink_to("x.ndjson")
+    Path("z.ndjson").hardlink_to("x.ndjson")
 
     with pytest.raises(UsageError) as raised:
         DiffFile(tmp_path / name).prepare([Path("other.csv"), Path("x.ndjson")])
 
     assert raised.value.message == (
-        f'1 input is not valid: output_file is "{tmp_path / name}", which is to be read as well'
+        f'1 input is not valid: output_file is "{tmp_path / name}", which is also read'
         " (allowed: another file)."
     )
     assert raised.value.hint == HINT
@@ -105,7 +107,7 @@ def test_prepare__leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("folder.csv", "It is no regular file"), ("no/x.csv", "No such file or directory")],
+    [("folder.csv", "folder.csv is no regular file"), ("no/x.csv", "No such file or directory")],
 )
 def test_prepare__refused_by_the_system(name: str, reason: str, tmp_path: Path) -> None:
     """What is no file, or in no folder, is refused."""

@@ -16,7 +16,7 @@ from connector.output.diff_store import NEW, OLD, DiffStore, Match
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HINT = "Make room there, or name another folder in TMPDIR. Nothing was written."
+HINT = "Free space there, or set TMPDIR to another folder. Nothing was written."
 
 
 def record(number: int, user_id: str = "31", **values: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_enter__failed(
 
     where = folder or tmp_path / "system"
     assert raised.value.message.startswith(
-        f"The comparison cannot be kept in a temporary file in {where}: [Errno 2] No such file"
+        f"The comparison cannot be written to a temporary file in {where}: [Errno 2] No such file"
     )
     assert raised.value.hint == HINT
 
@@ -107,7 +107,7 @@ def test_exit__of_a_full_disk(tmp_path: Path) -> None:
         raise LookupError("other")
 
     assert raised.value.message == (
-        f"The comparison cannot be kept in a temporary file in {tmp_path}:"
+        f"The comparison cannot be written to a temporary file in {tmp_path}:"
         " [Errno 28] No space left on device."
     )
 

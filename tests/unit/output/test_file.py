@@ -242,9 +242,9 @@ def test_resume__refuses_other_inputs(inputs: dict[str, Any], change: str, tmp_p
         list(open_file(path, **inputs).prepare(resume=True))
 
     assert str(caught.value) == (
-        "1 input is not valid: resume is asked for other inputs than those of the earlier run"
-        f" ({change}) (allowed: the same inputs)."
-        " Nothing was sent. Without resume the file is written anew."
+        "1 input is not valid: resume is set, but the inputs differ from the earlier run:"
+        f" {change} (allowed: the same inputs)."
+        " Nothing was sent. Without `resume` the run writes a new file."
     )
     assert files_in(tmp_path) == before
     assert write(path, USERS, resume=True) == list(USERS)
@@ -264,9 +264,9 @@ def test_resume__refuses_a_changed_file(change: str, name: str, tmp_path: Path) 
         list(open_file(path).prepare(resume=True))
 
     assert str(caught.value) == (
-        f'1 input is not valid: output_file is "{path}", which was changed since its'
-        " journal was written (allowed: the file as the earlier run left it)."
-        " Nothing was sent. Without resume it is written anew."
+        f'1 input is not valid: output_file is "{path}", which was changed after its'
+        " run (allowed: the file as the earlier run left it)."
+        " Nothing was sent. Without `resume` the run writes a new file."
     )
     assert content(path) == changed
 
@@ -464,8 +464,7 @@ def test_lock__one_run_at_a_time(*, is_prepared: bool, resume: bool, tmp_path: P
     first.finish(totals_of(len(USERS)))
 
     assert str(caught.value) == (
-        f"The output file {path} is being written by another run."
-        " Wait for it, or name another file."
+        f"The output file {path} is in use by another run. Wait until it ends, or use another file."
     )
     assert content(path) == undisturbed("x.ndjson")[0]
 
@@ -495,7 +494,7 @@ def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> N
 
     assert str(caught.value) == (
         f"The output file {path} cannot be written: {reason.format(path=path)}."
-        " Fix it and run again."
+        " Fix this and run again."
     )
 
 
@@ -512,7 +511,7 @@ def test_append__cannot_be_written(tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         f"The output file {path} cannot be written: No space left on device."
-        " Complete users are kept. Fix it, and run again with `resume`."
+        " Complete users are kept. Fix this and run again with `resume`."
     )
     assert write(path, USERS, resume=True) == ["7"]
     assert content(path) == undisturbed("x.ndjson")[0]

@@ -27,7 +27,7 @@ from connector.output.journal import (
 from connector.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 USER = {"user_id": "31", "enrollments": 3, "end": 30}
 FIRST = {"alm_enrollments": 2, "format": "json", "end": 1}
@@ -64,6 +64,17 @@ def test_read_state__under_way(tmp_path: Path) -> None:
     assert [user_id in state.finished for user_id in ("31", "32", "33")] == [True, False, True]
     assert (state.inputs, state.records, state.end, state.length) == (FIRST, 5, 50, len(content))
     assert (state.begin, state.last) == (len(content.splitlines(keepends=True)[0]), {})
+
+
+def test_read_state__user_of_an_address(tmp_path: Path) -> None:
+    """A user who was read by an address is complete by the id and by the address."""
+    write(tmp_path / "j", {**USER, "user_email": "ada@example.com"})
+
+    state = read_state(tmp_path / "j")
+
+    assert state is not None
+    users = ("31", "ada@example.com", "ben@example.com")
+    assert [user in state.finished for user in users] == [True, True, False]
 
 
 def test_read_state__of_a_finished_run(tmp_path: Path) -> None:
@@ -287,6 +298,45 @@ def test_open_to_append__after_the_end(tmp_path: Path) -> None:
     os.close(handle)
 
     assert (tmp_path / "x").read_bytes() == b"0123cd"
+
+
+def test_open_to_append__as_any_new_file(tmp_path: Path) -> None:
+    """A new file may be read and written by whom the system's own mask lets."""
+    os.close(open_to_append(tmp_path / "x"))
+    (tmp_path / "y").touch()
+
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+def link(path: Path) -> None:
+    """Make *path* a link to another file."""
+    path.with_name("other").touch()
+    path.symlink_to("other")
+
+
+def second_name(path: Path) -> None:
+    """Make *path* another name of a file."""
+    path.with_name("other").touch()
+    path.hardlink_to(path.with_name("other"))
+
+
+def pipe(path: Path) -> None:
+    """Make *path* a pipe."""
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [link, second_name, pipe])
+def test_open_to_append__refuses_what_may_be_anothers(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """A link, a second name and a pipe are refused: what is behind them may be another file."""
+    make(tmp_path / "x")
+
+    with pytest.raises(PermissionError) as caught:
+        open_to_append(tmp_path / "x")
+
+    assert caught.value.errno == errno.EPERM
+    assert "x must be a regular file of this user's own" in str(caught.value)
 
 
 def test_write_all__in_several_writes() -> None:

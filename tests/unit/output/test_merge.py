@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from connector.alm.completeness import Completeness, Status
 from connector.errors import OutputError, TemporaryError, UsageError, error_as_dict
 from connector.output.file import OutputFile
 from connector.output.journal import journal_of, read_entries
@@ -17,7 +18,7 @@ from connector.output.results import RunTotals, UserResult
 from connector.redact import Redactor
 from tests.support.clock import VirtualClock
 from tests.support.pages import ANSWERED_AT
-from tests.support.records import VERIFIED, enrollments
+from tests.support.records import enrollments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +38,16 @@ def write(
     name: str,
     *users: str,
     failed: str = "",
+    unknown: str = "",
+    reasons: tuple[str, ...] = (),
     requested: int = 0,
     resume: bool = False,
     **inputs: Any,
 ) -> None:
-    """Write a finished file of *users* with two records each, and one of each *failed* user."""
+    """Write a finished file of *users* with two records each, and one of each *failed* user.
+
+    Each user that was read has these *reasons*; *unknown* is an address that no user has.
+    """
     inputs = {**INPUTS, **inputs}
     file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor(), VirtualClock())
     totals = RunTotals()
@@ -56,8 +62,12 @@ def write(
             totals.add_failure(place, user_id, ERROR)
         else:
             answered_at = ANSWERED_AT - timedelta(seconds=int(user_id))
-            file.append(UserResult(user_id, buffer, VERIFIED, answered_at=answered_at))
+            verdict = Completeness(Status.VERIFIED, reasons, 1)
+            file.append(UserResult(user_id, buffer, verdict, answered_at=answered_at))
             totals.add_kept()
+    if unknown:
+        file.add_failure(None, ERROR, unknown)
+        totals.add_failure(-1, None, ERROR, unknown)
     totals.end(requested=requested or totals.finished, requests=1)
     file.finish(totals)
 
@@ -86,6 +96,7 @@ def test_merge__is_the_file_of_one_run(name: str) -> None:
     assert merged[-1][0] == {**one[-1][0], "requests": 2}
     assert document["users"] == {"requested": 4, "read": 4, "failed": []}
     assert (document["enrollment_count"], document["complete"]) == (8, True)
+    assert [len(document[name]) for name in ("enrollment_ids", "resource_grade_ids")] == [8, 8]
     # The earliest answer is that of user 34, and five minutes go before it.
     assert (document["source"], document["next_since"]) == ("sandbox", "2023-06-29T11:54:24.000Z")
     assert document["completeness"] == {
@@ -134,6 +145,38 @@ def test_merge__of_a_user_who_failed_twice() -> None:
     }
 
 
+def test_merge__of_an_unknown_address() -> None:
+    """An address that no user has is a failed user without an id; remarks name their users."""
+    write("1.ndjson", "31", unknown="ada@example.com", reasons=("a remark",))
+    write("2.ndjson", "32", unknown="ben@example.com")
+
+    document, error = merge(["out.ndjson", "1.ndjson", "2.ndjson"], Redactor())
+
+    failed = [
+        {"user_id": None, "user_email": f"{name}@example.com", "error": ERROR}
+        for name in ("ada", "ben")
+    ]
+    assert document["users"] == {"requested": 4, "read": 2, "failed": failed}
+    assert document["completeness"]["reasons"] == [
+        "user 31: a remark",
+        *(f"user {name}@example.com: ALM failed." for name in ("ada", "ben")),
+    ]
+    assert "ada@example.com (exit code 75), ben@example.com (exit code 75)" in str(error)
+    entries = [entry for entry, _ in read_entries(journal_of(Path("out.ndjson")))]
+    assert entries[-3:-1] == failed
+
+
+def test_merge__into_a_file_that_is_there() -> None:
+    """An earlier file of the same name is replaced, with its users."""
+    shards = write_shards()
+    write("out.ndjson", "35", "36")
+
+    document, _ = merge(["out.ndjson", *shards], Redactor())
+
+    assert document["users"]["read"] == 4
+    assert len(Path("out.ndjson").read_bytes().splitlines()) == 8
+
+
 class Killed(Exception):  # noqa: N818 - the end of a process, not an error
     """Ends a merge where it is."""
 
@@ -180,71 +223,86 @@ def test_merge__removes_secrets() -> None:
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        ([], "without its files (allowed: the file to write, then each shard's output file)"),
-        (["out.ndjson", "1.ndjson"], "without shard 2/2 (allowed: each of the 2 shards once)"),
+        ([], "merge got no files (allowed: the file to write, then each shard's output file)"),
+        (["out.ndjson", "1.ndjson"], "shard 2/2 is missing (allowed: each of the 2 shards once)"),
         (
             ["out.ndjson", "1.ndjson", "1.ndjson"],
-            "without shard 2/2 and given shard 1/2 twice (allowed: each of the 2 shards once)",
+            "shard 2/2 is missing and shard 1/2 comes twice (allowed: each of the 2 shards once)",
         ),
         (
             ["out.ndjson", "1.ndjson", "third.ndjson"],
-            "given shards 1/2, 2/7 (allowed: shards of one division)",
+            "the files are the shards 1/2, 2/7 (allowed: shards of one division)",
         ),
         (
             ["out.ndjson", "third.ndjson"],
-            "without shard 1/7, 3/7, 4/7 and 3 more (allowed: each of the 7 shards once)",
+            "shard 1/7, 3/7, 4/7 and 3 more are missing (allowed: each of the 7 shards once)",
         ),
         (
             ["out.ndjson", "1.ndjson", "undivided.ndjson"],
-            "given shards 1/2, None (allowed: shards of one division)",
+            "the files are the shards 1/2, none (allowed: shards of one division)",
         ),
         (
             ["out.ndjson", "undivided.ndjson", "other.ndjson"],
             (
-                "given other inputs: lo_types is ['jobAid'] in \"other.ndjson\", not ['course']"
+                '"other.ndjson" was read with lo_types ["jobAid"],'
+                ' "undivided.ndjson" with ["course"]'
                 " (allowed: shards of one run)"
             ),
         ),
         (
             ["out.ndjson", "undivided.ndjson", "undivided.ndjson"],
             (
-                'given user 31 twice, again in "undivided.ndjson"'
+                'user 31 comes twice, the second time in "undivided.ndjson"'
                 " (allowed: files without a common user)"
             ),
         ),
         (
             ["1.ndjson", "1.ndjson", "2.ndjson"],
             (
-                'given "1.ndjson" to be read and to be written'
+                '"1.ndjson" is a file to read and the file to write'
                 " (allowed: a file to write that is not one of the shards)"
             ),
         ),
         (
             ["out.ndjson.gz", "1.ndjson", "2.ndjson"],
             (
-                'given "1.ndjson", which is not compressed as "out.ndjson.gz" is to be'
-                " (allowed: names that end alike)"
+                '"1.ndjson" and "out.ndjson.gz" are compressed in different ways'
+                " (allowed: names with the same suffix)"
+            ),
+        ),
+        (
+            ["out.csv", "1.ndjson", "2.ndjson"],
+            (
+                '"out.csv" has the suffix of csv, but the shards are ndjson'
+                " (allowed: a name with the suffix of ndjson)"
             ),
         ),
         (
             ["out.ndjson", "1.ndjson", "missing.ndjson"],
             (
-                'given "missing.ndjson", which has no journal next to it'
-                " (allowed: an output file with its missing.ndjson.users)"
+                '"missing.ndjson" has no journal missing.ndjson.users next to it'
+                " (allowed: an output file with its journal)"
+            ),
+        ),
+        (
+            ["out.html", "page.html"],
+            (
+                '"page.html" has the format html, which cannot be read back'
+                " (allowed: files in another format)"
             ),
         ),
         (
             ["out.ndjson", "resumed.ndjson"],
             (
-                'given "resumed.ndjson", which lacks 1 of its 3 users'
-                " (allowed: files of runs that reached their end; resume finishes one)"
+                '"resumed.ndjson" lacks users (1 of 3)'
+                " (allowed: files of complete runs; `resume` completes a run)"
             ),
         ),
         (
             ["out.ndjson", "early.ndjson"],
             (
-                'given "early.ndjson", which lacks 2 of its 4 users'
-                " (allowed: files of runs that reached their end; resume finishes one)"
+                '"early.ndjson" lacks users (2 of 4)'
+                " (allowed: files of complete runs; `resume` completes a run)"
             ),
         ),
     ],
@@ -254,6 +312,7 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     write_shards()
     write("third.ndjson", "31", shard="2/7")
     write("undivided.ndjson", "31")
+    write("page.html", "31")
     write("other.ndjson", "31", lo_types=["jobAid"])
     write("early.ndjson", "31", failed="4041", requested=4)
     write("resumed.ndjson", "31", failed="32", requested=3)
@@ -263,7 +322,7 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     with pytest.raises(UsageError) as caught:
         merge(names, Redactor())
 
-    assert str(caught.value) == (f"1 input is not valid: merge is {problem}. Nothing was written.")
+    assert str(caught.value) == (f"1 input is not valid: {problem}. Nothing was written.")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -293,7 +352,8 @@ def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) 
     shards = write_shards()
     change()
 
-    with pytest.raises(UsageError, match=r'given "2\.ndjson", which no run has finished'):
+    problem = r'"2\.ndjson" is not finished, or was changed.* files of finished runs; `resume` '
+    with pytest.raises(UsageError, match=problem):
         merge(["out.ndjson", *shards], Redactor())
     assert not Path("out.ndjson").exists()
 

@@ -15,17 +15,19 @@ from connector.errors import (
     UserNotFoundError,
     error_as_dict,
 )
+from connector.formats.interface import Report
 from connector.output.results import (
     MAX_LISTED_IDS,
     Delivered,
     RunTotals,
     UserResult,
 )
+from connector.redact import Redactor
 from connector.text import MAX_SUMMARY_RECORDS
 from tests.support.records import VERIFIED
 
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
-UNKNOWN = UserNotFoundError("ALM knows no user 2.", hint="Check the id.")
+UNKNOWN = UserNotFoundError("ALM has no user 2.", hint="Check the id.")
 OUT_OF_TIME = DeadlineError("The deadline has passed.", hint="Run again.")
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ENTRY: dict[str, Any] = {
@@ -224,22 +226,29 @@ def test_next_since__five_minutes_before_the_first_answer() -> None:
     assert ended(answered(5), result("2", error=UNKNOWN)).next_since == "2024-01-01T12:00:00.000Z"
 
 
+CUT_SHORT = answered(6, Completeness(Status.INCOMPLETE, ("stopped",), 1))
+
+
 @pytest.mark.parametrize(
-    "totals",
+    ("results", "values"),
     [
-        ended(),
-        ended(result("1", error=UNKNOWN)),
-        ended(answered(5), result("2", error=BUSY)),
-        ended(answered(5), result("2", error=OUT_OF_TIME)),
-        ended(answered(5), requested=2),
-        ended(answered(5), is_list_complete=False),
-        ended(answered(5), answered(6, Completeness(Status.INCOMPLETE, ("stopped",), 1))),
-        ended(answered(5), answered(6, Completeness(Status.INCONSISTENT, ("twice",), 1))),
+        ((), {}),
+        ((result("1", error=UNKNOWN),), {}),
+        ((answered(5), result("2", error=BUSY)), {}),
+        ((answered(5), result("2", error=BUSY), result("3", error=UNKNOWN)), {}),
+        ((answered(5), result("2", error=OUT_OF_TIME)), {}),
+        ((answered(5),), {"requested": 2}),
+        ((answered(5),), {"is_list_complete": False}),
+        ((answered(5), CUT_SHORT), {}),
+        ((CUT_SHORT, answered(5)), {}),
+        ((answered(5), answered(6, Completeness(Status.INCONSISTENT, ("twice",), 1))), {}),
     ],
 )
-def test_next_since__of_a_run_that_missed_something(totals: RunTotals) -> None:
+def test_next_since__of_a_run_that_missed_something(
+    results: tuple[UserResult[Any], ...], values: dict[str, Any]
+) -> None:
     """A run that read nobody, or not everything that was asked for, gives no moment."""
-    assert totals.next_since is None
+    assert ended(*results, **values).next_since is None
 
 
 def test_next_since__of_an_earlier_run() -> None:
@@ -267,3 +276,75 @@ def test_end__list_that_was_not_read_to_its_end() -> None:
 
     assert (totals.missing, totals.requested) == (1, 1)
     assert totals.reasons == ["the list of users was not read to its end"]
+
+
+def test_end__reasons_of_the_run_come_last() -> None:
+    """Deleted users, users who were not reached and the end of the list follow users' reasons."""
+    totals = ended(CUT_SHORT, requested=3, deleted=2, is_list_complete=False)
+
+    assert totals.missing == 3
+    assert [reason.split()[0] for reason in totals.reasons] == ["stopped", "skipped", "2", "the"]
+    assert "skipped 2 users" in totals.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "reported"),
+    [
+        (Status.VERIFIED, None, Status.VERIFIED),
+        (Status.VERIFIED, UNKNOWN, Status.INCOMPLETE),
+        (Status.INCONSISTENT, UNKNOWN, Status.INCONSISTENT),
+    ],
+)
+def test_report__without_secrets(
+    status: Status, error: ConnectorError | None, reported: Status
+) -> None:
+    """A file may say all of its run but secrets; if a user failed, the run is incomplete."""
+    redactor = Redactor()
+    redactor.add("a-secret-0042")
+    totals = RunTotals("https://a-secret-0042.example", is_of_many=True)
+    totals.add_result(0, result("1", Completeness(status, ("of a-secret-0042",), 1)), None)
+    failed = [{"user_id": "***", "error": error_as_dict(error)}] if error else []
+    if error:
+        totals.add_failure(1, "a-secret-0042", error_as_dict(error))
+    totals.end(requested=1 + len(failed), requests=1)
+
+    assert totals.report("out.html", NOON, redactor) == Report(
+        name="out.html",
+        source="https://***.example",
+        finished_at=NOON,
+        status=reported,
+        reasons=["user 1: of ***"],
+        requested=1 + len(failed),
+        read=1,
+        failed=failed,
+    )
+
+
+def test_report__of_users_who_were_not_reached() -> None:
+    """A run that did not reach all users is incomplete."""
+    report = ended(answered(5), requested=2).report("out.html", NOON, Redactor())
+
+    assert (report.status, report.requested, report.read) == (Status.INCOMPLETE, 2, 1)
+
+
+def test_only_user__of_a_run_of_one() -> None:
+    """The only user of a run is known by name once it was read; of many users none is."""
+    one, many = RunTotals(), RunTotals(is_of_many=True)
+    before = (one.only_user, one.missing)
+    for totals in (one, many):
+        totals.add_result(0, result("31"), None)
+
+    assert before == (None, 0)
+    assert (one.only_user, many.only_user) == ("31", None)
+
+
+def test_add_from_journal__of_several_users() -> None:
+    """Users of an earlier run come first, by id and address; their ids are listed."""
+    totals = RunTotals(is_of_many=True)
+    totals.add_result(0, result("1", Completeness(Status.CONSISTENT, ("new",), 1)), None)
+    totals.add_from_journal({**ENTRY, "user_email": "ada@x", "resource_grade_ids": ["g"]})
+    totals.add_from_journal({**ENTRY, "reasons": [], "resource_grade_ids": ["h"]})
+
+    assert totals.in_file == 2
+    assert totals.reasons == ["user 7 (ada@x): opaque", "user 1: new"]
+    assert totals.resource_grade_ids == ["g", "h"]

@@ -6,6 +6,7 @@ import errno
 import json
 import tempfile
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from connector.errors import (
     OutputError,
     PartialError,
     TemporaryError,
+    error_as_dict,
 )
 from connector.formats.csv import Csv
 from connector.formats.lines import Ndjson
@@ -223,9 +225,9 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     path = tmp_path / "out"
     sink = open_it(format="ndjson", output_file=path, allow_incomplete=allow_incomplete)
     results = [
-        result(sink, "31"),
+        replace(result(sink, "31"), user_email="ada@example.com"),
         result(sink, "32", error=BUSY, count=2),
-        result(sink, "33", error=BUSY, count=0),
+        replace(result(sink, "33", error=BUSY, count=0), user_email="ben@example.com"),
     ]
     totals = take(sink, *results)
 
@@ -234,6 +236,12 @@ def test_file__partial_records(*, allow_incomplete: bool, count: int, tmp_path: 
     lines = path.read_bytes().splitlines()
     assert (delivery.enrollment_count, totals.delivered, len(lines)) == (count, count, count)
     assert [b"".join(part.records.pieces()) for part in results] == [b""] * 3
+    entries = list(map(json.loads, (tmp_path / "out.users").read_bytes().splitlines()))
+    assert entries[1]["user_email"] == "ada@example.com"
+    assert entries[2:-1] == [
+        {"user_id": "32", "error": error_as_dict(BUSY)},
+        {"user_id": "33", "user_email": "ben@example.com", "error": error_as_dict(BUSY)},
+    ]
 
 
 @pytest.mark.parametrize("allow_incomplete", [False, True])
@@ -267,6 +275,23 @@ def test_file__opens_before_it_takes(name: str, tmp_path: Path) -> None:
     sink.abandon()
 
     assert (before, after) == (["out", "out.users"], ["out", "out.part", "out.users"])
+
+
+def test_file__resumes_from_the_moments_of_the_earlier_run(tmp_path: Path) -> None:
+    """A run that resumes another one at a later time reads from the same relative moments."""
+    values: dict[str, Any] = {"format": "ndjson", "output_file": tmp_path / "out", "since": "7d"}
+    begun = replace(inputs_of(**values), since=datetime(2024, 1, 1, tzinfo=UTC))
+    first = open_sink(begun, Redactor(), VirtualClock(), None)
+    take(first, result(first, "31"))
+    first.abandon()
+    later = inputs_of(**values, resume=True)
+    sink = open_sink(later, Redactor(), VirtualClock(), None)
+
+    tuple(sink.prepare())
+    resumed = sink.resumed(later)
+    sink.abandon()
+
+    assert resumed == replace(later, since=begun.since)
 
 
 def test_file__has_the_inputs_that_must_not_change(tmp_path: Path) -> None:
@@ -392,7 +417,7 @@ def test_stream__parquet(
     assert (before_the_end, mode, names_in(temporary_folder)) == ([], 0o700, [])
     (tmp_path / "x").write_bytes(b"".join(written))
     assert pq.read_table(tmp_path / "x").column("user_id").to_pylist() == ["31", "31", "32"]
-    assert caplog.messages == ["1 values are no dates, and are null in standard output"]
+    assert caplog.messages == ["null in standard output instead of a date: 1 value"]
 
 
 @pytest.mark.parametrize("error", [REFUSED, InterruptedRun(15)], ids=["failure", "signal"])
@@ -422,6 +447,16 @@ def test_stream__abandoned(temporary_folder: Path) -> None:
     assert (names_in(temporary_folder), written) == ([], [])
 
 
+def test_stream__columns() -> None:
+    """Standard output gets the columns that were asked for, in their order."""
+    written: list[bytes] = []
+    sink = open_it(written.append, format="csv", columns="user_id,id")
+
+    sink.close(take(sink, result(sink, "31")), None, is_forgiven=False)
+
+    assert b"".join(written).splitlines() == [b"user_id,id", b"31,course:0_2_31"]
+
+
 @pytest.mark.usefixtures("temporary_folder")
 def test_stream__without_a_temporary_folder() -> None:
     """If temporary files cannot be written, the run ends with 73 and a hint."""
@@ -429,8 +464,8 @@ def test_stream__without_a_temporary_folder() -> None:
         open_it(print, format="parquet")
 
     assert str(caught.value) == (
-        "Records on their way to standard output cannot be kept in a temporary file:"
-        " No such file or directory. Make room for them, or name an output_file."
+        "Records for standard output cannot be written to a temporary file:"
+        " No such file or directory. Free space in that folder, or set `output_file`."
     )
 
 

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import random
+import re
 import signal
 import threading
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from connector import signals
+from connector.alm.auth import TokenSource
+from connector.alm.rate_limit import Quota, RateLimiter
 from connector.clock import Deadline, SystemClock
 from connector.errors import (
     AuthenticationError,
@@ -40,6 +43,7 @@ from connector.runner.all_users import (
     check_deadline,
     within_deadline,
 )
+from connector.runner.connection import Account
 from connector.sandbox import ACCESS_TOKEN, Settings
 from connector.sandbox.faults import parse_faults
 from connector.sandbox.server import SandboxServer
@@ -238,7 +242,7 @@ def test_failures__all_of_the_first_users_are_denied(seed: int) -> None:
     error = failures.error(totals_of(99))
     assert type(error) is PermissionDeniedError
     assert error.message == (
-        "The token may not read user 1000, nor any other of the first 20 users."
+        "The token may not read user 1000; the same is true for all of the first 20 users."
     )
 
 
@@ -278,10 +282,10 @@ def test_failures__request_refused_for_the_first_users(
 @pytest.mark.parametrize(
     "errors",
     [
-        [refused("31"), refused("32", "another text")],
-        [refused("31"), None, refused("33")],
-        [None, refused("32"), refused("33")],
-        [refused("31"), OF_USERS[4], refused("33")],
+        [refused("1000"), refused("1001", "another text")],
+        [refused("1000"), None, refused("1002")],
+        [None, refused("1001"), refused("1002")],
+        [refused("1000"), OF_USERS[4], refused("1002")],
     ],
 )
 def test_failures__request_refused_for_one_user(errors: list[ConnectorError | None]) -> None:
@@ -347,7 +351,7 @@ def test_execute__reasons_name_the_user(users: str, prefix: str, clock: Clock) -
     outcome = run(clock, user_id=users, max_enrollments=1)
 
     reasons = outcome.document["completeness"]["reasons"]
-    assert reasons[0] == f"{prefix}stopped after 1 enrollments, as max_enrollments asks"
+    assert reasons[0] == f"{prefix}stopped after 1 enrollment, the limit of max_enrollments"
 
 
 def test_execute__allow_incomplete(clock: Clock) -> None:
@@ -360,6 +364,7 @@ def test_execute__allow_incomplete(clock: Clock) -> None:
     assert type(failed.error) is ProtocolError
     assert (forgiven.error, forgiven.document["error"]["code"]) == (None, 76)
     ids = forgiven.document["enrollment_ids"]
+    assert ids
     assert (len(ids), len(set(ids))) == (forgiven.document["enrollment_count"],) * 2
     assert forgiven.document["completeness"]["status"] == "inconsistent"
     assert failed.document["enrollment_ids"] == []
@@ -367,13 +372,33 @@ def test_execute__allow_incomplete(clock: Clock) -> None:
     assert type(nothing_read.error) is UserNotFoundError
 
 
+def test_execute__allow_incomplete_in_a_file(clock: Clock, tmp_path: Path) -> None:
+    """With ``allow_incomplete`` one page that was read becomes the file; without, no file."""
+    values: dict[str, Any] = {"user_id": "31", "lo_types": "all", "format": "ndjson"}
+    for allow_incomplete in (False, True):
+        path = tmp_path / f"{allow_incomplete}.ndjson"
+        outcome, _ = run_with_faults(
+            "page=2:503x*",
+            clock=clock,
+            allow_incomplete=allow_incomplete,
+            output_file=path,
+            **values,
+        )
+
+        assert (outcome.error is None, path.is_file()) == (allow_incomplete, allow_incomplete)
+        assert outcome.totals.pages == 1
+
+
+class Pipe(io.StringIO):
+    """A pipe: only its end tells how many lines it has."""
+
+    def seekable(self) -> bool:
+        """Return ``False``."""
+        return False
+
+
 def test_execute__of_a_pipe(clock: Clock) -> None:
     """If the number of users is known only at the end of standard input, they are counted."""
-
-    class Pipe(io.StringIO):
-        def seekable(self) -> bool:
-            return False
-
     inputs = inputs_of(user_id=None, user_ids_file="-")
     _, credentials = load_given({"base_url": "sandbox", "user_id": "31"}, Redactor())
     totals: list[int | None] = []
@@ -384,7 +409,83 @@ def test_execute__of_a_pipe(clock: Clock) -> None:
     )
 
     assert outcome.document["users"]["requested"] == 3
+    assert len(outcome.document["completeness"]["reasons"]) == 1
     assert set(totals) == {None}
+
+
+def test_execute__of_a_pipe_that_is_not_read_to_its_end(clock: Clock) -> None:
+    """If the run ends before the pipe does, the document has users missing without a number."""
+    redactor = Redactor()
+    with SandboxServer(Settings(faults=parse_faults(["user=31:401x*"]))) as server:
+        values = {"base_url": server.url, "access_token": ACCESS_TOKEN, "concurrency": 1}
+        inputs, credentials = load_given({**values, "user_ids_file": "-"}, redactor)
+        users = Pipe("31\n32\n33\n")
+        outcome = execute(inputs, credentials, redactor, clock=clock, stdin=users)
+
+    assert type(outcome.error) is AuthenticationError
+    reasons = outcome.document["completeness"]["reasons"]
+    assert "the list of users was not read to its end" in reasons
+
+
+def test_execute__a_user_who_is_listed_twice(clock: Clock) -> None:
+    """A user to whom two addresses lead is read, and counted, once."""
+    outcome = run(clock, user_email="user31@example.com,user7@x.org,31@example.com")
+
+    assert outcome.document["users"] == {"requested": 2, "read": 2, "failed": []}
+
+
+def test_execute__deleted_users(clock: Clock, tmp_path: Path) -> None:
+    """The document has a reason that says how many users of the list are deleted in ALM."""
+    path = tmp_path / "users.csv"
+    path.write_text("user_id,state\n31,ACTIVE\n32,DELETED\n", "utf-8")
+
+    outcome = run(clock, user_ids_file=path)
+
+    (reason,) = outcome.document["completeness"]["reasons"]
+    assert reason.startswith("skipped 1 user")
+    assert outcome.document["users"]["requested"] == 1
+
+
+def test_execute__names_in_a_locale(clock: Clock) -> None:
+    """With ``names``, records have the names of their course, in the locale, and of the user."""
+    outcome = run(clock, user_id=DOCUMENTED, names=True, locale="de-DE")
+
+    records = outcome.document["enrollments"]
+    assert [(record["lo_name"], record["user_name"]) for record in records[1:]] == [
+        ("Datenschutz 7236650", "Deniz Tanaka"),
+        ("Ein Team führen 7236827", "Deniz Tanaka"),
+    ]
+
+
+def test_execute__relative_moments(clock: Clock) -> None:
+    """The document says first which moment a relative one was."""
+    outcome = run(clock, user_id="31", since="9000d", max_enrollments=1)
+
+    first, second = outcome.document["completeness"]["reasons"]
+    assert re.match(r"since 9000d is [0-9]{4}-[0-9]{2}-[0-9]{2}T", first)
+    assert second.startswith("stopped after 1 ")
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        {"user_id": "1,2,3,4,5"},
+        {"user_email": ",".join(f"{user}@example.com" for user in "12345")},
+    ],
+)
+def test_execute__hidden_rows_of_others(users: dict[str, str], clock: Clock) -> None:
+    """After three users of whom ALM counts more than it serves, no further one is read twice."""
+    outcome, requests = run_with_faults(
+        "*:hiddenx*", clock=clock, concurrency=1, lo_types="all", **users
+    )
+
+    assert outcome.error is None
+    reasons = outcome.document["completeness"]["reasons"]
+    assert [reason.rpartition(", ")[2] for reason in reasons] == [
+        *["in two complete readings"] * 3,
+        *["as for other users of this run"] * 2,
+    ]
+    assert requests == outcome.document["completeness"]["requests"]
 
 
 def test_execute__removes_secrets(clock: Clock, tmp_path: Path) -> None:
@@ -409,12 +510,31 @@ def test_execute__removes_secrets(clock: Clock, tmp_path: Path) -> None:
     assert "40410042" not in failed["error"]["message"]
 
 
+def test_execute__removes_parts_of_secrets_from_reasons(clock: Clock) -> None:
+    """A reason that quotes an id which a secret begins with does not show it."""
+    values: dict[str, Any] = {"user_id": "31", "lo_types": "all", "allow_incomplete": True}
+    with SandboxServer(Settings(faults=parse_faults(["page=2:duplicatex*"]))) as server:
+        values |= {"base_url": server.url, "access_token": ACCESS_TOKEN}
+        reasons = run(clock, **values).document["completeness"]["reasons"]
+        (repeated,) = re.findall('enrollment "(.+)" came twice', reasons[0])
+        redactor = Redactor()
+        redactor.add(f"{repeated}-and-more")
+        redacted = run(clock, redactor, **values).document["completeness"]["reasons"]
+
+    assert redacted[0] == reasons[0].replace(repeated, "***")
+
+
 class InterruptingRedactor(Redactor):
-    """Sends the process a signal when the journal's entry of user 31 is to be written."""
+    """Sends the process a signal when it gets the journal's entry of user 31, or another value."""
+
+    def __init__(self, moment: str = "31") -> None:
+        super().__init__()
+        self._moment = moment
 
     def clean_value(self, value: Any) -> Any:
         """Return *value*."""
-        if isinstance(value, dict) and value.get("user_id") == "31":
+        entry = value.get("user_id") if isinstance(value, dict) else value
+        if entry == self._moment:
             signal.raise_signal(signal.SIGTERM)
         return super().clean_value(value)
 
@@ -438,8 +558,7 @@ def test_execute__interrupted_while_a_user_is_written(
 
     assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
     assert outcome.document["error"]["hint"] == (
-        "No output was replaced. Run again. 2 users are kept in"
-        f" {path}.part: run again with `resume`."
+        f"No output was replaced. 2 users are kept in {path}.part: run again with `resume`."
     )
     assert (outcome.document["output_file"], outcome.document["users"]["read"]) == (None, 2)
     assert path.read_text("utf-8") == "earlier"
@@ -449,6 +568,31 @@ def test_execute__interrupted_while_a_user_is_written(
     assert (resumed.totals.kept, resumed.totals.read, resumed.error) == (2, 3, None)
     users = [json.loads(line)["user_id"] for line in path.read_bytes().splitlines()]
     assert list(dict.fromkeys(users)) == ["7", "31", "8"]
+
+
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_execute__interrupted_while_the_file_is_finished(
+    *, allow_incomplete: bool, clock: Clock, tmp_path: Path
+) -> None:
+    """A signal at the end of the file leaves the file as it was, and its users for ``resume``."""
+    path = tmp_path / "out.ndjson"
+    values: dict[str, Any] = {
+        "user_id": "7,31",
+        "format": "ndjson",
+        "allow_incomplete": allow_incomplete,
+    }
+
+    with signals.raised():
+        # What a file says of its source is the last that is redacted before it gets its name.
+        outcome = run(clock, InterruptingRedactor("sandbox"), **values, output_file=path)
+
+    assert (type(outcome.error), path.is_file()) == (InterruptedRun, False)
+    document = outcome.document
+    assert (document["enrollment_count"], document["output_file"]) == (0, None)
+    assert "enrollments" not in document
+    assert f"2 users are kept in {path}.part" in document["error"]["hint"]
+    resumed = run(clock, **values, output_file=path, resume=True)
+    assert (resumed.error, resumed.totals.kept, path.is_file()) == (None, 2, True)
 
 
 def test_execute__another_error_leaves_the_file_to_resume(clock: Clock, tmp_path: Path) -> None:
@@ -482,11 +626,12 @@ def test_execute__hooks(clock: Clock) -> None:
     )
     written: list[bytes] = []
     progress: list[tuple[int, int | None]] = []
-    hooks = RunHooks(
-        write=written.append,
-        on_progress=lambda now: progress.append((now.totals.read, now.total)),
-        has_tally=True,
-    )
+
+    def on_progress(now: Progress) -> None:
+        progress.append((now.totals.read, now.total))
+        assert (now.client.requests > 0, now.clock) == (True, clock)
+
+    hooks = RunHooks(write=written.append, on_progress=on_progress, has_tally=True)
 
     outcome = execute(
         inputs, credentials, Redactor(), clock=clock, stdin=io.StringIO(), hooks=hooks
@@ -498,6 +643,28 @@ def test_execute__hooks(clock: Clock) -> None:
     assert len(b"".join(written).splitlines()) == 1 + count
     assert sum(outcome.totals.counts.values()) == count
     assert len(outcome.totals.first) == count
+    without_tally = execute(
+        *(inputs, credentials, Redactor()),
+        clock=clock,
+        stdin=io.StringIO(),
+        hooks=RunHooks(write=written.append),
+    )
+    assert without_tally.totals.first == []
+
+
+def test_execute__progress_while_a_user_is_read(clock: Clock) -> None:
+    """Progress is also called while nobody finishes, and an account is shared by its runs."""
+    redactor, read = Redactor(), []
+    with SandboxServer(Settings(), latency_seconds=0.3) as server:
+        inputs, credentials = load_given(
+            {"base_url": server.url, "access_token": ACCESS_TOKEN, "user_id": "8"}, redactor
+        )
+        account = Account(TokenSource(credentials, redactor), RateLimiter())
+        hooks = RunHooks(on_progress=lambda now: read.append(now.totals.read), account=account)
+        execute(inputs, credentials, redactor, clock=clock, stdin=io.StringIO(), hooks=hooks)
+
+    assert (read[0], read[-1]) == (0, 1)
+    assert account.rate_limiter.seen == Quota(100 / 60, 100)
 
 
 class SinkWith:
@@ -519,10 +686,9 @@ def test_pending_users__without_those_of_the_file() -> None:
     users = iter(pending)
 
     first = next(users)
-    count_at_first = pending.count
 
-    assert (first, count_at_first) == ("2", 2)
-    assert list(users) == ["4"]
+    assert (first, pending.count, pending.is_complete) == ("2", 2, False)
+    assert (list(users), pending.is_complete) == (["4"], True)
     assert (pending.count, totals.kept, totals.read) == (4, 2, 2)
 
 
@@ -552,8 +718,8 @@ def test_check_deadline__after_some_grace(
         assert facts(caught.value) == (
             DeadlineError,
             (
-                f"The deadline of {seconds} s passed before the run came to its end."
-                " Run again, with a longer deadline."
+                f"The deadline of {seconds} s passed before the run ended."
+                " Run again with a longer `deadline`."
             ),
             None,
             f"{moment:%Y-%m-%dT%H:%M:%SZ}",

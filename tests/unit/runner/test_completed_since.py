@@ -49,5 +49,5 @@ def test_completed_since__with_since_and_a_limit() -> None:
 
     assert selection.take([old, enrollment(), *wanted]) == wanted[:1]
     assert selection.reason_to_stop(has_next=False) == (
-        "stopped after 1 enrollments, as max_enrollments asks"
+        "stopped after 1 enrollment, the limit of max_enrollments"
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from pydantic import SecretStr
 
 from connector.alm.auth import TokenSource
 from connector.alm.rate_limit import Quota, RateLimiter
 from connector.clock import Deadline
 from connector.redact import Redactor
-from connector.runner.connection import Account, open_client, request_for
+from connector.runner.connection import Account, open_client, request_for, warnings_of
+from connector.sandbox import ACCESS_TOKEN, CLIENT_SECRET
 from connector.sandbox.days import enrollments_on
 from connector.settings import Credentials
 from tests.support.inputs import inputs_of
@@ -32,12 +34,40 @@ def test_request_for__of_the_inputs() -> None:
         state="active",
         include="learner",
         page_limit=5,
+        query="a=1&2",
     )
 
     assert request_for("31", inputs).address == (
         "http://127.0.0.1:1/primeapi/v2/users/31/enrollments?page%5Blimit%5D=5"
         "&filter.loTypes=course%2CjobAid&filter.states=active&sort=dateEnrolled&include=learner"
+        "&a=1%262"
     )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "credentials", "named"),
+    [
+        ("sandbox", Credentials(), []),
+        ("sandbox", Credentials(SecretStr(ACCESS_TOKEN)), []),
+        ("sandbox", CREDENTIALS, ["`ALM_ACCESS_TOKEN` is not used"]),
+        (
+            "sandbox",
+            Credentials(
+                SecretStr(ACCESS_TOKEN), *map(SecretStr, ("an-id-0042", CLIENT_SECRET, "trio-0042"))
+            ),
+            ["`ALM_CLIENT_ID` and `ALM_REFRESH_TOKEN` are not used"],
+        ),
+        ("https://alm.example", CREDENTIALS, []),
+    ],
+)
+def test_warnings_of__credentials_that_the_sandbox_ignores(
+    base_url: str, credentials: Credentials, named: list[str]
+) -> None:
+    """A run on the sandbox with ALM's credentials warns that its records are made up."""
+    warnings = list(warnings_of(base_url, credentials))
+
+    assert [text.partition(":")[0] for text in warnings] == named
+    assert all("made up. Remove `base_url`" in text for text in warnings)
 
 
 def test_request_for__the_sandbox() -> None:

@@ -36,7 +36,7 @@ SINCE = "2023-06-15"
 OLD, OLDER = "2023-06-10T00:00:00.000Z", "2023-06-01T00:00:00.000Z"
 NEW, NEWER = "2023-06-20T00:00:00.000Z", "2023-06-25T00:00:00.000Z"
 PAST_SINCE = "stopped at the first enrollment older than since, on page 1"
-AFTER_2 = "stopped after 2 enrollments, as max_enrollments asks"
+AFTER_2 = "stopped after 2 enrollments, the limit of max_enrollments"
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
 
 
@@ -136,9 +136,12 @@ def test_since__includes_the_moment_itself() -> None:
     wanted = ["2023-06-15T00:00:00.000Z", "2023-06-15T02:00:00+02:00", "2023-06-15"]
     older = ["2023-06-14T23:59:59.999Z", "0001-01-01T00:00:00+23:59"]
 
-    kept, _ = select(rules(since.isoformat(), newest_first=True), [*wanted, *older])
+    newest_first = rules(since.isoformat(), newest_first=True)
+    kept, _ = select(newest_first, [*wanted, *older])
+    _, without_older = select(newest_first, wanted)
 
     assert kept == wanted
+    assert not without_older.has_all
 
 
 @given(
@@ -323,7 +326,7 @@ def test_read_user__resources_that_alm_left_out() -> None:
     reasons = [reason for reason in result.completeness.reasons if "decoded" not in reason]
     assert reasons == [
         (
-            "ALM left out 2 of the resources that include asked for as loResourceGrades,"
+            "ALM left out 2 resources at the path loResourceGrades of include,"
             ' the first: "g#\\u00231"'
         )
     ]
@@ -345,8 +348,8 @@ def test_read_user__again_after_a_contradiction(caplog: pytest.LogCaptureFixture
         (
             "reading 1 of user 31 contradicts itself:"
             ' page 2: enrollment "course:1_2_31" came twice;'
-            " the cursors could not be decoded:"
-            " that no enrollment was skipped is likely, not verified"
+            " the cursors could not be decoded, so it is likely but not verified that no"
+            " enrollment was skipped"
         )
     ]
 
@@ -361,9 +364,10 @@ def test_read_user__contradicts_itself_each_time() -> None:
     assert ids == ["course:1_2_31", "course:2_2_31", "course:3_2_31"]
     assert (client.requests, result.completeness.status) == (6, Status.INCONSISTENT)
     assert str(result.error) == (
-        "redacted: ALM's pages for user 31 contradict themselves, 3 readings over:"
-        ' page 2: enrollment "course:2_2_31" came twice. Enrollments that come or go during the'
-        " run do this; run again, or take what there is with allow_incomplete."
+        "redacted: ALM's pages for user 31 contradict themselves in each of 3 readings:"
+        ' page 2: enrollment "course:2_2_31" came twice. Enrollments that appear or disappear'
+        " during the run cause this. Run again, or set `allow_incomplete` to get the largest"
+        " reading."
     )
 
 
@@ -373,5 +377,5 @@ def test_read_user__with_undecoded_ids() -> None:
 
     assert ids == ["new-1", "course:1_2_31", "new-2"]
     assert result.completeness.reasons[0] == (
-        '2 ids of another shape are returned undecoded, the first: "new-1"'
+        'ids in an unknown form, returned as they are: 2, the first: "new-1"'
     )

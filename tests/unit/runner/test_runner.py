@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
-from connector.errors import PartialError, UsageError
+from connector.errors import PartialError, ProtocolError, UsageError
 from connector.runner import run, run_given
+from connector.sandbox import ACCESS_TOKEN, Settings
+from connector.sandbox.faults import parse_faults
+from connector.sandbox.server import SandboxServer
 
 INPUTS: dict[str, Any] = {"user_id": ["20941371"], "base_url": "sandbox"}
 
@@ -32,6 +36,32 @@ def test_run_given__raises_with_the_document() -> None:
     document: Any = caught.value.document
     assert (document["enrollment_count"], document["users"]["read"]) == (3, 1)
     assert document["error"]["message"] == caught.value.message
+
+
+def test_run_given__of_a_server() -> None:
+    """The credentials of the values are sent, and removed from what the server repeats of them."""
+    faults = parse_faults(["user=7:next-secret"])
+    with SandboxServer(Settings(rate_per_minute=0, faults=faults)) as server:
+        values = {"base_url": server.url, "access_token": ACCESS_TOKEN}
+        document = run_given({**values, "user_id": "31"})
+        with pytest.raises(ProtocolError) as caught:
+            run_given({**values, "user_id": "7", "lo_types": "all"})
+
+    assert document["users"]["read"] == 1
+    assert ACCESS_TOKEN not in str(caught.value)
+
+
+def test_run__warns_of_credentials_that_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run on the sandbox logs a warning if the environment has ALM's credentials."""
+    monkeypatch.setenv("ALM_ACCESS_TOKEN", "a-token-0042")
+
+    with caplog.at_level(logging.WARNING, logger="connector"):
+        run(**INPUTS)
+
+    (warning,) = caplog.messages
+    assert warning.startswith("`ALM_ACCESS_TOKEN` is not used")
 
 
 def test_run_given__without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

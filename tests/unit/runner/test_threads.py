@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import resource
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from connector.errors import TemporaryError
 from connector.runner.threads import as_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="stacks are limited as on Linux")
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 32])
@@ -29,6 +37,79 @@ def test_as_finished__at_the_same_time() -> None:
     results = list(as_finished(lambda _: barrier.wait() >= 0, range(4), concurrency=4))
 
     assert [result for _, result in results] == [True] * 4
+
+
+def test_as_finished__in_daemons() -> None:
+    """The threads are daemons, so that one that hangs does not keep the process from ending."""
+    results = as_finished(lambda _: threading.current_thread().daemon, range(4), concurrency=2)
+
+    assert [is_daemon for _, is_daemon in results] == [True] * 4
+
+
+def test_as_finished__caller_that_is_behind() -> None:
+    """Threads wait while the caller is behind: no result is lost, and they end with the caller."""
+    others = set(threading.enumerate())
+    results = as_finished(lambda item: item, itertools.count(), concurrency=1)
+    taken = []
+    for _ in range(3):
+        taken.append(next(results))
+        threading.Event().wait(0.25)
+    workers = set(threading.enumerate()) - others
+    results.close()
+    for worker in workers:
+        worker.join(10)
+
+    assert taken == [(0, 0), (1, 1), (2, 2)]
+    assert [worker.is_alive() for worker in workers] == [False]
+
+
+@pytest.fixture
+def stack_bytes() -> Iterator[Callable[[int], int]]:
+    """Return a function that sets the stack of later threads."""
+    size = threading.stack_size()
+    yield threading.stack_size
+    threading.stack_size(size)
+
+
+@linux
+def test_as_finished__no_thread(stack_bytes: Callable[[int], int]) -> None:
+    """If the system starts no thread, the error names the limits, and another run may succeed."""
+    stack_bytes(1 << 46)
+
+    with pytest.raises(TemporaryError) as caught:
+        list(as_finished(lambda item: item, range(8), concurrency=8))
+
+    assert all(limit in caught.value.message for limit in ("ulimit -u", "pids.max", "ulimit -v"))
+    assert caught.value.hint.startswith("Raise that limit, or end other processes")
+
+
+@linux
+def test_as_finished__few_threads(
+    stack_bytes: Callable[[int], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the system starts fewer threads than asked for, those do the work, and a warning says so.
+
+    Here there are addresses for one stack and a half.
+    """
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    stack_bytes(1 << 32)
+    addresses = pages * resource.getpagesize() + 3 * (1 << 31)
+    is_started = threading.Event()
+    results = as_finished(
+        lambda item: is_started.wait(60) and item, range(8), concurrency=8, idle=is_started.set
+    )
+    resource.setrlimit(resource.RLIMIT_AS, (addresses, limits[1]))
+    try:
+        with caplog.at_level(logging.WARNING):
+            taken = [next(results)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+    assert sorted([*taken, *results]) == [(item, item) for item in range(8)]
+    (warning,) = caplog.messages
+    assert warning.startswith("only 1 of 8 threads can be started: a limit ")
+    assert "ulimit -v" in warning
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

@@ -186,10 +186,10 @@ def test_defect__is_reported_without_its_message(
     )
 
     assert (response.status_code, response.get_json()["error"]["code"]) == (500, 70)
-    assert message(response) == "A defect in alm-enrollments: KeyError."
+    assert message(response) == "Internal error in alm-enrollments: KeyError."
     log = re.sub(r"request id \w+", "request id #", capsys.readouterr().err).splitlines()
     assert re.fullmatch(
-        r"alm-enrollments: defect, request id #: KeyError in test_app.py, line \d+", log[0]
+        r"alm-enrollments: internal error, request id #: KeyError in test_app.py, line \d+", log[0]
     )
     assert log[1].endswith(" request id # error 70")
     assert len(log) == 2

@@ -106,7 +106,7 @@ def test_file__with_the_key_as_excel_sends_it(name: str, make_client: MakeClient
 @pytest.mark.parametrize(
     ("inputs", "status", "code", "text"),
     [
-        ({"user_id": "4041"}, 404, 67, "ALM knows no user 4041"),
+        ({"user_id": "4041"}, 404, 67, "ALM has no user 4041"),
         ({"user_id": "x"}, 400, 64, 'user_id is "x"'),
         ({"user_id": "1", "format": "html"}, 400, 64, "format is not an input of this request"),
         ({"user_id": "1", "columns": "nme"}, 400, 64, 'columns is "nme"'),
@@ -114,7 +114,7 @@ def test_file__with_the_key_as_excel_sends_it(name: str, make_client: MakeClient
             {"user_id": "1", "columns": "lo_name"},
             400,
             64,
-            'columns is "lo_name", without the names',
+            'columns is "lo_name", which ALM sends only',
         ),
         ({"user_id": "31,4041"}, 404, 65, "1 of 2 users could not be read"),
     ],

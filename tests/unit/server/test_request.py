@@ -29,8 +29,8 @@ NOT_JSON = (
     'the body is not JSON (allowed: an object such as {"user_id": ["20941371"]}, each name once)'
 )
 ONCE = "once; several values with commas"
-IN_HEADER = "ALM's token in the header X-ALM-Token, where everything but headers is written to logs"
-NO_QUERY = "the query is not to be understood (allowed: UTF-8, percent-encoded, at most 100 fields)"
+IN_HEADER = "ALM's token in the header X-ALM-Token, which no log has"
+NO_QUERY = "the query is not valid (allowed: UTF-8, percent-encoded, at most 100 fields)"
 
 
 def request(**parts: Any) -> Request:
@@ -90,10 +90,10 @@ def test_token__of_a_request() -> None:
     ("token", "given"),
     [
         ("", "empty"),
-        ("the token", "not fit for an HTTP header"),
-        ("the-tokün", "not fit for an HTTP header"),
-        ("7-chars", "not fit for an HTTP header"),
-        ("a" * 16_385, "not fit for an HTTP header"),
+        ("the token", "not valid"),
+        ("the-tokün", "not valid"),
+        ("7-chars", "not valid"),
+        ("a" * 16_385, "not valid"),
     ],
 )
 def test_token__is_refused(token: str, given: str) -> None:
@@ -135,7 +135,7 @@ def test_body__is_json(body: bytes, content_type: str) -> None:
         ('{"user_id": "31"}'.encode("utf-16"), NOT_JSON),
         (
             b'["31"]',
-            'the body is no JSON object (allowed: an object such as {"user_id": ["20941371"]})',
+            'the body is not a JSON object (allowed: an object such as {"user_id": ["20941371"]})',
         ),
         (b'{"usr_id": 1}', "usr_id is not an input of a request (did you mean user_id?)"),
         (
@@ -162,7 +162,7 @@ def test_body__with_an_input_of_other_interfaces(name: str) -> None:
 
 def test_body__with_a_query() -> None:
     """A request has its inputs in the query or in the body, not in both."""
-    with pytest.raises(UsageError, match="the query is given together with a body"):
+    with pytest.raises(UsageError, match="the query is set together with a body"):
         read_body(request(method="POST", query_string="user_id=31", data=b"{}", content_type=JSON))
 
 

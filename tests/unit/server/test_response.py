@@ -97,7 +97,7 @@ def test_error__without_a_run() -> None:
 
 SHOW_KEY = "Send it as Authorization: Bearer KEY, as Basic's password, or as X-API-Key."
 REFUSALS = {
-    400: ("The request is not understood: Bad Request.", "Nothing was sent to ALM.", []),
+    400: ("The request is not valid: Bad Request.", "Nothing was sent to ALM.", []),
     401: (
         "The request has no key of this server, or a wrong one.",
         f"{SHOW_KEY} Nothing was sent to ALM.",
@@ -107,9 +107,9 @@ REFUSALS = {
         ],
     ),
     404: (
-        "There is nothing at this path.",
+        "This server has no such path.",
         (
-            "What there is: /v1/enrollments, /v1/enrollments.csv, /v1/enrollments.xlsx, /healthz,"
+            "Available paths: /v1/enrollments, /v1/enrollments.csv, /v1/enrollments.xlsx, /healthz,"
             " /openapi.json, /swagger.json."
         ),
         [],

@@ -74,7 +74,7 @@ def test_read__with_no_other_input_of_the_environment(set_variables: SetVariable
     assert service.read({"user_id": "0032"}, None, 0.0).document["users"]["read"] == 1
     with pytest.raises(
         UsageError,
-        match=r"valid: user_id is missing \(allowed: ALM user ids, .*each, or user_email\)",
+        match=r"valid: user_id is missing \(allowed: ALM user ids, .*each, or `user_email`\)",
     ):
         service.read({}, None, 0.0)
 
@@ -139,7 +139,7 @@ def test_credentials__of_the_request_are_named_by_their_header(set_variables: Se
     """A problem with the request's token names the header, not the server's variable."""
     set_variables(ALM_BASE_URL="https://alm.example")
 
-    with pytest.raises(UsageError, match="valid: X-ALM-Token is not fit for an HTTP header"):
+    with pytest.raises(UsageError, match="valid: X-ALM-Token is not valid"):
         make_service().read({"user_id": "31"}, "'a-quoted-token'", 0.0)
 
 
@@ -270,7 +270,7 @@ def test_deadline__of_a_run_that_hangs(
     clock.may_end.set()
 
     assert type(outcome.error) is DeadlineError
-    assert outcome.error.message == "The deadline of 19 s passed before the run came to its end."
+    assert outcome.error.message == "The deadline of 19 s passed before the run ended."
 
 
 @pytest.mark.parametrize(("waited", "is_late"), [(18.9, False), (19.0, True), (25.0, True)])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.unit.server.conftest import SetVariables
 
 KEY = "0123456789abcdef"
-USER_IDS = "ALM user ids, decimal digits each, or @ and a readable file of them"
+USER_IDS = "ALM user ids, decimal digits each, or @ and a readable file"
 ALLOWED_KEY = "at least 16 characters, ASCII without spaces"
 HINT = "The server was not started; alm-enrollments serve --help lists every setting."
 
@@ -65,7 +65,13 @@ def test_settings__values(text: str, set_variables: SetVariables, tmp_path: Path
             "@-",
             "empty: no id in standard input (allowed: at least one ALM user id or e-mail address)",
         ),
-        ("@/nowhere", '"/nowhere" (allowed: a readable file; No such file or directory)'),
+        (
+            "@/nowhere",
+            (
+                '"/nowhere", which cannot be read: No such file or directory'
+                " (allowed: a readable file)"
+            ),
+        ),
         (
             "31,x",
             f"['31', 'x'] (allowed: {USER_IDS})",
@@ -113,9 +119,9 @@ def test_settings__all_problems_at_once(set_variables: SetVariables) -> None:
     ]
     assert caught.value.message.startswith(
         "9 inputs are not valid:"
-        f" ALM_SERVE_KEY is not fit to be one (allowed: {ALLOWED_KEY});"
+        f" ALM_SERVE_KEY is not valid (allowed: {ALLOWED_KEY});"
         " ALM_SERVE_DEADLINE is 'soon' (allowed: a number above 0 to 3600);"
-        " ALM_SERVE_USERIDS is no setting (did you mean ALM_SERVE_USER_IDS?); "
+        " ALM_SERVE_USERIDS is not a setting (did you mean ALM_SERVE_USER_IDS?); "
     )
     assert "canary" not in str(caught.value)
     assert caught.value.hint == HINT
@@ -178,6 +184,6 @@ def test_run__without_the_extra(library: str, monkeypatch: pytest.MonkeyPatch) -
         connector.server.run("127.0.0.1", 0, 64, print)
 
     assert str(caught.value) == (
-        f"serve wants {library}, which is not installed."
+        f"alm-enrollments serve needs {library}, which is not installed."
         " pip install 'alm-enrollments-connector[serve]'"
     )

@@ -26,7 +26,7 @@ IDS = "ALM user ids, decimal digits each"
 QUERY = (
     "at most 20 parameters as name=value, without page[…] and those that have an input of their own"
 )
-USERS = f"allowed: {IDS}, or user_email or user_ids_file instead"
+USERS = f"allowed: {IDS}, or `user_email` or `user_ids_file` instead"
 LO_TYPES = "course, learningProgram, jobAid, certification, all"
 INCLUDE = (
     "learner, learnerBadge, learningObject, loInstance, loResourceGrades,"
@@ -150,15 +150,15 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
         ({"user_id": "", "user_ids_file": " "}, f"user_id is missing ({USERS})"),
         (
             {"user_id": "1", "user_ids_file": "-"},
-            f"user_id is given together with user_ids_file ({USERS})",
+            f"user_id is set together with user_ids_file ({USERS})",
         ),
         (
             {"user_id": "1", "user_email": "a@b", "user_ids_file": "-"},
-            f"user_id is given together with user_email and user_ids_file ({USERS})",
+            f"user_id is set together with user_email and user_ids_file ({USERS})",
         ),
         (
             {"user_email": "a@b", "user_ids_file": "-"},
-            f"user_email is given together with user_ids_file ({USERS})",
+            f"user_email is set together with user_ids_file ({USERS})",
         ),
         ({"user_id": "1", "lo_type": "course"}, "lo_type is not an input (did you mean lo_types?)"),
         ({"user_id": "1", "userId": "2"}, "userId is not an input (did you mean user_id?)"),
@@ -166,7 +166,7 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
         ({"user_id": "1", "verbose": object()}, "verbose is not an input"),
         (
             {"user_id": "1", "resume": True},
-            "output_file is missing (allowed: a path that can be written, which resume needs)",
+            "output_file is missing (allowed: a path that can be written; `resume` needs it)",
         ),
         *(
             (
@@ -184,15 +184,15 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
         ),
         (
             {"user_id": "1", "output_file": "x.txt"},
-            f'format is missing, and the suffix of "x.txt" names none (allowed: {FORMATS})',
+            f'format is missing, and "x.txt" has no known suffix (allowed: {FORMATS})',
         ),
         (
             {"user_id": "1", "columns": "id"},
-            f"columns is given with format json, which has every field (allowed: {WITH_COLUMNS})",
+            f"columns is set with format json, which has every field (allowed: {WITH_COLUMNS})",
         ),
         (
             {"user_id": "1", "columns": "id", "output_file": "x.jsonl"},
-            f"columns is given with format ndjson, which has every field (allowed: {WITH_COLUMNS})",
+            f"columns is set with format ndjson, which has every field (allowed: {WITH_COLUMNS})",
         ),
         (
             {"user_id": "1", "format": "csv", "columns": "id,lo_nme", "names": "true"},
@@ -202,8 +202,8 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
             (
                 {"user_id": "1", "format": "csv", "columns": column, "include": "loResourceGrades"},
                 (
-                    f'columns is "{column}", without the names that ALM sends only if asked'
-                    f" (allowed: names true, or {path} in include)"
+                    f'columns is "{column}", which ALM sends only on request'
+                    f" (allowed: `names` true, or {path} in `include`)"
                 ),
             )
             for column, path in NAMES.items()
@@ -226,7 +226,7 @@ def test_inputs__a_format_is_not_installed(
     """A format without its library is refused with the command that installs it."""
     monkeypatch.setitem(sys.modules, library, None)
 
-    rule = f"what is installed; {name} needs pip install 'alm-enrollments-connector[{name}]'"
+    rule = f"after pip install 'alm-enrollments-connector[{name}]', or another format"
     assert refusal({**SANDBOX, "output_file": f"x.{name}"}).problems == (
         Problem("format", f'"{name}"', rule),
     )
@@ -249,6 +249,17 @@ def test_columns__names_that_are_requested(values: dict[str, Any]) -> None:
     assert inputs.columns == tuple(NAMES)
 
 
+@pytest.mark.parametrize("users", [{"user_email": "a@b.example"}, {"user_ids_file": "users.csv"}])
+def test_columns__address_of_users_given_by_address(users: dict[str, str]) -> None:
+    """Records of users given by address have it without being asked, and only it."""
+    given = {"base_url": "sandbox", "format": "csv", "columns": "id,user_email", **users}
+
+    assert load_given(given, Redactor())[0].columns == ("id", "user_email")
+
+    problem = refusal({**given, "columns": "user_name"}).problems[0]
+    assert problem.given.startswith('"user_name", which ALM sends only')
+
+
 def test_inputs__unknown_names_in_order() -> None:
     """Unknown names are listed in the order given, the same in every run."""
     names = ["zeta", "alpha", "mu", "beta", "omega", "gamma", "kappa"]
@@ -265,12 +276,12 @@ def test_problems__all_at_once() -> None:
     assert str(error) == (
         "7 inputs are not valid:"
         " sorted is not an input (did you mean sort?);"
-        f" user_id is missing (allowed: {IDS}, or user_email or user_ids_file instead);"
+        f" user_id is missing (allowed: {IDS}, or `user_email` or `user_ids_file` instead);"
         " page_limit is 11 (allowed: a whole number from 1 to 10);"
         f' shard is "9/8" (allowed: {SHARD});'
-        " ALM_CLIENT_SECRET is missing, and needed with ALM_CLIENT_ID;"
-        " ALM_REFRESH_TOKEN is missing, and needed with ALM_CLIENT_ID;"
-        " ALM_CLIENT_ID is not fit for an HTTP header"
+        " ALM_CLIENT_SECRET is missing, and needed with `ALM_CLIENT_ID`;"
+        " ALM_REFRESH_TOKEN is missing, and needed with `ALM_CLIENT_ID`;"
+        " ALM_CLIENT_ID is not valid in an HTTP header"
         " (allowed: only the value: visible ASCII, without spaces and quotes around it)."
         f" {SET_TOKEN}"
     )
@@ -439,10 +450,10 @@ def test_credentials__sufficient(names: tuple[str, ...]) -> None:
 def test_credentials__insufficient(names: tuple[str, ...]) -> None:
     """Every other set is refused with each missing one, and a hint."""
     absent = [variable(name) for name in TRIO if name not in names]
-    present = [variable(name) for name in TRIO if name in names]
+    present = [f"`{variable(name)}`" for name in TRIO if name in names]
     problems = [f"{name} is missing, and needed with {' and '.join(present)}" for name in absent]
     if not names:
-        problems = [f"ALM_ACCESS_TOKEN is missing (allowed: it, or {', '.join(absent)} together)"]
+        problems = ["ALM_ACCESS_TOKEN is missing"]
 
     error = refusal({"user_id": "1", **dict.fromkeys(names, "x-000042")})
 
@@ -481,7 +492,7 @@ def test_credentials__not_sendable(name: str, secret: str) -> None:
     error = refusal({"user_id": "1", **credentials})
 
     assert str(error) == (
-        f"1 input is not valid: {variable(name)} is not fit for an HTTP header (allowed: only the"
+        f"1 input is not valid: {variable(name)} is not valid in an HTTP header (allowed: only the"
         f" value: visible ASCII, without spaces and quotes around it). {NOTHING_SENT}"
     )
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SANDBOX = {"user_id": "1", "base_url": "sandbox"}
 CANARY = "Canary+0042/é&=secret"
 SENDABLE_CANARY = "Canary+0042/~&=secret"
-USERS = "ALM user ids, decimal digits each, or user_email or user_ids_file instead"
+USERS = "ALM user ids, decimal digits each, or `user_email` or `user_ids_file` instead"
 NAME_PATHS = ("learningObject", "learner", "loResourceGrades.loResource")
 LAST_PATHS = ("learningObject", "loResourceGrades.loResource")
 DEFAULTS = Inputs(
@@ -491,7 +491,7 @@ def test_load__users_named_twice(
 
     problem = str(refusal(flags).problems[0]).replace(str(env_file), "FILE")
 
-    assert problem == f"{names[0]} is given together with {names[1]} (allowed: {USERS})"
+    assert problem == f"{names[0]} is set together with {names[1]} (allowed: {USERS})"
 
 
 @pytest.mark.parametrize("source", ["environment", "env-file"])
@@ -627,7 +627,9 @@ def test_env_file__unreadable(
 
     error = refusal({**SANDBOX, "env_file": path})
 
-    assert error.problems == (Problem("env_file", f'"{path}"', f"a readable file; {reason}"),)
+    assert error.problems == (
+        Problem("env_file", f'"{path}", which cannot be read: {reason}', "a readable file"),
+    )
     assert len(str(error).splitlines()) == 1
 
 
@@ -639,8 +641,8 @@ def test_env_file__malformed_lines(env_file: Path) -> None:
     error = refusal({"base_url": "sandbox", "env_file": env_file})
 
     assert error.problems[:2] == (
-        Problem("env_file", "not to be understood in line 2", "NAME=value"),
-        Problem("env_file", "not to be understood in line 4", "NAME=value"),
+        Problem("env_file", "not valid in line 2", "NAME=value"),
+        Problem("env_file", "not valid in line 4", "NAME=value"),
     )
     assert [problem.name for problem in error.problems[2:]] == [f'ALM_SHARD in "{env_file}"']
 
@@ -688,7 +690,7 @@ def test_secrets__unreadable_file(secrets_dir: Path, set_variables: SetVariables
     problems = refusal(SANDBOX, secrets_dir).problems
     set_variables({"ALM_ACCESS_TOKEN": "token-0042"})
 
-    assert problems == (Problem("ALM_ACCESS_TOKEN", f"not to be read from {secrets_dir}", rule),)
+    assert problems == (Problem("ALM_ACCESS_TOKEN", f"not readable in {secrets_dir}", rule),)
     assert credentials_of({}, secrets_dir) == {"access_token": "token-0042"}
 
 

@@ -13,20 +13,49 @@ from connector.settings.surfaces import Surface
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEXT = "Run again with `resume`; `users.failed` has `output_dir`."
+TEXT = "Set `base_url` and `ALM_CLIENT_ID`; `users.failed` has `output_dir`."
 
 
 @pytest.mark.parametrize(
     ("surface", "text"),
     [
         (Surface.PYTHON, TEXT),
-        (Surface.COMMAND, TEXT.replace("`resume`", "--resume")),
-        (Surface.ACTION, TEXT),
+        (
+            Surface.COMMAND,
+            "Set --base-url and ALM_CLIENT_ID; `users.failed` has `output_dir`.",
+        ),
+        (
+            Surface.ACTION,
+            "Set `base-url` and `client-id`; `users.failed` has `output_dir`.",
+        ),
+        (
+            Surface.SERVER,
+            (
+                "Set `ALM_BASE_URL` of the server and `ALM_CLIENT_ID`; `users.failed` has"
+                " `output_dir`."
+            ),
+        ),
+        (
+            Surface.AIRFLOW,
+            (
+                "Set the connection's host and the connection's login; `users.failed` has"
+                " `output_dir`."
+            ),
+        ),
     ],
+    ids=lambda value: getattr(value, "name", ""),
 )
 def test_text__writes_inputs(surface: Surface, text: str) -> None:
-    """Only inputs in backticks change: to flags on the command line."""
+    """Only inputs and credentials in backticks change: each interface has its own names."""
     assert surface.text(TEXT) == text
+
+
+def test_text__names_flags_that_only_the_command_has() -> None:
+    """The action has no input for some flags of the command, and says so."""
+    text = "Use `assume_complete`."
+
+    assert Surface.COMMAND.text(text) == "Use --assume-complete."
+    assert Surface.ACTION.text(text) == "Use `--assume-complete` of the command."
 
 
 def test_error__of_the_action() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NO_INPUT = io.StringIO()
 ONE_EACH_LINE = "one ALM user id, decimal digits, or e-mail address in each line"
-SENT = "Users before it were asked for; of an output_file, resume keeps those that were read."
+SENT = "The users before it were read. With `output_file`, `resume` keeps them."
 
 
 def inputs_of(**values: Any) -> Inputs:
@@ -230,7 +230,9 @@ def test_file__not_readable(name: str, reason: str, tmp_path: Path) -> None:
 
     error = refusal(user_ids_file=path)
 
-    assert error.problems == (Problem("user_ids_file", f'"{path}"', f"a readable file; {reason}"),)
+    assert error.problems == (
+        Problem("user_ids_file", f'"{path}", which cannot be read: {reason}', "a readable file"),
+    )
     assert len(str(error).splitlines()) == 1
     assert isinstance(error.__cause__, OSError)
 

@@ -129,9 +129,8 @@ def test_run__credentials_missing(parts: dict[str, Any], connect: Connect) -> No
         AlmHook("alm_eu").run(user_id="20941371")
 
     assert raised.value.hint == (
-        "Fix the connection alm_eu: password is the access token;"
-        " or login is the client id, password its secret, and extra has refresh_token."
-        " Nothing was sent."
+        "Fix the connection alm_eu: login is the client id, password its secret, and extra has"
+        " refresh_token; or password is an access token. Nothing was sent."
     )
     assert str(raised.value).endswith(raised.value.hint)
 
@@ -159,10 +158,15 @@ def test_run__with_a_refresh_token(server: TimedServer, connect: Connect) -> Non
 @pytest.mark.parametrize(
     ("faults", "parts", "is_accepted", "text"),
     [
-        ((), {}, True, "ALM answers and takes the credentials."),
-        (("*:404x*",), {}, True, "credentials (asked for user 0, whom it does not know)."),
-        (("*:403x*",), {}, True, "; they do not reach every user: admin:read does."),
-        ((), {"password": CANARY}, False, "ALM refuses the access token, asked for user 0 (401: "),
+        ((), {}, True, "ALM accepts the credentials."),
+        (("*:404x*",), {}, True, "It has no user 0, as expected."),
+        (("*:403x*",), {}, True, ", but not for every user: that needs the scope admin:read."),
+        (
+            (),
+            {"password": CANARY},
+            False,
+            "ALM refuses the access token while reading user 0 (401: ",
+        ),
         ((), {"password": None}, False, "Fix the connection "),
         ((), {"host": "http://127.0.0.1:1"}, False, "127.0.0.1"),
     ],

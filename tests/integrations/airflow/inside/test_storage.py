@@ -182,10 +182,10 @@ def test_remote__errors_name_the_object(memory: str, run_dag: RunDag) -> None:
     result = run_dag(read(memory, resume=True))
 
     message = (
-        f'1 input is not valid: output_file is "{memory}/out.ndjson", which was changed since its'
-        " journal was written (allowed: the file as the earlier run left it)."
+        f'1 input is not valid: output_file is "{memory}/out.ndjson", which was changed after its'
+        " run (allowed: the file as the earlier run left it)."
     )
-    hint = "Nothing was sent. Without resume it is written anew."
+    hint = "Nothing was sent. Without `resume` the run writes a new file."
     assert result.errors == [("AirflowFailException", f"{message} {hint}")]
     assert result.xcom()["error"]["message"] == message
 
@@ -199,8 +199,7 @@ def test_remote__list_of_users(memory: str, run_dag: RunDag, server: TimedServer
 
     assert (set(server.users), result.xcom()["users"]["read"]) == ({"31", "32"}, 2)
     message = (
-        f'1 input is not valid: a file is "{memory}/no.csv" (allowed: an object that exists).'
-        " Nothing was sent."
+        f'1 input is not valid: the object "{memory}/no.csv" does not exist. Nothing was sent.'
     )
     assert missing.errors == [("AirflowFailException", message)]
     assert missing.xcom()["error"]["code"] == 64
@@ -366,12 +365,15 @@ def test_merge__as_one_run(
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        (["1.ndjson"], "merge is without shard 2/2"),
-        (["1.ndjson", "1.ndjson"], "merge is without shard 2/2 and given shard 1/2 twice"),
-        (["1.ndjson", "no.ndjson"], 'a file is "{folder}/no.ndjson" (allowed: an object'),
-        (["1.ndjson", "all.ndjson"], 'given "{folder}/all.ndjson" to be read and to be written'),
-        ("1.ndjson", 'given "1.ndjson" as files'),
-        (None, "given null as files"),
+        (["1.ndjson"], "shard 2/2 is missing"),
+        (["1.ndjson", "1.ndjson"], "shard 2/2 is missing and shard 1/2 comes twice"),
+        (["1.ndjson", "no.ndjson"], 'the object "{folder}/no.ndjson" does not exist'),
+        (
+            ["1.ndjson", "all.ndjson"],
+            'output_file is "{folder}/all.ndjson", which is also one of the files to read',
+        ),
+        ("1.ndjson", 'files is "1.ndjson"'),
+        (None, "files is null"),
     ],
 )
 def test_merge__refused(files: Any, problem: str, memory: str, run_dag: RunDag) -> None:
