@@ -187,7 +187,9 @@ class Server:
         """Let ``run`` end. May be called in a signal handler, and more than once."""
         if not self._is_stopping:
             self._is_stopping = True
-            self._waitress.pull_trigger()
+            # Another thread's run may see it, and close the trigger, at once.
+            with contextlib.suppress(OSError):
+                self._waitress.pull_trigger()
 
     def run(self) -> None:
         """Serve until ``stop`` is called, then refuse connections and finish running requests."""

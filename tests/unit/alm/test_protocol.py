@@ -129,7 +129,6 @@ def test_read_page__of_its_request() -> None:
         *((date, None) for date in ("", "soon", "Sun, 32 Jun 2024 13:05:19 GMT")),
         ("Fri, 31 Dec 9999 23:59:59 -0100", None),
         ("Fri, 31 Dec 1999 23:59:59 GMT", None),
-        ("Sat, 01 Jan 2000 00:00:00 GMT", datetime(2000, 1, 1, tzinfo=UTC)),
         ("Wed, 31 Dec 2200 23:59:59 GMT", datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)),
         ("Thu, 01 Jan 2201 00:00:00 GMT", None),
         ("Sun, 09 Jun 2024 13:05:19 +99999999999999999999", None),
