@@ -138,13 +138,17 @@ class RateLimiter:
             return max(seconds, self._blocked_until - now, 0.0)
 
     def try_acquire(self, now: float) -> bool:
-        """Book a request and return ``True`` if it may be sent at once; else book nothing."""
+        """Book a request and return ``True`` if it may be sent at once; else book nothing.
+
+        While a run starts, it leaves one of the requests under way to ``acquire``.
+        """
         with self._lock:
             self._drain(now)
             is_free = self._level <= self.quota.burst and self._blocked_until <= now
-            if is_free:
+            if is_free and self._under_way + 1 < self._most_under_way(now):
                 self._book()
-            return is_free
+                return True
+            return False
 
     def abandon(self) -> None:
         """Note that a request got no response."""

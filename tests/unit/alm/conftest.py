@@ -73,6 +73,13 @@ def redactor() -> Redactor:
 
 
 @pytest.fixture
+def has_started(rate_limiter: RateLimiter) -> None:
+    """Let the limiter be that of a run that has had some responses."""
+    for _ in range(5):
+        rate_limiter.update({}, 0.0)
+
+
+@pytest.fixture
 def open_client(
     clock: Clock,
     scripted: Callable[..., HTTPAdapter],

@@ -694,6 +694,7 @@ def test_fetch__logs_no_secret(
     ]
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__page(open_client: OpenClient, sent: Sent) -> None:
     """One request brings the page, which is the result of its fetch."""
     client = open_client(EMPTY)
@@ -704,6 +705,7 @@ def test_fetch_ahead__page(open_client: OpenClient, sent: Sent) -> None:
     assert (len(sent), client.requests) == (1, 1)
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__never_waits_for_the_quota(
     open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock, sent: Sent
 ) -> None:
@@ -717,6 +719,7 @@ def test_fetch_ahead__never_waits_for_the_quota(
     assert rate_limiter._level == before
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__never_waits_for_the_host(
     open_client: OpenClient, clock: VirtualClock, sent: Sent
 ) -> None:
@@ -732,6 +735,7 @@ def test_fetch_ahead__never_waits_for_the_host(
     assert clock.slept == [0.75]
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__secret_in_the_link(
     open_client: OpenClient, sent: Sent, redactor: Redactor
 ) -> None:
@@ -747,6 +751,7 @@ def test_fetch_ahead__secret_in_the_link(
     assert sent == []
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__is_the_first_attempt(open_client: OpenClient, clock: VirtualClock) -> None:
     """Its failure does not raise or wait; it is the first of five attempts of a needed page."""
     client = open_client(*[BUSY] * 5)
@@ -760,6 +765,7 @@ def test_fetch_ahead__is_the_first_attempt(open_client: OpenClient, clock: Virtu
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 406])
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__final_error(open_client: OpenClient, status: int) -> None:
     """An error that no retry helps is raised if the page is needed, without another request."""
     client = open_client((status, {}, b""))
@@ -773,6 +779,7 @@ def test_fetch_ahead__final_error(open_client: OpenClient, status: int) -> None:
 
 
 @pytest.mark.parametrize(("deadline", "seconds"), [(600, 50), (25, 50)])
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__refusal_blocks_the_credential(
     open_client: OpenClient,
     rate_limiter: RateLimiter,
@@ -790,6 +797,7 @@ def test_fetch_ahead__refusal_blocks_the_credential(
     assert clock.slept == []
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__refreshes_when_needed(open_client: OpenClient, sent: Sent) -> None:
     """A token that was refused ahead is refreshed as soon as the page is needed."""
     client = open_client(UNAUTHORIZED, UNAUTHORIZED, REFRESHED, EMPTY, EMPTY, credentials=ALL_FOUR)
@@ -803,6 +811,7 @@ def test_fetch_ahead__refreshes_when_needed(open_client: OpenClient, sent: Sent)
     assert methods(sent)[4:] == ["GET"]
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__leaves_random_to_the_caller(
     scripted: Callable[..., HTTPAdapter], rate_limiter: RateLimiter, redactor: Redactor
 ) -> None:
@@ -821,6 +830,7 @@ def test_fetch_ahead__leaves_random_to_the_caller(
     assert random.getstate() == before
 
 
+@pytest.mark.usefixtures("has_started")
 def test_fetch_ahead__after_the_end(open_client: OpenClient, sent: Sent) -> None:
     """A thread of an ended run sends nothing."""
     client = open_client(EMPTY)

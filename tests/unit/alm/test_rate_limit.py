@@ -224,6 +224,17 @@ def test_try_acquire__only_what_may_be_sent_at_once() -> None:
     assert limiter.try_acquire(2)
 
 
+def test_try_acquire__while_a_run_starts() -> None:
+    """It takes no request under way from ``acquire``, of which a start has few."""
+    limiter = RateLimiter()
+
+    assert not limiter.try_acquire(0)
+    assert limiter.acquire(0) == 0
+    limiter.update(ADMIN, 0)
+    assert [limiter.try_acquire(0), limiter.try_acquire(0)] == [True, False]
+    assert [limiter.acquire(0), limiter.acquire(0)] == [0, None]
+
+
 def test_try_acquire__nothing_while_blocked() -> None:
     """It books nothing before the end of a block, though the bucket has drained."""
     limiter = limiter_of()
