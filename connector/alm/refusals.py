@@ -26,6 +26,7 @@ _MISSING = re.compile(
 )
 _INVALID = re.compile(
     r"\b(invalid|malformed|unknown|illegal|incorrect|wrong|unrecogni[sz]ed|deleted|no such)\b"
+    r"|\bno (user|learner|object)\b"
     r"|\bnot (a )?(valid|number|numeric)\b"
 )
 _MISMATCH = re.compile(r"\bmis ?match|\b(does ?no?t|do not|not) match")

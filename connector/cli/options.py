@@ -54,9 +54,10 @@ def input_options() -> list[click.Option]:
         if name.endswith("_file"):
             attributes |= {"type": FILE, "shell_complete": None}
         option = f"--{name.replace('_', '-')}"
-        options.append(click.Option([option], **attributes))
         if default == "true":
+            attributes["callback"] = _or_negated
             options.append(_negation(name, option))
+        options.append(click.Option([option], **attributes))
     return options
 
 
@@ -65,7 +66,7 @@ def _negation(name: str, option: str) -> click.Option:
 
     def set_false(ctx: click.Context, _param: click.Parameter, value: object) -> None:
         if value:
-            ctx.params[name] = "false"
+            ctx.meta[name] = "false"
 
     return click.Option(
         [f"--no-{option[2:]}"],
@@ -74,6 +75,11 @@ def _negation(name: str, option: str) -> click.Option:
         callback=set_false,
         help=f"The same as {option}=false.",
     )
+
+
+def _or_negated(ctx: click.Context, param: click.Parameter, value: object) -> object:
+    # click processes what is on the command line first.
+    return value or ctx.meta.get(str(param.name), value)
 
 
 def _join(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.support.process import Command
     from tests.support.sandbox import StartSandbox
 
+OTHER_BUILD = "probe-1.0-2-py3-none-any.whl"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
 # Counts how often the installer opens a file.
 COUNTING = """
@@ -41,9 +42,11 @@ lock, wheel = sys.argv[1:]
 folder = installed_packages(os.environ, lock=pathlib.Path(lock), python="/missing/python")
 print(opened.count(wheel), (folder / "probe.py").is_file())
 """
-# Writes down what it is to install from.
-LISTING_PIP = """
+# Downloads a wheel, and writes down what it is to install from.
+LISTING_PIP = f"""
 import os, sys
+if "download" in sys.argv:
+    open(os.path.join(sys.argv[sys.argv.index("--dest") + 1], "{WHEEL}"), "w").close()
 if "install" in sys.argv:
     with open(os.environ["RECORD"], "a") as record:
         print(*os.listdir(sys.argv[sys.argv.index("--find-links") + 1]), file=record)
@@ -115,7 +118,7 @@ def test_cache__odd_files(
 
     folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert (listed(environ), list(folder.iterdir())) == ([""], [])
+    assert (listed(environ), list(folder.iterdir())) == ([WHEEL], [])
 
 
 @pytest.mark.parametrize(
@@ -151,12 +154,23 @@ def test_cache__of_others(
         os.chown(folder, OTHER_USER, OTHER_USER)
     else:
         folder.chmod(0o777)
-    names = cached_wheel.with_name(KEPT_NAMES)
+    content = cached_wheel.read_bytes()
 
     folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert (listed(environ), list(folder.iterdir())) == ([""], [])
-    assert names.read_text(encoding="utf-8") == WHEEL
+    assert (listed(environ), list(folder.iterdir())) == ([WHEEL], [])
+    assert cached_wheel.read_bytes() == content
+
+
+def test_cache__failed_installation(
+    cached_wheel: Path, environ: dict[str, str], lock: Path, tmp_path: Path
+) -> None:
+    """What an installation from the cache leaves when it fails is not imported."""
+    cached_wheel.with_name(KEPT_NAMES).write_text(f"{WHEEL}\n{OTHER_BUILD}")
+
+    folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
+
+    assert (listed(environ), list(folder.iterdir())) == ([WHEEL], [])
 
 
 @pytest.mark.parametrize("kind", ["writable", "link", pytest.param("others", marks=AS_ROOT)])

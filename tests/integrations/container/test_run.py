@@ -13,7 +13,7 @@ from tests.action.runner import parse_outputs
 from tests.integrations.container import engine
 from tests.integrations.container.conftest import open_to_all, run_image, settings
 from tests.support.process import wait_until
-from tests.support.sandbox import DOCUMENTED_IDS, EMBEDDED, reaching, requested_users
+from tests.support.sandbox import DOCUMENTED_IDS, EMBEDDED, NOTE, reaching, requested_users
 from tests.support.secrets import CANARY, leaks
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_image__needs_neither_network_nor_account() -> None:
     """Locked down and without a network, the image reads the documented example."""
     finished = run_image()
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, NOTE)
     assert finished.document["enrollment_ids"] == DOCUMENTED_IDS
 
 
@@ -75,7 +75,8 @@ def test_document__is_the_last_line_of_the_engine() -> None:
         ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
-            assert process.stderr.readline().startswith(b"alm-enrollments: error: ALM knows no")
+            assert process.stderr.readline() == NOTE.encode()
+            assert process.stderr.readline().startswith(b"alm-enrollments: error: ALM has no user")
             is_quiet = not select.select([process.stdout], [], [], 0.02)[0]
             assert json.loads(process.stdout.read())["error"]["code"] == 67
         return is_quiet
@@ -107,7 +108,7 @@ def test_xcom__and_termination_log_are_written(user: str, exit_code: int, tmp_pa
     assert finished.exit_code == exit_code
     assert json.loads((xcom / "return.json").read_text()) == finished.document
     line = f"alm-enrollments: error: {message}\n" if exit_code else ""
-    assert (finished.stderr, bool(message)) == (line, exit_code != 0)
+    assert (finished.stderr, bool(message)) == (NOTE + line, exit_code != 0)
 
 
 def test_volume__lets_the_next_container_resume(
@@ -211,4 +212,4 @@ def test_isolation__from_the_working_directory(tmp_path: Path) -> None:
         "", ("--network=none", f"--volume={tmp_path}:/work:ro"), **EMBEDDED, **python
     )
 
-    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert (finished.exit_code, finished.stderr) == (0, NOTE)

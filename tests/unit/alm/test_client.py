@@ -449,7 +449,7 @@ def test_fetch__page_read_past_the_deadline(open_client: OpenClient) -> None:
 
     text = (
         "The deadline of 30 s passed while ALM's page for user 5 was being read."
-        " Run again, with a longer deadline."
+        " Run again with a longer `deadline`."
     )
     assert (type(error), str(error)) == (DeadlineError, f"{text} (request id trace)")
 

@@ -109,6 +109,7 @@ ABOUT_THE_USER = [
     *("INVALID_USER", "INVALID_USER_ID", "InvalidUserId", "INVALID_USER_GROUP_ID", "Malformed id"),
     *("Invalid value for parameter userId : 31x", "Invalid value 31 for parameter id"),
     *("id is not valid", "id is not a valid number", "Invalid user id supplied in path"),
+    *("No user with id 31", "There is no learner 31", "NO_USER"),
     *("The user has been deleted", "Invalid path variable id", "The parameter user_id is invalid"),
     'java.lang.NumberFormatException: For input string: "99999999999999999999"',
 ]
@@ -123,6 +124,7 @@ ABOUT_THE_REQUEST = [
     *("Parameter userFoo does not exist", "filter.loTypes x is not known", "Invalid cursor"),
     *("sort order not found", "The cursor does not exist", "Page not found", "No such endpoint"),
     *("Invalid account id", "Account does not exist", "invalid access token for this user"),
+    *("The token has no user scope", "no user role", "no object for this query"),
     *("Include user is unknown", "attribute id not found in query", "Version mismatch"),
 ]
 

@@ -350,11 +350,13 @@ def test_send__reuses_connections(
 
     What a server sends after such a head would be taken for the next response.
     """
-    length = 2 if reused else 0
-    page = f"HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n".encode() + b"{}"
+    body = b"{}" if reused else b""
+    page = f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    used: list[socket.socket] = []
 
     def respond(connection: socket.socket) -> None:
         while connection.recv(65_536):
+            used.append(connection)
             connection.sendall(page)
 
     url = serve(respond, connections=1 if reused else 2)
@@ -362,7 +364,8 @@ def test_send__reuses_connections(
     responses = [transport.send("GET", url, "user 5") for _ in range(2)]
     transport.close()
 
-    assert [response.body for response in responses] == [b"{}"[:length]] * 2
+    assert [response.body for response in responses] == [body] * 2
+    assert (used[0] is used[1]) == reused
 
 
 def test_send__no_proxy_for_loopback(
