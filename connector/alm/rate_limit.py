@@ -63,7 +63,7 @@ _QUIET_REQUESTS = 200
 # Runs that start together have one burst. Each begins with one request, and has one more under way
 # per response, and after each time of silence. An early refusal shows the run's part of the bucket.
 _SECONDS_OF_SILENCE = 0.25
-_CAUTION = 0.7
+_CAUTION = 0.6
 _MIN_PART = 0.15
 # If there is no burst, ALM refuses a request that arrives a little early.
 _SPACING_WITHOUT_BURST = 1.25
