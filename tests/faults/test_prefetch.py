@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.alm.prefetch import MAX_AT_ONCE
 from tests.faults.conftest import BOTH, run
 from tests.faults.test_properties import IN_TRANSPORT, MANY, Alm
 from tests.support.pages import USER, answer, body_of, count_cursor, next_link, offset_of, page
@@ -156,8 +155,10 @@ def test_prefetch__only_in_the_first_reading() -> None:
         ran = run(server)
 
     assert (ran.code, ran.document["enrollment_ids"]) == (0, ids)
-    # The first reading requests its last page once more.
-    assert alm.requests == 6 + 5
+    offsets = [offset_of(request.cursor) for request in server.requests]
+    second = offsets[offsets.index(0, 1) :]
+    # Of the first reading, requests for pages that do not exist may arrive later.
+    assert [offset for offset in second if offset < len(ids)] == [0, 10, 20, 30, 40]
 
 
 class Inserting:
@@ -228,13 +229,18 @@ def test_prefetch__does_not_keep_the_process(play: Play, command: Command) -> No
     assert (finished.exit_code, finished.document["enrollment_count"]) == (0, 2 * SIZE)
 
 
+def has_stalled(server: FaultServer) -> bool:
+    """Return whether a page has been requested that never arrives."""
+    return any(offset_of(request.cursor) >= 9 * SIZE for request in [*server.requests])
+
+
 def test_prefetch__killed_while_pages_are_in_flight(play: Play, command: Command) -> None:
     """A signal ends the run at once, whatever its requests still wait for."""
-    server = play(otherwise=stalled_behind(1, pages=5))
+    server = play(otherwise=stalled_behind(9, pages=20))
     line = f"--user-id {USER} --base-url {server.url} --deadline 50"
 
     with command.start(line, ALM_ACCESS_TOKEN="a-long-token") as process:
-        wait_until(lambda: len(server.requests) == 1 + MAX_AT_ONCE or process.poll() is not None)
+        wait_until(lambda: has_stalled(server) or process.poll() is not None)
         process.send_signal(signal.SIGTERM)
         stdout, _ = process.communicate(timeout=20)
 
@@ -245,23 +251,26 @@ def test_prefetch__killed_while_pages_are_in_flight(play: Play, command: Command
 @pytest.mark.parametrize(
     ("inputs", "requests"),
     [
-        ({}, 6),
+        ({}, None),
         ({"prefetch": False}, 4),
         ({"lo_types": "course,jobAid"}, 4),
         ({"since": "2020-01-01", "sort": "-dateEnrolled"}, 4),
-        ({"since": "2020-01-01"}, 6),
+        ({"since": "2020-01-01"}, None),
         ({"page_limit": 9}, 4),
         ({"max_enrollments": 20}, 2),
-        ({"max_enrollments": 40}, 5),
     ],
 )
-def test_prefetch__only_where_it_helps(inputs: dict[str, Any], requests: int, play: Play) -> None:
+def test_prefetch__only_where_it_helps(
+    inputs: dict[str, Any], requests: int | None, play: Play
+) -> None:
     """Only a run of one learner and one type that is likely to need the pages requests ahead."""
     server = play(otherwise=Pages(4 * SIZE, {}, {}).answer)
 
     ran = run(server, **inputs)
 
-    assert (ran.code, ran.document["completeness"]["requests"]) == (0, requests)
+    sent = ran.document["completeness"]["requests"]
+    assert ran.code == 0
+    assert sent == requests if requests else 4 < sent <= 4 + 3
 
 
 def test_prefetch__not_of_several_learners(play: Play) -> None:
