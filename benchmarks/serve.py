@@ -80,7 +80,7 @@ def main() -> None:
         f" | {memory[0]:.1f} MB, {memory[1]:.1f} MB | flat |"
     )
     print(
-        f"| `/healthz` beside {STALLED} connections that stall, median and longest"
+        f"| `/healthz` beside {STALLED} stalled connections, median and longest"
         f" | {statistics.median(health_seconds) * 1000:.0f} ms, {max(health_seconds) * 1000:.0f} ms"
         " | at most 100 ms |"
     )
