@@ -80,7 +80,7 @@ def main() -> None:
         f" | {memory[0]:.1f} MB, {memory[1]:.1f} MB | flat |"
     )
     print(
-        f"| `/healthz` beside {STALLED} stalled connections, median and longest"
+        f"| `/healthz` with {STALLED} stalled connections, median and longest"
         f" | {statistics.median(health_seconds) * 1000:.0f} ms, {max(health_seconds) * 1000:.0f} ms"
         " | at most 100 ms |"
     )
@@ -116,7 +116,7 @@ def put_under_load(url: str, process: int) -> tuple[Counter[int], tuple[float, f
 
 
 def stall(url: str, process: int) -> tuple[list[float], float]:
-    """Return the times of ``/healthz`` beside stalled connections, and the memory of *process*."""
+    """Return the times of ``/healthz`` with stalled connections, and the memory of *process*."""
     address = urlsplit(url)
     seconds = []
     with contextlib.ExitStack() as stack, requests.Session() as session:
