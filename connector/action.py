@@ -5,6 +5,8 @@ The command's document goes to a file of the job instead of its log, which many 
 Needs only the standard library. Started by path and isolated (``python -I``): no file of the
 workspace is importable, and the user's Python stays as it is. The packages are those of
 ``requirements/run.lock``; every installation checks their hashes, wherever the wheels come from.
+pip installs in the first job of a runner. Later ones unpack the wheels that it kept, without pip,
+which needs two seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import contextlib
 import difflib
 import errno
 import hashlib
+import io
 import os
+import platform
 import re
 import shutil
 import signal
@@ -23,6 +27,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,10 +50,15 @@ _PIP_SETTINGS = (
 )
 # Inputs and credentials are not for pip.
 _REMOVED_PREFIXES = ("ALM_", "INPUT_", "PIP_")
-# A package and its version in the lock, and in a wheel's name (packaging.python.org, binary
-# distribution format).
-_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9._!+-]+)", re.MULTILINE)
+# A package, its version and its hashes in the lock, and the first two in a wheel's name
+# (packaging.python.org, binary distribution format).
+_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9._!+-]+)((?:.*\\\n)*.*)$", re.MULTILINE)
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})\b")
 _WHEEL = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9._!+]+)(-[0-9][^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
+# The names of the kept wheels, written after them: all that a job on this platform needs.
+KEPT_NAMES = "wheels.txt"
+# Files that belong elsewhere than into a folder of packages; scripts are not needed.
+_ELSEWHERE = re.compile(r"\.data/(?!scripts/)")
 MAX_WHEEL_BYTES = 64 * 1024 * 1024
 MAX_PIP_SECONDS = 300.0
 _MAX_REASON_CHARACTERS = 600
@@ -132,8 +142,7 @@ def installed_packages(
 
     # Only a runner's folder is reused: in one that everybody can write, a name can be taken.
     parent = Path(environ.get("RUNNER_TEMP") or tempfile.mkdtemp(prefix="alm-enrollments-"))
-    platform = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
-    digest = hashlib.sha256(lock.read_bytes() + platform.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(lock.read_bytes() + _platform().encode()).hexdigest()[:16]
     folder = parent / f"alm-enrollments-{digest}"
     if _is_own(folder):
         return folder
@@ -197,18 +206,16 @@ def _is_own(folder: Path) -> bool:
 
 
 def _install(packages: Path, cache: Path | None, pip: _Pip) -> None:
-    """Install from the wheels of an earlier job in *cache*, or else from the index."""
+    """Install the wheels of an earlier job in *cache*, or else those of the index."""
     from connector.errors import UnreachableError  # noqa: PLC0415 - importable only after main
 
-    cached, downloads = packages.with_name("cached"), packages.with_name("downloads")
-    for folder in (cached, downloads):
+    if _unpack_kept(packages, cache, pip.lock):
+        return
+    # What a failed installation leaves, the next one would keep.
+    shutil.rmtree(packages)
+    downloads = packages.with_name("downloads")
+    for folder in (packages, downloads):
         folder.mkdir(mode=0o700)
-    if _copy_wheels(cache, cached, pip.lock):
-        if pip.install(cached, packages) is None:
-            return
-        # What a failed installation leaves, the next one would keep.
-        shutil.rmtree(packages)
-        packages.mkdir(mode=0o700)
     # A new folder: among older wheels pip might prefer a foreign one.
     reason = pip.download(downloads) or pip.install(downloads, packages)
     if reason:
@@ -220,21 +227,48 @@ def _install(packages: Path, cache: Path | None, pip: _Pip) -> None:
     _keep_wheels(downloads, cache)
 
 
-def _copy_wheels(cache: Path | None, folder: Path, lock: Path) -> bool:
-    """Copy the wheels of *lock* to *folder*, where nobody can exchange one after pip's check.
+def _platform() -> str:
+    """Return what decides which wheels fit: the interpreter, the system, and its C library."""
+    soabi = sysconfig.get_config_var("SOABI")
+    library = ""
+    # Not known to musl, whose wheels SOABI tells apart.
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        library = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    system = "" if sys.platform == "linux" else platform.release()
+    return f"{sys.implementation.cache_tag} {sysconfig.get_platform()} {soabi} {library} {system}"
 
-    Returns whether there is any. Whatever else is in *cache* is not read.
+
+def _unpack_kept(packages: Path, cache: Path | None, lock: Path) -> bool:
+    """Unpack the wheels of an earlier job in *cache*; return ``False`` if it has not all of them.
+
+    The bytes unpacked are those whose hash was checked: nobody can exchange a wheel in between.
     """
     if cache is None or not (_is_own(cache.parent) and _is_own(cache)):
         return False
-    locked = {_canonical(*match.groups()) for match in _LOCKED.finditer(lock.read_text("utf-8"))}
-    with contextlib.suppress(OSError):
-        for path in cache.iterdir():
-            match = _WHEEL.fullmatch(path.name)
-            if match and _canonical(match[1], match[2]) in locked:
-                with contextlib.suppress(OSError):
-                    (folder / path.name).write_bytes(_read_regular(path))
-    return any(folder.iterdir())
+    locked = _locked_hashes(lock)
+    try:
+        names = _read_regular(cache / KEPT_NAMES).decode().split()
+        for name in names:
+            match = _WHEEL.fullmatch(name)
+            hashes = locked.get(_canonical(match[1], match[2])) if match else None
+            content = _read_regular(cache / name) if hashes else b""
+            if hashlib.sha256(content).hexdigest() not in (hashes or ()):
+                return False
+            with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+                if any(map(_ELSEWHERE.search, wheel.namelist())):
+                    return False
+                wheel.extractall(packages)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return bool(names)
+
+
+def _locked_hashes(lock: Path) -> dict[tuple[str, str], set[str]]:
+    """Return the hashes of each package's wheels, by its name and version."""
+    return {
+        _canonical(name, version): set(_HASH.findall(rest))
+        for name, version, rest in _LOCKED.findall(lock.read_text("utf-8"))
+    }
 
 
 def _canonical(name: str, version: str) -> tuple[str, str]:
@@ -267,6 +301,9 @@ def _keep_wheels(downloads: Path, cache: Path | None) -> None:
             for wheel in downloads.iterdir():
                 copy = Path(shutil.copyfile(wheel, Path(unfinished, wheel.name)))
                 copy.replace(cache / wheel.name)
+            listed = Path(unfinished, KEPT_NAMES)
+            listed.write_text("\n".join(wheel.name for wheel in downloads.iterdir()), "utf-8")
+            listed.replace(cache / KEPT_NAMES)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ import re
 import stat
 import sys
 import threading
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.action import MAX_WHEEL_BYTES, installed_packages
+from connector.action import KEPT_NAMES, MAX_WHEEL_BYTES, installed_packages
 from connector.errors import UnreachableError
 from connector.sandbox import ACCESS_TOKEN
 from tests.action.conftest import fake_pip
@@ -33,19 +32,15 @@ if TYPE_CHECKING:
 
 OTHER_BUILD = "probe-1.0-2-py3-none-any.whl"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
-# Checks hashes as pip does, and installs then. Between the two, another account acts.
-CHECKING_PIP = """
-import hashlib, os, shutil, sys, zipfile
-if "install" in sys.argv:
-    folder = sys.argv[sys.argv.index("--find-links") + 1]
-    target = sys.argv[sys.argv.index("--target") + 1]
-    lock = open(sys.argv[sys.argv.index("--requirement") + 1]).read()
-    for wheel in os.scandir(folder):
-        if hashlib.sha256(open(wheel.path, "rb").read()).hexdigest() not in lock:
-            sys.exit(1)
-    shutil.copyfile(os.environ["FOREIGN"], os.environ["CACHED"])
-    for wheel in os.scandir(folder):
-        zipfile.ZipFile(wheel.path).extractall(target)
+# Counts how often the installer opens a file.
+COUNTING = """
+import os, pathlib, sys
+opened = []
+sys.addaudithook(lambda event, values: event == "open" and opened.append(str(values[0])))
+from connector.action import installed_packages
+lock, wheel = sys.argv[1:]
+folder = installed_packages(os.environ, lock=pathlib.Path(lock), python="/missing/python")
+print(opened.count(wheel), (folder / "probe.py").is_file())
 """
 # Downloads a wheel, and writes down what it is to install from.
 LISTING_PIP = f"""
@@ -55,12 +50,6 @@ if "download" in sys.argv:
 if "install" in sys.argv:
     with open(os.environ["RECORD"], "a") as record:
         print(*os.listdir(sys.argv[sys.argv.index("--find-links") + 1]), file=record)
-"""
-# Leaves a file, and fails, unless it has downloaded the wheel itself.
-FAILING_PIP = f"""{LISTING_PIP}
-    if "{WHEEL}" not in os.listdir(sys.argv[sys.argv.index("--find-links") + 1]):
-        open(os.path.join(sys.argv[sys.argv.index("--target") + 1], "left.py"), "w").close()
-        sys.exit(1)
 """
 STUCK_PIP = "import time; time.sleep(600)"
 
@@ -83,20 +72,15 @@ def listed(environ: dict[str, str]) -> list[str]:
     return Path(environ["RECORD"]).read_text(encoding="utf-8").splitlines()
 
 
-def test_cache__wheel_exchanged_after_the_check(
-    cached_wheel: Path, environ: dict[str, str], lock: Path, tmp_path: Path
+def test_cache__wheel_is_read_once(
+    cached_wheel: Path, environ: dict[str, str], lock: Path, command: Command
 ) -> None:
-    """A wheel that another account exchanges after pip's check of its hash is not installed."""
-    foreign = tmp_path / "foreign.whl"
-    with zipfile.ZipFile(foreign, "w") as wheel:
-        wheel.writestr("pwned.py", "")
-    python = fake_pip(tmp_path / "venv", CHECKING_PIP) / "python"
-    acting = {"FOREIGN": str(foreign), "CACHED": str(cached_wheel)}
+    """A wheel that another account exchanges after the check of its hash is not installed."""
+    process = command.start_python(["-c", COUNTING, str(lock), str(cached_wheel)], **environ)
 
-    folder = installed(environ | acting, lock, python)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
 
-    assert cached_wheel.read_bytes() == foreign.read_bytes()
-    assert sorted(path.name for path in folder.iterdir()) == ["probe-1.0.dist-info", "probe.py"]
+    assert (stdout.split(), stderr) == (["1", "True"], "")
 
 
 def make_sparse(path: Path) -> None:
@@ -127,15 +111,31 @@ def test_cache__odd_files(
     lock: Path,
     tmp_path: Path,
 ) -> None:
-    """Only regular files with the name of a locked wheel leave the cache; nothing waits for it."""
-    good = cached_wheel.with_name(OTHER_BUILD)
-    good.write_bytes(cached_wheel.read_bytes())
+    """Only regular files with the hash of a locked wheel leave the cache; nothing waits for it."""
     cached_wheel.unlink()
     make(cached_wheel.with_name(name))
+    cached_wheel.with_name(KEPT_NAMES).write_text(name)
 
-    installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
+    folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert listed(environ) == [good.name]
+    assert (listed(environ), list(folder.iterdir())) == ([WHEEL], [])
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_sparse]
+)
+def test_cache__odd_list(
+    make: Callable[[Path], object], cached_wheel: Path, environ: dict[str, str], lock: Path
+) -> None:
+    """Nothing waits for a list of names that is no regular file either; it is written anew."""
+    names = cached_wheel.with_name(KEPT_NAMES)
+    names.unlink()
+    make(names)
+
+    folder = installed(environ, lock, Path(sys.executable))
+
+    assert (folder / "probe.py").is_file()
+    assert names.read_text(encoding="utf-8") == WHEEL
 
 
 @pytest.mark.parametrize("level", ["the cache", "its parent"])
@@ -154,24 +154,23 @@ def test_cache__of_others(
         os.chown(folder, OTHER_USER, OTHER_USER)
     else:
         folder.chmod(0o777)
-    planted = cached_wheel.rename(cached_wheel.with_name(OTHER_BUILD))
+    content = cached_wheel.read_bytes()
 
-    installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
+    folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert listed(environ) == [WHEEL]
-    assert list(planted.parent.iterdir()) == [planted]
+    assert (listed(environ), list(folder.iterdir())) == ([WHEEL], [])
+    assert cached_wheel.read_bytes() == content
 
 
 def test_cache__failed_installation(
     cached_wheel: Path, environ: dict[str, str], lock: Path, tmp_path: Path
 ) -> None:
     """What an installation from the cache leaves when it fails is not imported."""
-    cached_wheel.rename(cached_wheel.with_name(OTHER_BUILD))
+    cached_wheel.with_name(KEPT_NAMES).write_text(f"{WHEEL}\n{OTHER_BUILD}")
 
-    folder = installed(environ, lock, fake_pip(tmp_path / "venv", FAILING_PIP) / "python")
+    folder = installed(environ, lock, fake_pip(tmp_path / "venv", LISTING_PIP) / "python")
 
-    assert listed(environ) == [OTHER_BUILD, WHEEL]
-    assert list(folder.iterdir()) == []
+    assert (listed(environ), list(folder.iterdir())) == ([WHEEL], [])
 
 
 @pytest.mark.parametrize("kind", ["writable", "link", pytest.param("others", marks=AS_ROOT)])

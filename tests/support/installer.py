@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from connector.action import KEPT_NAMES, _platform
 from tests.support.process import needed_variables
 
 WHEEL = "probe-1.0-py3-none-any.whl"
@@ -77,6 +76,7 @@ def cached_wheel(environ: dict[str, str], lock: Path, index: Path) -> Path:
     wheel = Path(environ["RUNNER_TOOL_CACHE"], "alm-enrollments", name, WHEEL)
     wheel.parent.mkdir(parents=True)
     wheel.write_bytes((index / "probe" / WHEEL).read_bytes())
+    wheel.with_name(KEPT_NAMES).write_text(WHEEL)
     return wheel
 
 
@@ -91,8 +91,7 @@ def fake_python(tmp_path: Path) -> str:
 
 def packages_folder(environ: dict[str, str], lock: Path) -> Path:
     """Return the folder of the packages of *lock*."""
-    python = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
-    digest = hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(lock.read_bytes() + _platform().encode()).hexdigest()[:16]
     return Path(environ["RUNNER_TEMP"], f"alm-enrollments-{digest}")
 
 

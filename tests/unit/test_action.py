@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from connector import action
-from connector.action import CHECKOUT, installed_packages
+from connector.action import CHECKOUT, KEPT_NAMES, installed_packages
 from connector.errors import OutputError, UnreachableError
 from tests.action.conftest import fake_pip
 from tests.support.installer import (
@@ -69,11 +71,59 @@ def test_installed_packages__second_use(environ: dict[str, str], lock: Path) -> 
 def test_installed_packages__next_job(
     cached_wheel: Path, environ: dict[str, str], lock: Path
 ) -> None:
-    """The next job on a runner installs from the earlier job's wheels, without an index."""
-    folder = installed_packages(without_index(environ), lock=lock)
+    """The next job on a runner installs the earlier job's wheels, without an index and pip."""
+    folder = installed_packages(environ, lock=lock, python="/missing/python")
 
     assert (folder / "probe.py").is_file()
     assert cached_wheel.is_file()
+
+
+def test_installed_packages__two_jobs(environ: dict[str, str], lock: Path) -> None:
+    """What a job keeps is all that the next one needs."""
+    installed_packages(environ, lock=lock)
+    shutil.rmtree(environ["RUNNER_TEMP"])
+    Path(environ["RUNNER_TEMP"]).mkdir()
+
+    folder = installed_packages(environ, lock=lock, python="/missing/python")
+
+    assert (folder / "probe.py").is_file()
+
+
+@pytest.mark.parametrize(
+    "names", ["", f"{WHEEL}\nother-1.0-py3-none-any.whl", f"../{WHEEL}", "\xff", None]
+)
+def test_installed_packages__wheels_that_are_not_there(
+    names: str | None, cached_wheel: Path, environ: dict[str, str], lock: Path
+) -> None:
+    """If one of the listed wheels is missing, or the list, all are downloaded again."""
+    with lock.open("a") as file:
+        file.write(f"other==1.0 ; python_version < '3' --hash=sha256:{64 * '0'}\n")
+    kept = packages_folder(environ, lock).name.removeprefix("alm-enrollments-")
+    folder = cached_wheel.parent.rename(cached_wheel.parent.with_name(kept))
+    (folder / KEPT_NAMES).unlink()
+    if names is not None:
+        (folder / KEPT_NAMES).write_text(names, "latin-1")
+
+    with pytest.raises(UnreachableError, match="cannot be installed"):
+        installed_packages(environ, lock=lock, python="/bin/false")
+    assert (installed_packages(environ, lock=lock) / "probe.py").is_file()
+
+    assert (folder / KEPT_NAMES).read_text() == WHEEL
+
+
+def test_installed_packages__wheel_with_files_for_elsewhere(
+    cached_wheel: Path, environ: dict[str, str], lock: Path
+) -> None:
+    """Only pip installs a wheel that has files for other folders than that of the packages."""
+    with zipfile.ZipFile(cached_wheel, "a") as wheel:
+        wheel.writestr("probe-1.0.data/purelib/more.py", "")
+    digest = hashlib.sha256(cached_wheel.read_bytes()).hexdigest()
+    lock.write_text(f"probe==1.0 \\\n    --hash=sha256:{digest}\n")
+    kept = packages_folder(environ, lock).name.removeprefix("alm-enrollments-")
+    cached_wheel.parent.rename(cached_wheel.parent.with_name(kept))
+
+    with pytest.raises(UnreachableError, match="pip ended with exit code 1"):
+        installed_packages(environ, lock=lock, python="/bin/false")
 
 
 @pytest.mark.parametrize("name", [WHEEL, "probe-1.0-1-py3-none-any.whl"])
