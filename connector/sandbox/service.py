@@ -203,7 +203,7 @@ class Sandbox:
         headers = {
             "date": format_datetime(self._clock.now(), usegmt=True),
             "server": "openresty",
-            "x-request-id": f"sandbox-{self._number}",
+            "x-request-id": f"mock-{self._number}",
         }
         if self._limiter:
             headers["x-rate-limit"] = f"{self._limiter.rate_per_minute:.10g}r/m"

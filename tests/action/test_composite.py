@@ -141,7 +141,7 @@ def test_step__reports_an_unknown_user(job: Job) -> None:
     assert annotation.data == (
         'ALM has no user 4041 (404: "NOT_FOUND: no user 4041").\n'
         "What to do: Check the id, and that `base-url` is the region of this account.\n"
-        "Request id: sandbox-1"
+        "Request id: mock-1"
     )
     assert (finished.outputs["complete"], finished.outputs["enrollment_ids"]) == ("false", "[]")
 

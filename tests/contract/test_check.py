@@ -32,7 +32,7 @@ def test_check__reports_inputs_token_quota_and_estimates(
         f" sort dateEnrolled; {server.url}\n"
         "token      accepted\n"
         "quota      120 requests per minute, burst 20\n"
-        "read       1 enrollment of user 31 in N ms, more follow; request id sandbox-1\n"
+        "read       1 enrollment of user 31 in N ms, more follow; request id mock-1\n"
         "full read  3 users of 10 enrollments: 3 requests, less than 1 s at this quota\n"
         "full read  3 users of 50 enrollments: 15 requests, less than 1 s at this quota\n"
         "full read  3 users of 200 enrollments: 60 requests, at least 20 s at this quota\n"

@@ -79,7 +79,7 @@ def test_debug__logs_requests_without_secrets(command: Command, sandbox: Sandbox
 
     url = f"{sandbox.url}/primeapi/v2/users/20941371/enrollments?page%5Blimit%5D=10"
     assert finished.stderr.startswith(f"alm-enrollments: GET {url}")
-    assert finished.stderr.endswith("request id sandbox-1\n")
+    assert finished.stderr.endswith("request id mock-1\n")
 
 
 def test_proxy__is_not_used_for_loopback(command: Command, sandbox: SandboxServer) -> None:

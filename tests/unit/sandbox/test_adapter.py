@@ -121,4 +121,4 @@ def test_send__one_sandbox(session: requests.Session, clock: VirtualClock) -> No
     responses = [session.get(BASE + USER_7) for _ in range(3)]
 
     assert [response.status_code for response in responses] == [200, 200, 429]
-    assert responses[2].headers["x-request-id"] == "sandbox-3"
+    assert responses[2].headers["x-request-id"] == "mock-3"

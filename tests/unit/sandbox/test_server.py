@@ -115,7 +115,7 @@ def test_server__full_response(serve: Serve) -> None:
     assert lines == [
         "HTTP/1.1 200 OK",
         "server: openresty",
-        "x-request-id: sandbox-1",
+        "x-request-id: mock-1",
         "x-rate-limit: 100r/m",
         "x-burst: 100",
         "content-type: application/vnd.api+json;charset=UTF-8",

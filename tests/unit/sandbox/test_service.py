@@ -40,7 +40,7 @@ FORM = urlencode(
 COMMON = (
     ("date", "Thu, 29 Jun 2023 12:00:00 GMT"),
     ("server", "openresty"),
-    ("x-request-id", "sandbox-1"),
+    ("x-request-id", "mock-1"),
     ("x-rate-limit", "100r/m"),
     ("x-burst", "100"),
 )
