@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from connector.alm.client import Client
+    from connector.alm.rate_limit import Quota
     from connector.clock import Clock
     from connector.redact import Redactor
     from connector.settings import Credentials, Inputs
@@ -77,15 +78,18 @@ def check(
     at_quota = "at this quota, which is a guess" if guess else "at this quota"
     for enrollments in _ENROLLMENTS_PER_USER:
         requests = total * math.ceil(enrollments / inputs.page_limit) + addresses
-        seconds = quota.share(inputs.quota_share).seconds_for(requests)
-        time = f"at least {format_duration(seconds)}" if seconds >= 1 else "less than 1 s"
-        line = (
+        yield (
             f"full read  {counted(total, 'user')} of {enrollments} enrollments:"
-            f" {counted(requests, 'request')}, {time} {at_quota}"
+            f" {counted(requests, 'request')}, {_estimate(requests, quota, at_quota, inputs)}"
         )
-        if seconds > inputs.deadline:
-            line += f": longer than the deadline of {inputs.deadline:g} s"
-        yield line
+
+
+def _estimate(requests: int, quota: Quota, at_quota: str, inputs: Inputs) -> str:
+    seconds = quota.share(inputs.quota_share).seconds_for(requests)
+    time = f"at least {format_duration(seconds)}" if seconds >= 1 else "less than 1 s"
+    if seconds > inputs.deadline:
+        return f"{time} {at_quota}: longer than the deadline of {inputs.deadline:g} s"
+    return f"{time} {at_quota}"
 
 
 def _read_first(user: str, inputs: Inputs, client: Client, clock: Clock) -> str:
