@@ -155,6 +155,8 @@ def test_start__request_without_response(end: str) -> None:
     """If a request is not sent, or fails, another one takes its place."""
     limiter = RateLimiter()
     limiter.acquire(0.0)
+    limiter.update(ADMIN, 0.0)
+    waits(limiter, 2)
 
     if end == "abandon":
         limiter.abandon()
@@ -184,6 +186,31 @@ def test_start__refused() -> None:
     # A quarter of the burst of 100, at 100 requests a minute.
     got = waits(limiter, 2)
     assert got[1] - got[0] == pytest.approx(0.6 / 0.15, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("responses", "now", "share", "part"),
+    [
+        # The burst of 20, and ten requests that drained in a second: 6/10 of 10 of these 30.
+        (10, 101, 1.0, 0.2),
+        (10, 101, 0.5, 0.4),
+        (2, 101, 1.0, 0.15),
+        (60, 101, 1.0, 1.0),
+        # One response tells nothing, nor does a start that has drained the burst once more.
+        (1, 100, 1.0, 0.5),
+        (10, 102, 1.0, 0.5),
+    ],
+)
+def test_start__part_of_the_bucket(responses: int, now: float, share: float, part: float) -> None:
+    """What ALM accepted until the first refusal decides how fast the run goes on."""
+    limiter = RateLimiter(share)
+    limiter.acquire(100)
+    for _ in range(responses):
+        limiter.update({"x-rate-limit": "600r/m", "x-burst": "20"}, now)
+
+    limiter.block_until(now, now)
+
+    assert limiter.acquire(now) == pytest.approx(1 / (10 * share * part))
 
 
 def test_burst_of_none__leaves_time_between() -> None:
