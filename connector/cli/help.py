@@ -127,8 +127,8 @@ def sandbox_tables() -> Tables:
         "Faults, as WHERE:WHAT, separated by commas": {
             "WHERE": "page=N, request=N, user=ID, joined by +; or * for everywhere. Page 0 is the"
             " look-up of an address.",
-            "WHAT": "A status (400, 401, 403, 404, 406, 429, 5xx), 429/0.42 with that retry-after,"
-            " 400/TEXT with that message, or a name below.",
+            "WHAT": "A status (400, 401, 403, 404, 406, 429, 5xx), 429/0.42 or 503/5 with that"
+            " Retry-After, 400/TEXT with that message, or a name below.",
             "xK": "At the end: K times instead of once; x* for always.",
             **dict(sorted({**IN_THE_ANSWER, **ON_THE_WAY}.items())),
         },

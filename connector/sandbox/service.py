@@ -153,7 +153,9 @@ class Sandbox:
         if name == "429":
             return _too_many_requests(value)
         if name.isdigit():
-            return _refusal(int(name), value or "by the fault script")
+            refusal = _refusal(int(name), value or "by the fault script")
+            is_server_error = refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return _with_retry_after(refusal, value if is_server_error else "")
         self._expire_token(name)
         if refusal := self._refused(request, user, problem):
             return refusal
@@ -235,8 +237,12 @@ def _refusal(status: int, info: str) -> Response:
     return _json(status, {"status": title, "title": title, "source": {"info": info}})
 
 
-def _too_many_requests(retry_after: str | None) -> Response:
+def _too_many_requests(retry_after: str) -> Response:
     response = _json(429, {"message": "429 Too many requests"}, "application/json")
+    return _with_retry_after(response, retry_after)
+
+
+def _with_retry_after(response: Response, retry_after: str) -> Response:
     if not retry_after:
         return response
     return replace(response, headers=(*response.headers, ("retry-after", retry_after)))

@@ -229,7 +229,7 @@ EMAIL_CASES: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "malformed": (("page=0:400/invalid idx*",), EMAIL, 67, "invalid id"),
     "refused": (("page=0:400/bad thingx*",), EMAIL, 64, "bad thing"),
     "failing": (
-        ("page=0:503/0.01x*",),
+        ("page=0:503/0x*",),
         EMAIL,
         75,
         "ALM failed while reading user ada.31@example.com",

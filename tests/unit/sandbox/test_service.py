@@ -234,6 +234,7 @@ def test_answer__token_faults(
         ("garbage", 200, {"content-type": JSON_API}, b'{"data":[{"id":"course:1_2'),
         ("redirect", 302, {"location": "https://evil.example/primeapi/v2"}, b""),
         ("429/soon", 429, {"content-type": "application/json", "retry-after": "soon"}, None),
+        ("503/5", 503, {"content-type": "text/html", "retry-after": "5"}, None),
         ("429", 429, {"content-type": "application/json"}, None),
         ("403", 403, {"content-type": f"{JSON_API};charset=UTF-8"}, None),
         ("599", 599, {"content-type": "text/html"}, b"<html><body><h1>599</h1></body></html>"),
