@@ -37,7 +37,8 @@ CLIENTS, SECONDS, SETTLED_SECONDS = 50, 30.0, 8.0
 RAMP_SECONDS = 5.0
 PER_MINUTE, BURST, LATENCY_SECONDS = 1_200, 20, 0.05
 THREADS = 64
-STALLED, PROBES = 500, 100
+# The server accepts the connections, and responds to those that never read, before the probes.
+STALLED, STALLED_SECONDS, PROBES = 500, 1.0, 100
 # What a third of the stalled connections sends each; the last ones never read their response.
 STALLS = (
     b"",
@@ -126,6 +127,7 @@ def stall(url: str, process: int) -> tuple[list[float], float]:
             # The server closes the longest idle ones.
             with contextlib.suppress(OSError):
                 client.sendall(STALLS[number % len(STALLS)])
+        time.sleep(STALLED_SECONDS)
         for _ in range(PROBES):
             began = time.perf_counter()
             session.get(f"{url}/healthz", timeout=60).raise_for_status()
