@@ -153,9 +153,7 @@ class Sandbox:
         if name == "429":
             return _too_many_requests(value)
         if name.isdigit():
-            refusal = _refusal(int(name), value or "by the fault script")
-            is_server_error = refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            return _with_retry_after(refusal, value if is_server_error else "")
+            return _refusal(int(name), value)
         self._expire_token(name)
         if refusal := self._refused(request, user, problem):
             return refusal
@@ -228,11 +226,14 @@ def _json(
     return Response(status, (("content-type", content_type),), body)
 
 
-def _refusal(status: int, info: str) -> Response:
+def _refusal(status: int, value: str) -> Response:
+    """Return ALM's error with the text *value*, or a proxy's with this ``Retry-After``."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # From the proxy in front of ALM.
         html = f"<html><body><h1>{status}</h1></body></html>"
-        return Response(status, (("content-type", "text/html"),), html.encode())
+        response = Response(status, (("content-type", "text/html"),), html.encode())
+        return _with_retry_after(response, value)
+    info = value or "by the fault script"
     title = _TITLES.get(status, "ERROR")
     return _json(status, {"status": title, "title": title, "source": {"info": info}})
 
