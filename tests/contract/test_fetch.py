@@ -271,7 +271,7 @@ def test_fetch__retries_are_logged_and_leave_no_trace(
     assert (finished.exit_code, finished.document["enrollment_ids"]) == (0, ids_of(["31"]))
     assert finished.document["completeness"]["status"] == VERIFIED
     (line,) = finished.stderr.splitlines()
-    assert re.search(r", retrying in [01]\.[0-9]{2} s \(attempt 1 of [0-9]+\)$", line)
+    assert re.search(r", retrying in [01]\.[0-9]{2} s \(attempt 1\b", line)
 
 
 def test_fetch__opaque_cursors_are_consistent(
