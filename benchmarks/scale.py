@@ -48,6 +48,17 @@ for user in sys.stdin.read().split():
             sys.stdout.write(json.dumps(record) + chr(10))
         url = page["links"].get("next")
 """
+# The system counts the memory of a process from its parent's on: this parent is small.
+LAUNCHING = """
+import os, sys
+pid = os.fork()
+if not pid:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.execvp(sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 READING = """
 import json, sys
 for path in sys.argv[1:]:
@@ -309,15 +320,17 @@ def usage_of(command: list[str], users: Iterable[int]) -> tuple[float, float, fl
     with tempfile.TemporaryFile("w+") as listed:
         listed.writelines(f"{user}\n" for user in users)
         listed.seek(0)
-        process = subprocess.Popen(
-            command, env=environ, stdin=listed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        launched = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", LAUNCHING, *command],
+            env=environ,
+            stdin=listed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
     seconds = time.monotonic() - began
-    return seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+    kilobytes, cpu_seconds = map(float, launched.stdout.split())
+    return seconds, kilobytes / 1024, cpu_seconds
 
 
 def row(what: str, measured: str, against: str, ratio: float, promised: str) -> None:
