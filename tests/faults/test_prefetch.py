@@ -150,14 +150,23 @@ def test_prefetch__loses_nothing_silently(count: int, faults: list[str]) -> None
 def test_prefetch__only_in_the_first_reading() -> None:
     """Pages that contradict one another are read again in sequence."""
     ids = [f"course:{number}_1_{USER}" for number in range(50)]
-    alm = Alm(ids, SIZE, is_opaque=False, faults=["", "duplicate"])
+    alm = Alm(ids, SIZE, is_opaque=False, faults=[])
+    contradictions = [[*ids[SIZE : 2 * SIZE], ids[0]]]
 
-    with FaultServer((), alm.answer) as server:
+    def contradict_once(request: Request) -> Actions:
+        if offset_of(request.cursor) == SIZE and contradictions:
+            link = next_link(USER, count_cursor(ids[: 2 * SIZE]))
+            return (answer(200, body_of(page(contradictions.pop(), link))),)
+        return alm.answer(request)
+
+    with FaultServer((), contradict_once) as server:
         ran = run(server)
 
     assert (ran.code, ran.document["enrollment_ids"]) == (0, ids)
-    # The first reading requests its last page once more.
-    assert alm.requests == 6 + 5
+    offsets = [offset_of(request.cursor) for request in server.requests]
+    second = offsets[offsets.index(0, 1) :]
+    # Of the first reading, requests for pages that do not exist may arrive later.
+    assert [offset for offset in second if offset < len(ids)] == [0, 10, 20, 30, 40]
 
 
 class Inserting:
@@ -245,23 +254,26 @@ def test_prefetch__killed_while_pages_are_in_flight(play: Play, command: Command
 @pytest.mark.parametrize(
     ("inputs", "requests"),
     [
-        ({}, 6),
+        ({}, None),
         ({"prefetch": False}, 4),
         ({"lo_types": "course,jobAid"}, 4),
         ({"since": "2020-01-01", "sort": "-dateEnrolled"}, 4),
-        ({"since": "2020-01-01"}, 6),
+        ({"since": "2020-01-01"}, None),
         ({"page_limit": 9}, 4),
         ({"max_enrollments": 20}, 2),
-        ({"max_enrollments": 40}, 5),
     ],
 )
-def test_prefetch__only_where_it_helps(inputs: dict[str, Any], requests: int, play: Play) -> None:
+def test_prefetch__only_where_it_helps(
+    inputs: dict[str, Any], requests: int | None, play: Play
+) -> None:
     """Only a run of one learner and one type that is likely to need the pages requests ahead."""
     server = play(otherwise=Pages(4 * SIZE, {}, {}).answer)
 
     ran = run(server, **inputs)
 
-    assert (ran.code, ran.document["completeness"]["requests"]) == (0, requests)
+    sent = ran.document["completeness"]["requests"]
+    assert ran.code == 0
+    assert sent == requests if requests else 4 < sent <= 4 + 3
 
 
 def test_prefetch__not_of_several_learners(play: Play) -> None:
