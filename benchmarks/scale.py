@@ -48,7 +48,7 @@ for user in sys.stdin.read().split():
             sys.stdout.write(json.dumps(record) + chr(10))
         url = page["links"].get("next")
 """
-# The system counts the memory of a process from its parent's on: this parent is small.
+# The peak memory of a process includes that of its parent at the start: this parent is small.
 LAUNCHING = """
 import os, sys
 pid = os.fork()

@@ -39,7 +39,7 @@ PER_MINUTE, BURST, LATENCY_SECONDS = 1_200, 20, 0.05
 THREADS = 64
 # The server accepts the connections, and responds to those that never read, before the probes.
 STALLED, STALLED_SECONDS, PROBES = 500, 1.0, 100
-# What a third of the stalled connections sends each; the last ones never read their response.
+# What each third of them sends. The last third never reads its response.
 STALLS = (
     b"",
     b"GET /healthz HTTP/1.1\r\nHost: a",

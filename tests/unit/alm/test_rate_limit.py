@@ -196,7 +196,7 @@ def test_start__refused() -> None:
         (10, 101, 0.5, 0.4),
         (2, 101, 1.0, 0.15),
         (60, 101, 1.0, 1.0),
-        # One response tells nothing, nor does a start that has drained the burst once more.
+        # Too little is known: one response only, or a start that took as long as a burst drains.
         (1, 100, 1.0, 0.5),
         (10, 102, 1.0, 0.5),
     ],
