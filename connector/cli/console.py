@@ -125,20 +125,20 @@ class Console:
             self._has_open_group = True
             for channel in self.channels:
                 channel.open_group()
-        if self._bar:
-            self._bar.hide()
         self._has_messages = True
-        write_line(f"{PROGRAM}: {one_line(self.redactor.clean(self.surface.text(text)))}")
+        with self._progress_hidden():
+            write_line(f"{PROGRAM}: {one_line(self.redactor.clean(self.surface.text(text)))}")
 
     def warn(self, text: str) -> None:
         """Show *text* as a warning, on the page of the run too if the platform has one."""
         text = one_line(self.redactor.clean(self.surface.text(text)))
         self._has_messages = True
-        # The channels of platforms come first.
-        for channel in self.channels[:1]:
-            channel.warn(text)
-        if not self.channels:
-            write_line(f"{PROGRAM}: warning: {text}")
+        with self._progress_hidden():
+            # The channels of platforms come first.
+            for channel in self.channels[:1]:
+                channel.warn(text)
+            if not self.channels:
+                write_line(f"{PROGRAM}: warning: {text}")
 
     def describe_source(self, inputs: Inputs, credentials: Credentials) -> None:
         """Log that the records come from the sandbox if they do; warn if ALM was perhaps meant."""
@@ -182,6 +182,9 @@ class Console:
         finally:
             self._bar.close()
 
+    def _progress_hidden(self) -> contextlib.AbstractContextManager[None]:
+        return self._bar.hidden() if self._bar else contextlib.nullcontext()
+
     def write_records(self, piece: bytes) -> None:
         """Write a *piece* of the records to standard output.
 
@@ -189,11 +192,8 @@ class Console:
         and no channel gets the results: nobody needs the rest then.
         """
         hint = "What it has ends in the middle. Fix this and run again."
-        # On a terminal, records would follow the bar on its line.
-        if self._bar:
-            self._bar.hide()
         try:
-            with _standard_output(hint) as stdout:
+            with self._progress_hidden(), _standard_output(hint) as stdout:
                 stdout.buffer.write(piece)
                 stdout.buffer.flush()
         except BrokenPipeError:

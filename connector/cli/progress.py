@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from connector.alm.rate_limit import ASSUMED
 from connector.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tqdm import tqdm
 
@@ -82,6 +84,8 @@ class ProgressBar:
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        # Other threads write messages, even while tqdm draws the bar for the first time.
+        self._lock = threading.RLock()
 
     def __call__(self, progress: Progress) -> None:
         """Show *progress*."""
@@ -89,25 +93,29 @@ class ProgressBar:
 
     def show(self, done: int, total: int | None, describe: Callable[[], str]) -> None:
         """Show *done* of *total*, and what *describe* returns."""
-        if self._bar is None:
-            from tqdm import tqdm
+        with self._lock:
+            if self._bar is None:
+                from tqdm import tqdm
 
-            bar_format = "{desc}" if total is None else "{percentage:3.0f}% {bar:10} {desc}"
-            self._bar = tqdm(
-                total=total,
-                file=sys.stderr,
-                leave=False,
-                bar_format=bar_format,
-                dynamic_ncols=True,
-            )
-        self._bar.n = done
-        self._bar.set_description_str(describe(), refresh=False)
-        self._bar.refresh()
+                bar_format = "{desc}" if total is None else "{percentage:3.0f}% {bar:10} {desc}"
+                self._bar = tqdm(
+                    total=total,
+                    file=sys.stderr,
+                    leave=False,
+                    bar_format=bar_format,
+                    dynamic_ncols=True,
+                )
+            self._bar.n = done
+            self._bar.set_description_str(describe(), refresh=False)
+            self._bar.refresh()
 
-    def hide(self) -> None:
-        """Clear the line for a message."""
-        if self._bar is not None:
-            self._bar.clear()
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Leave the terminal's line free for what is written inside."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            yield
 
     def close(self) -> None:
         """Remove the bar."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -127,16 +130,44 @@ def test_progress_bar__shows_and_clears_a_line(
     """The bar shows the text on one line, clears it for a message, and leaves nothing."""
     progress = progress_of(clock, finished=9, total=total)
     bar = ProgressBar()
-    bar.hide()
-    bar(progress)
+    with bar.hidden():
+        bar(progress)
     bar(progress)
     shown = capsys.readouterr().err
-    bar.hide()
-    hidden = capsys.readouterr().err
+    with bar.hidden():
+        hidden = capsys.readouterr().err
     bar.close()
 
     assert describe(progress) in shown
     assert (shown.count("\n"), hidden.strip(), capsys.readouterr().err.strip()) == (0, "", "")
+
+
+def test_progress_bar__message_while_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message of another thread, while the bar is drawn for the first time, has its own line."""
+    terminal, bar = io.StringIO(), ProgressBar()
+    writes = terminal.write
+
+    def write_message() -> None:
+        with bar.hidden():
+            writes("message")
+
+    message = threading.Thread(target=write_message)
+
+    def write(text: str) -> int:
+        count = writes(text)
+        if message.ident is None:
+            message.start()
+            message.join(0.2)
+        return count
+
+    monkeypatch.setattr(terminal, "write", write)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar.show(0, 3, lambda: "0 of 3 users")
+    message.join()
+
+    before, _, after = terminal.getvalue().partition("message")
+    assert "0 of 3 users" in before
+    assert (before[-1], after) == ("\r", "")
 
 
 def test_progress_bar__unused_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
