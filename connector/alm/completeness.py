@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-import json
+import codecs
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import compress
 from operator import not_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import msgspec
 
 from connector.compact_set import CompactSet
 from connector.text import counted, quoted
@@ -17,11 +19,12 @@ from connector.text import counted, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-LO_TYPES = frozenset({"course", "learningProgram", "jobAid", "certification"})
+_LoType = Literal["course", "learningProgram", "jobAid", "certification"]
+LO_TYPES = frozenset(get_args(_LoType))
 MAX_CURSOR_CHARACTERS = 4_096
 #: Contradictions that a reading lists.
 MAX_REASONS = 20
-_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+_decode_counts = msgspec.json.Decoder(dict[_LoType, Annotated[int, msgspec.Meta(ge=0)]]).decode
 
 
 class Status(StrEnum):
@@ -55,16 +58,13 @@ def decode_cursor(cursor: str) -> Counter[str] | None:
     """
     if len(cursor) > MAX_CURSOR_CHARACTERS:
         return None
-    unpadded = cursor.translate(_STANDARD_ALPHABET).rstrip("=")
+    unpadded = cursor.replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        counts = json.loads(base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True))
-    except (ValueError, RecursionError):
+        text = base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+        counts = _decode_counts(text.removeprefix(codecs.BOM_UTF8))
+    except (ValueError, msgspec.DecodeError):
         return None
-    if not isinstance(counts, dict) or not counts or not counts.keys() <= LO_TYPES:
-        return None
-    if not all(type(count) is int and count >= 0 for count in counts.values()):
-        return None
-    return Counter(counts)
+    return Counter(counts) if counts else None
 
 
 class CompletenessTracker:
@@ -140,14 +140,18 @@ class CompletenessTracker:
         if not received.keys() <= LO_TYPES:
             # ALM counts an enrollment of unknown type under one of the four: compare the sums.
             comparable, received, repeated = _sum(counts), _sum(received), _sum(repeated)
-        if not received <= comparable:
+        surplus = {
+            lo_type: difference
+            for lo_type in comparable.keys() | received.keys()
+            if (difference := comparable[lo_type] - received[lo_type])
+        }
+        if min(surplus.values(), default=0) < 0:
             self._inconsistencies.add(self._difference_to(counts))
             return
-        surplus = comparable - received
         if surplus == repeated:
-            surplus = Counter()
-        if surplus != (self._surpluses[-1:] or [Counter()])[0]:
-            self._surpluses.append(surplus)
+            surplus = {}
+        if surplus != (self._surpluses[-1] if self._surpluses else {}):
+            self._surpluses.append(Counter(surplus))
             self._differences.add(self._difference_to(counts))
 
     def _difference_to(self, counts: Counter[str]) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from connector.errors import ProtocolError
 from connector.settings import NAME_FIELDS, is_named
@@ -36,17 +36,43 @@ _GRADES = "loResourceGrades"
 MAX_LINKS = 5_000
 MAX_INCLUDED_BYTES = 4 * 1024 * 1024
 MAX_INCLUDED_BYTES_OF_PAGE = 32 * 1024 * 1024
-_NUMBERS = (
-    "progressPercent",
-    "score",
-    "rating",
-    "purchasedPrice",
-    "highestScore",
-    "maxScore",
-    "duration",
-)
 # Doubles have every integer up to here (RFC 8259, 6).
 _MAX_EXACT = 2**53
+_Name = str | UnsetType | None
+_Number = Annotated[int, Meta(ge=-_MAX_EXACT, le=_MAX_EXACT)] | float | None
+
+
+class _Attributes(Struct, rename="camel"):
+    """What the connector uses of an enrollment's attributes."""
+
+    state: str | None = None
+    progress_percent: _Number = None
+    has_passed: bool | None = None
+    score: _Number = None
+    enrollment_source: str | None = None
+    date_enrolled: str | None = None
+    date_started: str | None = None
+    date_completed: str | None = None
+    completion_deadline: str | None = None
+    last_access_date: str | None = None
+    rating: _Number = None
+    purchased_price: _Number = None
+    url: str | None = None
+
+
+class _GradeAttributes(Struct, rename="camel"):
+    """What the connector uses of a resource grade's attributes."""
+
+    progress_percent: _Number = None
+    has_passed: bool | None = None
+    score: _Number = None
+    highest_score: _Number = None
+    max_score: _Number = None
+    duration: _Number = None
+    date_started: str | None = None
+    date_completed: str | None = None
+    date_success: str | None = None
+    completed: bool | None = None
 
 
 class ResourceGrade(Struct, frozen=True):
@@ -76,10 +102,10 @@ class IncludedResourceGrade(Struct, frozen=True):
     date_completed: str | None
     date_success: str | None
     completed: bool | None = None
-    module_name: str | UnsetType | None = UNSET
+    module_name: _Name = UNSET
 
 
-class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Enrollment(Struct, frozen=True, omit_defaults=True):
     """A learner's enrollment in one instance of a learning object; ``None`` if ALM sent nothing.
 
     Dates are as ALM writes them. The names are set if their resources are included. An enrollment
@@ -104,9 +130,9 @@ class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
     rating: float | None
     purchased_price: float | None
     url: str | None
-    lo_name: str | UnsetType | None = UNSET
-    user_name: str | UnsetType | None = UNSET
-    user_email: str | UnsetType | None = UNSET
+    lo_name: _Name
+    user_name: _Name
+    user_email: _Name
     resource_grades: tuple[ResourceGrade | IncludedResourceGrade, ...]
     included: dict[str, Any] | None = None
     is_decoded: bool = True
@@ -120,6 +146,7 @@ class Enrollment(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 FIELDS = Enrollment.__struct_fields__
+_Kind = TypeVar("_Kind", _Attributes, _GradeAttributes)
 
 
 class _Included:
@@ -286,43 +313,50 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
             f" {quoted(resource['id'])}.",
             page,
         )
-    related = included.of(resource) if included.paths else None
-    attributes = _with_doubles(resource.get("attributes") or {}, page)
+    attributes = _read_attributes(resource, _Attributes, page)
+    lo_name: _Name = UNSET
+    user_name: _Name = UNSET
+    user_email: _Name = UNSET
+    if included.names:
+        lo_name, user_name, user_email = _read_names(resource, included)
+    # By position: msgspec takes four times as long for keywords.
     return Enrollment(
-        id=resource["id"],
-        user_id=user_id,
-        lo_id=lo_id,
-        lo_type=lo_type,
-        lo_instance_id=instance_id,
-        state=attributes.get("state"),
-        progress_percent=attributes.get("progressPercent"),
-        has_passed=attributes.get("hasPassed"),
-        score=attributes.get("score"),
-        enrollment_source=attributes.get("enrollmentSource"),
-        date_enrolled=attributes.get("dateEnrolled"),
-        date_started=attributes.get("dateStarted"),
-        date_completed=attributes.get("dateCompleted"),
-        completion_deadline=attributes.get("completionDeadline"),
-        last_access_date=attributes.get("lastAccessDate"),
-        rating=attributes.get("rating"),
-        purchased_price=attributes.get("purchasedPrice"),
-        url=attributes.get("url"),
-        **_read_names(resource, included),
-        resource_grades=_read_grades(resource, included),
-        included=related,
-        is_decoded=match is not None,
+        resource["id"],
+        user_id,
+        lo_id,
+        lo_type,
+        instance_id,
+        attributes.state,
+        attributes.progress_percent,
+        attributes.has_passed,
+        attributes.score,
+        attributes.enrollment_source,
+        attributes.date_enrolled,
+        attributes.date_started,
+        attributes.date_completed,
+        attributes.completion_deadline,
+        attributes.last_access_date,
+        attributes.rating,
+        attributes.purchased_price,
+        attributes.url,
+        lo_name,
+        user_name,
+        user_email,
+        _read_grades(resource, included),
+        included.of(resource) if included.paths else None,
+        match is not None,
     )
 
 
-def _read_names(resource: Resource, included: _Included) -> dict[str, str | None]:
-    """Return the names of learning object and learner, if they are included."""
-    names: dict[str, str | None] = {}
+def _read_names(resource: Resource, included: _Included) -> tuple[_Name, _Name, _Name]:
+    """Return the names of learning object and learner, and the address, if they are included."""
+    lo_name: _Name = UNSET
     if "lo_name" in included.names:
-        names["lo_name"] = included.name_of(resource, "learningObject")
-    if "user_name" in included.names:
-        learner = included.attributes(resource, "learner")
-        names |= {"user_name": learner.get("name"), "user_email": learner.get("email")}
-    return names
+        lo_name = included.name_of(resource, "learningObject")
+    if "user_name" not in included.names:
+        return lo_name, UNSET, UNSET
+    learner = included.attributes(resource, "learner")
+    return lo_name, learner.get("name"), learner.get("email")
 
 
 def _related_id(relationships: Resource, name: str) -> str | None:
@@ -358,17 +392,30 @@ def _breach(message: str, page: Page, hint: str = _REPORT) -> ProtocolError:
     )
 
 
-def _with_doubles(attributes: Resource, page: Page) -> Resource:
-    """Return *attributes* with numbers that are the same in every format: doubles."""
-    for name in _NUMBERS:
-        value = attributes.get(name)
-        if isinstance(value, int) and abs(value) > _MAX_EXACT:
-            try:
-                attributes = {**attributes, name: float(value)}
-            except OverflowError:
-                text = f"ALM's page has a number that is too large to be one: {quoted(str(value))}."
-                raise _breach(text, page) from None
-    return attributes
+def _read_attributes(resource: Resource, kind: type[_Kind], page: Page) -> _Kind:
+    """Return the attributes of *resource*; a number that no double equals is the nearest double."""
+    attributes = resource.get("attributes") or {}
+    try:
+        return msgspec.convert(attributes, kind)
+    except msgspec.ValidationError:
+        names = kind.__struct_encode_fields__
+        doubles = {name: _as_double(attributes.get(name), page) for name in names}
+    try:
+        return msgspec.convert(doubles, kind)
+    except msgspec.ValidationError as error:
+        # The page's schema checks grades by their type, and a link may name another type.
+        text = f"ALM's {quoted(resource['id'])} has an attribute of the wrong type: {error}."
+        raise _breach(text, page) from None
+
+
+def _as_double(value: Any, page: Page) -> Any:  # noqa: ANN401 - ALM's JSON
+    if not isinstance(value, int) or abs(value) <= _MAX_EXACT:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        text = f"ALM's page has a number that is too large to be one: {quoted(str(value))}."
+        raise _breach(text, page) from None
 
 
 def _read_grades(
@@ -379,34 +426,36 @@ def _read_grades(
         raise included.excess(enrollment, f"{MAX_LINKS:,} grades")
     if included.has_grades:
         return tuple([_read_included_grade(identifier, included) for identifier in identifiers])
-    return tuple([ResourceGrade(grade["id"], *_module_of(grade["id"])) for grade in identifiers])
+    return tuple([_read_grade(identifier["id"]) for identifier in identifiers])
 
 
-def _module_of(grade_id: str) -> tuple[str | None, int | None]:
+def _read_grade(grade_id: str) -> ResourceGrade:
     match = _RESOURCE_GRADE_ID.fullmatch(grade_id)
-    return (match[1], int(match[2])) if match else (None, None)
+    if match is None:
+        return ResourceGrade(grade_id, None, None)
+    return ResourceGrade(grade_id, match[1], int(match[2]))
 
 
 def _read_included_grade(identifier: Resource, included: _Included) -> IncludedResourceGrade:
-    resource = included.resources.get((identifier["type"], identifier["id"]), {})
-    attributes = _with_doubles(resource.get("attributes") or {}, included.page)
-    module_id, module_version = _module_of(identifier["id"])
-    module_name: str | UnsetType | None = UNSET
+    grade = _read_grade(identifier["id"])
+    resource = included.resources.get((identifier["type"], grade.id), {})
+    attributes = _read_attributes(resource, _GradeAttributes, included.page)
+    module_name: _Name = UNSET
     if "module_name" in included.names:
         module_name = included.name_of(resource, "loResource")
     return IncludedResourceGrade(
-        id=identifier["id"],
-        module_id=module_id,
-        module_version=module_version,
-        progress_percent=attributes.get("progressPercent"),
-        has_passed=attributes.get("hasPassed"),
-        score=attributes.get("score"),
-        highest_score=attributes.get("highestScore"),
-        max_score=attributes.get("maxScore"),
-        duration=attributes.get("duration"),
-        date_started=attributes.get("dateStarted"),
-        date_completed=attributes.get("dateCompleted"),
-        date_success=attributes.get("dateSuccess"),
-        completed=attributes.get("completed"),
-        module_name=module_name,
+        grade.id,
+        grade.module_id,
+        grade.module_version,
+        attributes.progress_percent,
+        attributes.has_passed,
+        attributes.score,
+        attributes.highest_score,
+        attributes.max_score,
+        attributes.duration,
+        attributes.date_started,
+        attributes.date_completed,
+        attributes.date_success,
+        attributes.completed,
+        module_name,
     )

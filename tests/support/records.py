@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from connector.alm.completeness import Completeness, Status
 from connector.alm.records import Enrollment, IncludedResourceGrade, ResourceGrade
@@ -43,6 +44,9 @@ def enrollment(user_id: str = "31", number: int = 1, **values: Any) -> Enrollmen
         "rating": None,
         "purchased_price": None,
         "url": None,
+        "lo_name": UNSET,
+        "user_name": UNSET,
+        "user_email": UNSET,
         "resource_grades": (ResourceGrade(f"course:{number}_2_7_0_{user_id}", "7", 0),),
     }
     return Enrollment(**{**usual, **values})

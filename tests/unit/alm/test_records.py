@@ -391,6 +391,21 @@ def test_read_enrollments__grades_without_include() -> None:
     assert "included" not in enrollment.as_dict()
 
 
+def test_read_enrollments__grade_of_another_type() -> None:
+    """The schema checks a grade by its type: with another type, its attributes are checked here."""
+    badge = {**GRADE, "type": "badge", "attributes": {"score": 2**53 + 1, "hasPassed": "yes"}}
+    grades = {"data": [{"id": GRADE["id"], "type": "badge"}]}
+    resource = {"id": "course:1_2_3", "relationships": {"loResourceGrades": grades}}
+
+    with pytest.raises(ProtocolError) as caught:
+        read(resource, ["loResourceGrades"], [badge])
+
+    assert str(caught.value) == (
+        f'ALM\'s "{GRADE["id"]}" has an attribute of the wrong type: Expected `bool | null`,'
+        f" got `str` - at `$.hasPassed`. {REPORT}"
+    )
+
+
 def test_read_enrollments__grades_with_include() -> None:
     """With include a grade has its attributes, and nulls for those that ALM did not send."""
     resource = with_grades(GRADE["id"], OTHER_GRADE)
