@@ -27,9 +27,11 @@ Resource = dict[str, Any]
 # "Get enrollments of a user" in Adobe's manual: course:6511020_7037048_20941371 is
 # TYPE:learningObject_instance_user; a grade's id has module and version before the user. Instance
 # and module of a job aid are -1.
-_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_(?:-1|[0-9]+))_([0-9]+)")
-_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_(?:-1|[0-9]+)_(-1|[0-9]+)_([0-9]{1,18})_[0-9]+")
+_ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_(?:[0-9]+|-1))_([0-9]+)")
+_RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_(?:[0-9]+|-1)_([0-9]+|-1)_([0-9]{1,18})_[0-9]+")
 _TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
+#: The relationships whose ids are parts of an enrollment's id.
+_LINKS = ("learningObject", "loInstance", "learner")
 _GRADES = "loResourceGrades"
 # What `include` brings is written out for each enrollment and path. A page of any size fits,
 # but resources that link to each other, or that all enrollments share, would multiply.
@@ -42,7 +44,7 @@ _Name = str | UnsetType | None
 _Number = Annotated[int, Meta(ge=-_MAX_EXACT, le=_MAX_EXACT)] | float | None
 
 
-class _Attributes(Struct, rename="camel"):
+class _Attributes(Struct, rename="camel", gc=False):
     """What the connector uses of an enrollment's attributes."""
 
     state: str | None = None
@@ -60,7 +62,7 @@ class _Attributes(Struct, rename="camel"):
     url: str | None = None
 
 
-class _GradeAttributes(Struct, rename="camel"):
+class _GradeAttributes(Struct, rename="camel", gc=False):
     """What the connector uses of a resource grade's attributes."""
 
     progress_percent: _Number = None
@@ -75,7 +77,7 @@ class _GradeAttributes(Struct, rename="camel"):
     completed: bool | None = None
 
 
-class ResourceGrade(Struct, frozen=True):
+class ResourceGrade(Struct, frozen=True, gc=False):
     """A learner's grade in one module; ``None`` for a part that the id does not have."""
 
     id: str
@@ -105,7 +107,7 @@ class IncludedResourceGrade(Struct, frozen=True):
     module_name: _Name = UNSET
 
 
-class Enrollment(Struct, frozen=True, omit_defaults=True):
+class Enrollment(Struct, frozen=True, omit_defaults=True, gc=False):
     """A learner's enrollment in one instance of a learning object; ``None`` if ALM sent nothing.
 
     Dates are as ALM writes them. The names are set if their resources are included. An enrollment
@@ -292,12 +294,7 @@ def _linked(resource: Resource, name: str) -> list[tuple[str, str]]:
 
 
 def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enrollment:
-    relationships = resource.get("relationships") or {}
-    related_ids = (
-        _related_id(relationships, "learningObject"),
-        _related_id(relationships, "loInstance"),
-        _related_id(relationships, "learner"),
-    )
+    related_ids = tuple([_related_id(resource, name) for name in _LINKS])
     match = _ENROLLMENT_ID.fullmatch(resource["id"])
     if match:
         instance_id, lo_id, lo_type, user_id = match.groups()
@@ -314,11 +311,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
             page,
         )
     attributes = _read_attributes(resource, _Attributes, page)
-    lo_name: _Name = UNSET
-    user_name: _Name = UNSET
-    user_email: _Name = UNSET
-    if included.names:
-        lo_name, user_name, user_email = _read_names(resource, included)
+    lo_name, user_name, user_email = _read_names(resource, included)
     # By position: msgspec takes four times as long for keywords.
     return Enrollment(
         resource["id"],
@@ -350,6 +343,8 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
 
 def _read_names(resource: Resource, included: _Included) -> tuple[_Name, _Name, _Name]:
     """Return the names of learning object and learner, and the address, if they are included."""
+    if not included.names:
+        return UNSET, UNSET, UNSET
     lo_name: _Name = UNSET
     if "lo_name" in included.names:
         lo_name = included.name_of(resource, "learningObject")
@@ -359,9 +354,9 @@ def _read_names(resource: Resource, included: _Included) -> tuple[_Name, _Name, 
     return lo_name, learner.get("name"), learner.get("email")
 
 
-def _related_id(relationships: Resource, name: str) -> str | None:
+def _related_id(resource: Resource, name: str) -> str | None:
     try:
-        related_id: str = relationships[name]["data"]["id"]
+        related_id: str = resource["relationships"][name]["data"]["id"]
     except (KeyError, TypeError):
         return None
     return related_id
@@ -370,8 +365,7 @@ def _related_id(relationships: Resource, name: str) -> str | None:
 def _check_related_ids(
     ids: tuple[str, ...], related_ids: tuple[str | None, ...], enrollment_id: str, page: Page
 ) -> None:
-    names = ("learningObject", "loInstance", "learner")
-    for name, expected, related in zip(names, ids, related_ids, strict=True):
+    for name, expected, related in zip(_LINKS, ids, related_ids, strict=True):
         if related is not None and related != expected:
             raise _breach(
                 f"ALM's enrollment {quoted(enrollment_id)} contradicts its relationship {name},"
@@ -433,7 +427,8 @@ def _read_grade(grade_id: str) -> ResourceGrade:
     match = _RESOURCE_GRADE_ID.fullmatch(grade_id)
     if match is None:
         return ResourceGrade(grade_id, None, None)
-    return ResourceGrade(grade_id, match[1], int(match[2]))
+    module_id, module_version = match.groups()
+    return ResourceGrade(grade_id, module_id, int(module_version))
 
 
 def _read_included_grade(identifier: Resource, included: _Included) -> IncludedResourceGrade:

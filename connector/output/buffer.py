@@ -96,8 +96,9 @@ class RecordBuffer:
         if len(self._enrollment_ids) <= MAX_LISTED_IDS:
             self._enrollment_ids += [enrollment.id for enrollment in enrollments]
         if len(self._grade_ids) <= MAX_LISTED_IDS:
-            for enrollment in enrollments:
-                self._grade_ids += [grade.id for grade in enrollment.resource_grades]
+            self._grade_ids += [
+                grade.id for enrollment in enrollments for grade in enrollment.resource_grades
+            ]
 
     def _write(self, piece: bytes) -> None:
         # A full disk is not this user's failure: `pieces` raises it to the writer.

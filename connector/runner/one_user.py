@@ -213,7 +213,7 @@ class Reading(Generic[Collected]):
             locale=self._inputs.locale,
         )
         self._missing.add(page, self._inputs.related)
-        types = dict(map(_id_and_type, served))
+        types = dict(map(_id_and_type, served)) if repeated_ids else {}
         are_new = self.tracker.add_page(
             map(_id_and_type, served),
             following.cursor if following else None,
