@@ -306,17 +306,22 @@ COMPARED = ("1", "2", "3", "5", "6")
 
 def nights(command: Command, start_sandbox: StartSandbox, name: str) -> list[Finished]:
     """Run a nightly script for three days; user 4 fails on the second one."""
-    _, script = SCRIPTS[name]
-    for folder in ("/data/", "/learners/"):
-        script = script.replace(folder, "")
-    script = script.replace("/opt/alm-enrollments/bin/python3 -I", sys.executable)
     list_learners(command, *COMPARED, "4")
     finished = []
     for day in (1, 2, 3):
         server = start_sandbox(*["user=4:404x*"] * (day == 2), day=day)
-        variables = reaching(server, JOB_NAME=f"alm-{day}", CI_PIPELINE_SOURCE="schedule")
-        finished.append(command.shell(f"set -eu\n{script}", **variables))
+        finished.append(night(command, name, day, reaching(server)))
     return finished
+
+
+def night(command: Command, name: str, day: int, variables: dict[str, str]) -> Finished:
+    """Run a nightly script once."""
+    _, script = SCRIPTS[name]
+    for folder in ("/data/", "/learners/"):
+        script = script.replace(folder, "")
+    script = script.replace("/opt/alm-enrollments/bin/python3 -I", sys.executable)
+    own = {"JOB_NAME": f"alm-{day}", "CI_PIPELINE_SOURCE": "schedule"}
+    return command.shell(f"set -eu\n{script}", **variables, **own)
 
 
 def completed(day: int) -> set[str]:
@@ -364,6 +369,14 @@ def test_gitlab__compares_each_night_with_the_last(
     assert reported.stdout == f"{len(ids)} completed, {json.dumps(ids, separators=(',', ':'))}\n"
     assert (nothing.stdout, NIGHTLY["nightly"]["cache"]["paths"]) == ("", ["last"])
     assert NIGHTLY["nightly"]["artifacts"]["reports"]["dotenv"] == "changes.env"
+
+
+@pytest.mark.parametrize("name", ["kubernetes nightly", "gitlab nightly"])
+def test_nightly__ends_with_the_exit_code_of_the_read(name: str, command: Command) -> None:
+    """If the read fails, the platform sees its exit code, which decides about another attempt."""
+    list_learners(command, *COMPARED)
+
+    assert night(command, name, 1, {"ALM_BASE_URL": "ftp://nowhere"}).exit_code == 64
 
 
 @pytest.mark.parametrize("name", JOBS)
