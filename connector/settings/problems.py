@@ -63,7 +63,7 @@ def find_problems(
     if not is_valid("inputs", raw.inputs, _FORMATS):
         problems += _input_problems(raw, redactor)
     if raw.inputs.get("base_url") != SANDBOX:
-        problems += _credential_problems(raw.credentials)
+        problems += _credential_problems(raw.credentials, raw.closed_folder)
     invalid = {problem.name for problem in problems}
     valid = {name: value for name, value in raw.inputs.items() if name not in invalid}
     problems += _format_problems(valid, redactor)
@@ -147,12 +147,17 @@ def _column_problems(inputs: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("columns", given, f"`names` true, or {NAME_FIELDS[field]} in `include`")
 
 
-def _credential_problems(credentials: Mapping[str, SecretStr]) -> Iterator[Problem]:
+def _credential_problems(
+    credentials: Mapping[str, SecretStr], closed_folder: Path | None
+) -> Iterator[Problem]:
     schema = load_schema("inputs#credentials")
     trio = schema["dependentRequired"]
     absent = [variable(name) for name in trio if name not in credentials]
     if not credentials:
-        yield Problem(variable("access_token"), "missing")
+        given = (
+            f"missing, and this user may not enter {closed_folder}" if closed_folder else "missing"
+        )
+        yield Problem(variable("access_token"), given)
     elif not is_valid("inputs#credentials", dict.fromkeys(credentials, "")):
         present = " and ".join(f"`{variable(name)}`" for name in trio if name in credentials)
         for name in absent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,7 +161,8 @@ class Variables(EnvSettingsSource):
 class RawSettings:
     """Inputs and credentials before validation; *inputs* has names that are no input, too.
 
-    *names* has the names of those that variables give, with the env-file's path.
+    *names* has the names of those that variables give, with the env-file's path. *closed_folder*
+    is the secrets folder if this user may not enter it.
     """
 
     inputs: dict[str, Any]
@@ -169,6 +171,7 @@ class RawSettings:
     problems: tuple[Problem, ...]
     env_file: object = None
     sandbox_day: int | None = None
+    closed_folder: Path | None = None
 
 
 def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSettings:
@@ -202,7 +205,10 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
         if not environment.has(names[name]):
             names[name] += f' in "{path}"'
     unknown = dict.fromkeys(name for name in flags if name not in input_names())
-    return RawSettings({**inputs, **unknown}, credentials, names, tuple(problems), path, day)
+    closed = secrets_dir if secrets_dir and _is_closed(secrets_dir) else None
+    return RawSettings(
+        {**inputs, **unknown}, credentials, names, tuple(problems), path, day, closed
+    )
 
 
 def read_given(values: Mapping[str, Any]) -> RawSettings:
@@ -247,6 +253,13 @@ def _read_env_file(path: object) -> Variables:
     ]
     pairs = ((binding.key, binding.value) for binding in bindings)
     return Variables({name: value for name, value in pairs if name and value}, problems)
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and not os.access(folder, os.X_OK)
+    except OSError:
+        return False
 
 
 def _read_secrets(folder: Path | None) -> Variables:

@@ -46,6 +46,24 @@ def test_secrets__trouble_below_the_environment(
 
 
 @needs_mounts
+def test_secrets__folder_of_another_user(command: Command) -> None:
+    """If credentials are missing, the message names a folder that this user may not enter."""
+    script = (
+        "mount -t tmpfs tmpfs /run && mkdir -m 0 /run/secrets"
+        f" && {WITHOUT_POWERS} alm-enrollments --user-id {DOCUMENTED_USER}"
+    )
+
+    finished = command.shell(script, prefix=WITH_MOUNTS)
+    in_sandbox = command.shell(f"{script} --base-url sandbox", prefix=WITH_MOUNTS)
+
+    assert (finished.exit_code, in_sandbox.exit_code) == (64, 0)
+    assert finished.error["message"] == (
+        "1 input is not valid:"
+        " ALM_ACCESS_TOKEN is missing, and this user may not enter /run/secrets."
+    )
+
+
+@needs_mounts
 def test_secrets__trouble_next_to_a_token(command: Command, sandbox: SandboxServer) -> None:
     """Unreadable credentials do not matter if the environment has enough, only without."""
     names = "/run/secrets/ALM_CLIENT_ID /run/secrets/ALM_CLIENT_SECRET"
