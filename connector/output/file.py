@@ -414,13 +414,22 @@ class OutputFile:
             raise
         except OSError as error:
             self.abandon()
-            hint = "Fix this and run again."
+            hint = _hint(error)
             if error.errno != errno.EPERM and self.part.is_file():
                 hint = "Complete users are kept. Fix this and run again with `resume`."
             raise OutputError(
                 f"The output file {self._name} cannot be written: {error.strerror or error}.",
                 hint=hint,
             ) from error
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "Create the folder and run again."
+    # In a container, the folder often belongs to a user of the machine around it.
+    if error.errno == errno.EACCES and hasattr(os, "geteuid"):
+        return f"This runs as user {os.geteuid()}. Let it write to the folder, and run again."
+    return "Fix this and run again."
 
 
 def intact_length(path: Path, state: JournalState) -> int:

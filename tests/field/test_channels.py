@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,19 @@ def test_results__found_before_the_first_request(
 
     assert (finished.exit_code, sandbox.requests) == (73, [])
     assert finished.error["message"] == message.format(folder=command.folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no user ids")
+def test_output_file__in_a_folder_of_another_user(command: Command) -> None:
+    """The hint has the user id that the folder must be writable for, as containers need it."""
+    script = f"mkdir -m 555 out; {WITHOUT_POWERS} alm-enrollments --output-file out/x.csv"
+
+    finished = command.shell(script, **EMBEDDED)
+
+    assert finished.exit_code == 73
+    assert finished.error["hint"] == (
+        f"This runs as user {os.geteuid()}. Let it write to the folder, and run again."
+    )
 
 
 @needs_mounts

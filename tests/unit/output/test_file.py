@@ -492,9 +492,9 @@ def test_prepare__cannot_be_written(name: str, reason: str, tmp_path: Path) -> N
     with pytest.raises(OutputError) as caught:
         list(file.prepare(resume=False))
 
+    hint = "Create the folder and run again." if "missing" in name else "Fix this and run again."
     assert str(caught.value) == (
-        f"The output file {path} cannot be written: {reason.format(path=path)}."
-        " Fix this and run again."
+        f"The output file {path} cannot be written: {reason.format(path=path)}. {hint}"
     )
 
 
