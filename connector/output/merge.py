@@ -96,6 +96,8 @@ def _read_part(path: Path, target: Path) -> _Part:
     journal = journal_of(path)
     state = read_state(journal)
     if state is None:
+        if not path.is_file():
+            raise _refused(f'"{path}" does not exist, or is not a file', "an output file")
         raise _refused(
             f'"{path}" has no journal {journal.name} next to it',
             "an output file with its journal",

@@ -194,8 +194,7 @@ REFUSED = {
         " (allowed: names with the same suffix)"
     ),
     "out.ndjson 1.ndjson nowhere.ndjson": (
-        '"nowhere.ndjson" has no journal nowhere.ndjson.users next to it'
-        " (allowed: an output file with its journal)"
+        '"nowhere.ndjson" does not exist, or is not a file (allowed: an output file)'
     ),
 }
 
@@ -280,5 +279,5 @@ def test_merge__into_a_missing_folder_ends_with_73(command: Command, fetch: Fetc
     assert finished.exit_code == 73
     assert finished.stderr == (
         "alm-enrollments: error: The output file nowhere/out.ndjson cannot be written:"
-        " No such file or directory. Fix this and run again.\n"
+        " No such file or directory. Create the folder and run again.\n"
     )

@@ -279,8 +279,12 @@ def test_merge__removes_secrets() -> None:
         ),
         (
             ["out.ndjson", "1.ndjson", "missing.ndjson"],
+            '"missing.ndjson" does not exist, or is not a file (allowed: an output file)',
+        ),
+        (
+            ["out.ndjson", "1.ndjson", "copied.ndjson"],
             (
-                '"missing.ndjson" has no journal missing.ndjson.users next to it'
+                '"copied.ndjson" has no journal copied.ndjson.users next to it'
                 " (allowed: an output file with its journal)"
             ),
         ),
@@ -314,6 +318,7 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     write("undivided.ndjson", "31")
     write("page.html", "31")
     write("other.ndjson", "31", lo_types=["jobAid"])
+    Path("copied.ndjson").write_bytes(Path("2.ndjson").read_bytes())
     write("early.ndjson", "31", failed="4041", requested=4)
     write("resumed.ndjson", "31", failed="32", requested=3)
     write("resumed.ndjson", "32", requested=3, resume=True)
