@@ -98,6 +98,7 @@ VALIDATORS: dict[str, Validator] = {
     "argo/workflow.yaml": argo,
     "tekton/task.yaml": tekton,
     "cloud-run/service.yaml": cloud_run,
+    "kubernetes/claim.yaml": kubernetes,
     "kubernetes/cronjob.yaml": kubernetes,
     "kubernetes/indexed-job.yaml": kubernetes,
     "kubernetes/merge-job.yaml": kubernetes,

@@ -398,5 +398,16 @@ def test_pods__are_confined(name: str) -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
+    claims = [part["persistentVolumeClaim"] for part in spec["volumes"] if part["name"] == "data"]
+    assert claims == [{"claimName": recipe("kubernetes/claim.yaml")["metadata"]["name"]}]
     holders = [(part, mount["mountPath"]) for part, mount in mounts if mount["name"] == "secrets"]
     assert holders == ([] if name == "merge-job" else [("alm", "/run/secrets")])
+
+
+def test_pods__read_the_account_of_the_secret() -> None:
+    """The secret of `alm.env` has the region too, if the file names it."""
+    key = {"name": "alm", "key": "ALM_BASE_URL", "optional": True}
+    source = {"name": "ALM_BASE_URL", "valueFrom": {"secretKeyRef": key}}
+    readers = [container_of(name) for name in JOBS if name != "merge-job"]
+
+    assert [source in container["env"] for container in readers] == [True] * 3
