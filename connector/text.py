@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_QUOTED_CHARACTERS = 200
 #: Enrollments that a summary for people lists.
@@ -45,6 +48,12 @@ def to_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
 def counted(count: int, noun: str) -> str:
     """Return *count* and *noun*, in the plural unless it is one: ``1 user``, ``1,000 users``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return *items*, at least one, as in a sentence: ``a, b and c``."""
+    *others, last = items
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def quoted(text: str) -> str:

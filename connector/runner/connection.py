@@ -13,6 +13,7 @@ from connector.alm.protocol import Query, first_request
 from connector.alm.rate_limit import RateLimiter
 from connector.settings import SANDBOX, Credentials, variable
 from connector.settings.values import parse_parameter
+from connector.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +67,8 @@ def warnings_of(base_url: str, credentials: Credentials) -> Iterator[str]:
     if names:
         verb = "is" if len(names) == 1 else "are"
         yield (
-            f"{' and '.join(names)} {verb} not used: `base_url` is sandbox, so every record is"
-            " made up. Remove `base_url` to read ALM."
+            f"{listed(names)} {verb} not used: `base_url` is sandbox, so every record is made up."
+            " To read ALM, set `base_url` to your account's host."
         )
 
 

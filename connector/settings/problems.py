@@ -29,7 +29,7 @@ from connector.settings import (
 )
 from connector.settings.users import STANDARD_INPUT
 from connector.settings.values import parse_parameter, parse_shard
-from connector.text import counted
+from connector.text import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -107,7 +107,7 @@ def _users_problem(raw: RawSettings) -> Problem:
     if not given:
         return Problem("user_id", "missing", rule)
     name, *others = (raw.names.get(name, name) for name in given)
-    return Problem(name, f"set together with {' and '.join(others)}", rule)
+    return Problem(name, f"set together with {listed(others)}", rule)
 
 
 def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[Problem]:
@@ -159,7 +159,7 @@ def _credential_problems(
         )
         yield Problem(variable("access_token"), given)
     elif not is_valid("inputs#credentials", dict.fromkeys(credentials, "")):
-        present = " and ".join(f"`{variable(name)}`" for name in trio if name in credentials)
+        present = listed([f"`{variable(name)}`" for name in trio if name in credentials])
         for name in absent:
             yield Problem(name, f"missing, and needed with {present}")
     for name, secret in credentials.items():

@@ -122,7 +122,7 @@ def test_sandbox__with_real_credentials_is_a_warning(command: Command) -> None:
     """A run of the sandbox is noted; credentials that it does not use cause a warning."""
     warning = (
         "alm-enrollments: warning: ALM_ACCESS_TOKEN is not used: --base-url is sandbox, so every"
-        " record is made up. Remove --base-url to read ALM.\n"
+        " record is made up. To read ALM, set --base-url to your account's host.\n"
     )
 
     assert command(**EMBEDDED).stderr == NOTE

@@ -57,6 +57,11 @@ def test_request_for__of_the_inputs() -> None:
             ),
             ["`ALM_CLIENT_ID` and `ALM_REFRESH_TOKEN` are not used"],
         ),
+        (
+            "sandbox",
+            Credentials(None, *map(SecretStr, ("an-id-0042", "a-secret-0042", "trio-0042"))),
+            ["`ALM_CLIENT_ID`, `ALM_CLIENT_SECRET` and `ALM_REFRESH_TOKEN` are not used"],
+        ),
         ("https://alm.example", CREDENTIALS, []),
     ],
 )
@@ -67,7 +72,7 @@ def test_warnings_of__credentials_that_the_sandbox_ignores(
     warnings = list(warnings_of(base_url, credentials))
 
     assert [text.partition(":")[0] for text in warnings] == named
-    assert all("made up. Remove `base_url`" in text for text in warnings)
+    assert all("made up. To read ALM, set `base_url`" in text for text in warnings)
 
 
 def test_request_for__the_sandbox() -> None:
