@@ -130,6 +130,10 @@ def _unexpected(words: Sequence[str], ctx: click.Context) -> Problem:
     group: Any = ctx.find_root().command
     commands = list(group.commands)
     first = next(iter(words), "")
+    # In a container, the image's entrypoint is the program.
+    if first == ctx.find_root().info_name:
+        given = f"unexpected argument '{first}'"
+        return Problem("", given, "options and commands, without the program's name")
     near = difflib.get_close_matches(first, commands, n=1)
     # Any other word of the length of a credential may be one.
     if near or re.fullmatch(rf"\w{{1,{MIN_SECRET_CHARACTERS - 1}}}", first):

@@ -118,6 +118,14 @@ def test_main__never_shows_a_credential(line: str, command: Command) -> None:
     assert "my-secret" not in finished.stdout + finished.stderr
 
 
+def test_main__repeated_name(command: Command) -> None:
+    """A container's arguments that begin with the program's name get a hint."""
+    assert command("alm-enrollments --user-id 31", **EMBEDDED).error["message"] == (
+        "1 input is not valid: unexpected argument 'alm-enrollments'"
+        " (allowed: options and commands, without the program's name)."
+    )
+
+
 def test_sandbox__with_real_credentials_is_a_warning(command: Command) -> None:
     """A run of the sandbox is noted; credentials that it does not use cause a warning."""
     warning = (
