@@ -114,9 +114,9 @@ class Surface(Enum):
         """How to pass credentials, and why a workflow of GitHub may have none."""
         if self is Surface.ACTION:
             hint = (
-                f"Add the secrets {_TRIO} under Settings → Secrets and variables → Actions, and"
-                " pass them as `client-id`, `client-secret` and `refresh-token`; or pass"
-                " `access-token`. A secret that does not exist is empty."
+                "Secret ALM_ACCESS_TOKEN is empty: add it under Settings → Secrets and variables"
+                " → Actions and pass it as `access-token`; or pass `client-id`, `client-secret`"
+                " and `refresh-token` together."
             )
         else:
             hint = f"Set {_TRIO} together, or ALM_ACCESS_TOKEN, in the environment."

@@ -120,7 +120,7 @@ def test_credentials_hint__names_what_applies(
 
     hint = Surface.ACTION.credentials_hint
 
-    assert hint.startswith("Add the secrets ALM_CLIENT_ID, ALM_CLIENT_SECRET and ALM_REFRESH_TOKEN")
+    assert hint.startswith("Secret ALM_ACCESS_TOKEN is empty: add it under Settings → Secrets and")
     assert reason in hint
     assert ("fork" in hint, "Dependabot" in hint) == ("fork" in reason, "Dependabot" in reason)
     assert "--help" not in hint + Surface.ACTION.usage_hint
