@@ -31,7 +31,7 @@ def lay_out(pages: Iterable[Path], root: Path) -> None:
     for name in ("action.yml", ".github/zizmor.yml"):
         _write(root / name, (CHECKOUT / name).read_text(encoding="utf-8"))
     for template in TEMPLATES:
-        own = template.read_text(encoding="utf-8").replace("OWNER/REPO@v1", "./")
+        own = template.read_text(encoding="utf-8").replace("OWNER/REPO@v0", "./")
         _write(root / ".github/workflows" / f"template-{template.name}", own)
     for page in pages:
         text = page.read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def file_of(block: str) -> tuple[str, str]:
     """Return the folder and the content of the file that *block* is; steps become a workflow."""
     first = block.partition("\n")[0]
     content = yaml.safe_load(block)
-    own = block.replace("OWNER/REPO@v1", "./")
+    own = block.replace("OWNER/REPO@v0", "./")
     if first in FOLDERS:
         return FOLDERS[first], block
     if "jobs" in content:

@@ -155,7 +155,7 @@ def test_unpinned__finds_tags_and_images(use: str, tmp_path: Path) -> None:
 def test_lay_out__lets_actionlint_find_unknown_inputs(tmp_path: Path) -> None:
     """A block that uses an input that the action does not have is found by its page and line."""
     page = tmp_path / "page.md"
-    step = "- uses: OWNER/REPO@v1\n  with:\n    no-such-input: 1\n"
+    step = "- uses: OWNER/REPO@v0\n  with:\n    no-such-input: 1\n"
     page.write_text(f"# Page\n\n```yaml\n{step}```\n", encoding="utf-8")
     (tmp_path / "shown").mkdir()
 

@@ -123,7 +123,7 @@ class Repository:
         values += [f"--secret={name}={text}" for name, text in (credentials | secrets).items()]
         variables = {"STORE": self.root / "store", "RUN": number, "INSTALLED": self.packages}
         values += [f"--env={name}={value}" for name, value in variables.items()]
-        replaced = {"OWNER/REPO@v1": "action", UPLOAD: "upload", DOWNLOAD: "download"}
+        replaced = {"OWNER/REPO@v0": "action", UPLOAD: "upload", DOWNLOAD: "download"}
         values += [f"--local-repository={n}={self.root / f}" for n, f in replaced.items()]
         options = ["-P", "ubuntu-latest=-self-hosted", "--no-cache-server"]
         finished = subprocess.run(

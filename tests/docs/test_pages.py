@@ -213,9 +213,11 @@ def test_readme__is_short_and_works_on_pypi() -> None:
     [*PAGES, *EXAMPLES],
     ids=lambda file: file.name,
 )
-def test_images__are_of_this_version(file: Path) -> None:
-    """Each image of ours has the tag of this version."""
+def test_tags__are_of_this_version(file: Path) -> None:
+    """Each image of ours has the tag of this version, and the action that of its major version."""
     text = file.read_text(encoding="utf-8")
     tags = re.findall(r"(?:ghcr\.io/OWNER/REPO|/alm-enrollments):([\w.]+)", text)
+    refs = re.findall(r"uses: OWNER/REPO@(\S+)", text)
 
     assert set(tags) <= {__version__}
+    assert set(refs) <= {f"v{__version__.partition('.')[0]}"}
