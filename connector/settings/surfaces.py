@@ -76,13 +76,15 @@ class Surface(Enum):
         """Return *error* in the terms of this interface."""
         if self is Surface.PYTHON:
             return error
-        message = error.message
+        message, hint = error.message, error.hint
         if isinstance(error, UsageError) and error.problems:
             problems = [
                 replace(problem, name=self.input(problem.name)) for problem in error.problems
             ]
             message = UsageError.of(problems, hint=error.hint).message
-        return error.replaced(message=self.text(message), hint=self.text(error.hint))
+            if self is Surface.ACTION and isinstance(error.__cause__, FileNotFoundError):
+                hint += " If the file is in the repository, run actions/checkout before this step."
+        return error.replaced(message=self.text(message), hint=self.text(hint))
 
     def document(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return *document* with its errors in the terms of this interface."""

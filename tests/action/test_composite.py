@@ -160,6 +160,17 @@ def test_step__reports_every_invalid_input_at_once(job: Job) -> None:
     assert json.loads(finished.outputs["completeness"])["requests"] == 0
 
 
+def test_step__list_that_was_not_checked_out(job: Job) -> None:
+    """The hint of a list that does not exist names the step that is probably missing."""
+    error = error_of(job.run({"user-ids-file": "learners.csv", "base-url": "sandbox"}))
+
+    assert error["message"] == (
+        '1 input is not valid: user-ids-file is "learners.csv", which cannot be read:'
+        " No such file or directory (allowed: a readable file)."
+    )
+    assert error["hint"].endswith("run actions/checkout before this step.")
+
+
 def test_step__merges_and_compares(job: Job) -> None:
     """The action runs every command; files come from its inputs, one path per line."""
     files = {}

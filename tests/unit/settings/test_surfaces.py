@@ -68,6 +68,24 @@ def test_error__of_the_action() -> None:
     assert error.hint == "Set `output-file`."
 
 
+@pytest.mark.parametrize(
+    ("surface", "advice"),
+    [
+        (
+            Surface.ACTION,
+            " If the file is in the repository, run actions/checkout before this step.",
+        ),
+        (Surface.COMMAND, ""),
+    ],
+)
+def test_error__file_that_does_not_exist(surface: Surface, advice: str) -> None:
+    """In the action, a list that does not exist was probably not checked out."""
+    error = UsageError.of([Problem("user_ids_file", '"a.csv"')], hint="Nothing was sent.")
+    error.__cause__ = FileNotFoundError()
+
+    assert surface.error(error).hint == f"Nothing was sent.{advice}"
+
+
 def test_document__has_the_same_words() -> None:
     """The document's error and those of its users are in the terms of the interface."""
     error = {"code": 75, "message": "Late.", "hint": "Set `deadline`."}
