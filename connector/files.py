@@ -106,3 +106,13 @@ def find_shared(outputs: NamedFiles, others: NamedFiles) -> Iterator[tuple[str, 
         for other in sorted({names[identity] for identity in identities if identity in names}):
             yield name, other
         names |= dict.fromkeys(identities, name)
+
+
+def advice_for(error: OSError) -> str:
+    """Return what to do about the *error* of a file that cannot be written."""
+    if isinstance(error, FileNotFoundError):
+        return "Create the folder and run again."
+    # In a container, the folder often belongs to a user of the machine around it.
+    if error.errno == errno.EACCES and hasattr(os, "geteuid"):
+        return f"This runs as user {os.geteuid()}. Let it write there, and run again."
+    return "Fix this and run again."

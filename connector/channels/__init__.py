@@ -10,6 +10,7 @@ from connector.channels.github import GitHub, StepSummary
 from connector.channels.interface import Channel, ChannelContext, RunOutputs, Tally
 from connector.channels.kubernetes import AirflowXCom, TerminationLog
 from connector.errors import OutputError
+from connector.files import advice_for
 from connector.text import one_line
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ def find_channels(context: ChannelContext) -> tuple[Channel, ...]:
 
 def prepare(channels: Sequence[Channel]) -> None:
     """Check before the first request that all *channels* can be written. Raises OutputError."""
-    _for_each(
-        channels,
-        lambda channel: channel.prepare(),
-        hint="Nothing was sent. Fix this and run again.",
-    )
+    _for_each(channels, lambda channel: channel.prepare(), so_far="Nothing was sent.")
 
 
 def deliver(channels: Sequence[Channel], outputs: RunOutputs) -> None:
@@ -57,11 +54,13 @@ def deliver(channels: Sequence[Channel], outputs: RunOutputs) -> None:
 
     Raises one OutputError for all others that cannot be written.
     """
-    _for_each(channels, lambda channel: channel.write(outputs), hint="Fix this and run again.")
+    _for_each(channels, lambda channel: channel.write(outputs))
 
 
-def _for_each(channels: Sequence[Channel], action: Callable[[Channel], None], *, hint: str) -> None:
-    failures = []
+def _for_each(
+    channels: Sequence[Channel], action: Callable[[Channel], None], *, so_far: str = ""
+) -> None:
+    failures, hints = [], [so_far]
     for channel in channels:
         try:
             action(channel)
@@ -70,8 +69,10 @@ def _for_each(channels: Sequence[Channel], action: Callable[[Channel], None], *,
             failure = f"{channel.name} cannot be written: {error.strerror or error}{path}"
             if channel.has_results:
                 failures.append(failure)
+                hints.append(advice_for(error))
             else:
                 channel.warn(one_line(f"{failure[0].upper()}{failure[1:]}."))
     if failures:
         text = "; ".join(failures)
+        hint = " ".join(dict.fromkeys(filter(None, hints)))
         raise OutputError(f"{text[0].upper()}{text[1:]}.", hint=hint)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.errors import OutputError, Problem, UsageError
-from connector.files import check_replaceable, identity_of
+from connector.files import advice_for, check_replaceable, identity_of
 from connector.formats.csv import cell
 from connector.output.file import compression_of, compressor_for
 from connector.output.journal import journal_of
@@ -94,7 +94,7 @@ class DiffFile:
         except OSError as error:
             raise OutputError(
                 f"The output file {self.path} cannot be written: {error.strerror or error}.",
-                hint="Nothing was written.",
+                hint=f"Nothing was written. {advice_for(error)}",
             ) from error
 
 

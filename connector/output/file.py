@@ -16,6 +16,7 @@ from connector.errors import OutputError, Problem, UsageError
 from connector.files import (
     CONVERTED,
     PART,
+    advice_for,
     check_replaceable,
     files_of,
     mode_of_replaced,
@@ -414,22 +415,13 @@ class OutputFile:
             raise
         except OSError as error:
             self.abandon()
-            hint = _hint(error)
+            hint = advice_for(error)
             if error.errno != errno.EPERM and self.part.is_file():
                 hint = "Complete users are kept. Fix this and run again with `resume`."
             raise OutputError(
                 f"The output file {self._name} cannot be written: {error.strerror or error}.",
                 hint=hint,
             ) from error
-
-
-def _hint(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "Create the folder and run again."
-    # In a container, the folder often belongs to a user of the machine around it.
-    if error.errno == errno.EACCES and hasattr(os, "geteuid"):
-        return f"This runs as user {os.geteuid()}. Let it write to the folder, and run again."
-    return "Fix this and run again."
 
 
 def intact_length(path: Path, state: JournalState) -> int:

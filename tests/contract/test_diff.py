@@ -462,7 +462,7 @@ def test_diff__cannot_write(command: Command, fetch: Fetch) -> None:
     assert finished.exit_code == 73
     assert finished.stderr == (
         "alm-enrollments: error: The output file nowhere/changes.csv cannot be written:"
-        " No such file or directory. Nothing was written.\n"
+        " No such file or directory. Nothing was written. Create the folder and run again.\n"
     )
 
 

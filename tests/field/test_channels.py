@@ -63,7 +63,7 @@ def test_output_file__in_a_folder_of_another_user(command: Command) -> None:
 
     assert finished.exit_code == 73
     assert finished.error["hint"] == (
-        f"This runs as user {os.geteuid()}. Let it write to the folder, and run again."
+        f"This runs as user {os.geteuid()}. Let it write there, and run again."
     )
 
 

@@ -81,7 +81,7 @@ def test_mounted_file__of_changes(command: Command) -> None:
     finished = command.shell(f"{MOUNT_FILE.format('changes.csv')} && {diff}", prefix=WITH_MOUNTS)
 
     error = f"The output file changes.csv cannot be written: changes.csv {MOUNTED}."
-    message = f"alm-enrollments: error: {error} Nothing was written.\n"
+    message = f"alm-enrollments: error: {error} Nothing was written. Fix this and run again.\n"
     assert (finished.exit_code, finished.stderr) == (73, message)
 
 

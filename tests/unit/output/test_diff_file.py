@@ -106,10 +106,15 @@ def test_prepare__leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("folder.csv", "folder.csv is no regular file"), ("no/x.csv", "No such file or directory")],
+    ("name", "reason", "advice"),
+    [
+        ("folder.csv", "folder.csv is no regular file", "Fix this"),
+        ("no/x.csv", "No such file or directory", "Create the folder"),
+    ],
 )
-def test_prepare__refused_by_the_system(name: str, reason: str, tmp_path: Path) -> None:
+def test_prepare__refused_by_the_system(
+    name: str, reason: str, advice: str, tmp_path: Path
+) -> None:
     """What is no file, or in no folder, is refused."""
     (tmp_path / "folder.csv").mkdir()
 
@@ -119,7 +124,7 @@ def test_prepare__refused_by_the_system(name: str, reason: str, tmp_path: Path) 
     assert raised.value.message == (
         f"The output file {tmp_path / name} cannot be written: {reason}."
     )
-    assert raised.value.hint == HINT
+    assert raised.value.hint == f"{HINT} {advice} and run again."
 
 
 @pytest.mark.parametrize("name", ["c.ndjson", "c.jsonl"])
@@ -240,7 +245,8 @@ def test_write__failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         DiffFile(path).write(lines(CHANGE))
 
     message = f"The output file {path} cannot be written: No space left on device."
-    assert (raised.value.message, raised.value.hint) == (message, HINT)
+    assert raised.value.message == message
+    assert raised.value.hint == f"{HINT} Fix this and run again."
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_text(encoding="utf-8") == "old"
 
