@@ -126,8 +126,8 @@ def _format_problems(inputs: Mapping[str, Any], redactor: Redactor) -> Iterator[
             yield Problem("output_file", quoted, rule)
     name = name or suffix_name
     if name in _LIBRARIES and find_spec(_LIBRARIES[name]) is None:
-        rule = f"after pip install 'alm-enrollments-connector[{name}]', or another format"
-        yield Problem("format", f'"{name}"', rule)
+        rule = f"{name} after pip install 'alm-enrollments-connector[{name}]', or another format"
+        yield Problem("format", f"{name}, and {_LIBRARIES[name]} is not installed", rule)
     if name in (None, "json", "ndjson") and "columns" in inputs:
         given = f"set with format {name or 'json'}, which has every field"
         yield Problem("columns", given, "format csv, xlsx, parquet, table or html")

@@ -41,6 +41,12 @@ URL = (
 SECONDS = "a number above 0 to 31536000"
 UNCOMPRESSED = "a name without .gz and .zst, which are for json, ndjson, csv and table"
 FORMATS = "json, ndjson, csv, parquet, table, xlsx, html"
+COLUMNS = (
+    "id, user_id, lo_id, lo_type, lo_instance_id, state, progress_percent, has_passed, score,"
+    " enrollment_source, date_enrolled, date_started, date_completed, completion_deadline,"
+    " last_access_date, rating, purchased_price, url, lo_name, user_name, user_email,"
+    " resource_grade_ids, module_names, resource_grades, included"
+)
 WITH_COLUMNS = "format csv, xlsx, parquet, table or html"
 NAMES = {
     "lo_name": "learningObject",
@@ -196,7 +202,7 @@ def test_input__message(name: str, value: Any, problem: str) -> None:
         ),
         (
             {"user_id": "1", "format": "csv", "columns": "id,lo_nme", "names": "true"},
-            'columns is "lo_nme" (allowed: columns of docs/EXPORT.md; did you mean lo_name?)',
+            f'columns is "lo_nme" (allowed: {COLUMNS}; did you mean lo_name?)',
         ),
         *(
             (
@@ -226,9 +232,9 @@ def test_inputs__a_format_is_not_installed(
     """A format without its library is refused with the command that installs it."""
     monkeypatch.setitem(sys.modules, library, None)
 
-    rule = f"after pip install 'alm-enrollments-connector[{name}]', or another format"
+    rule = f"{name} after pip install 'alm-enrollments-connector[{name}]', or another format"
     assert refusal({**SANDBOX, "output_file": f"x.{name}"}).problems == (
-        Problem("format", f'"{name}"', rule),
+        Problem("format", f"{name}, and {library} is not installed", rule),
     )
 
 
