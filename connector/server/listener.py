@@ -275,8 +275,8 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "that is no host's name"
         problem = Problem(
-            "--host and --port",
-            f"{host} and {port}, where the server cannot listen: {reason}",
-            "an address of this machine, a free port",
+            "--port",
+            f"{port}, where the server cannot listen on --host {host}: {reason}",
+            "a free port, and an address of this machine",
         )
         raise UsageError.of([problem], hint="Nothing was started.") from error

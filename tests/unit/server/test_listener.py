@@ -375,8 +375,8 @@ def test_bind__is_refused(host: str, port: int | None, reason: str) -> None:
             bind(host, port)
 
     assert re.fullmatch(
-        rf"1 input is not valid: --host and --port is {host} and {port}, where the server"
-        rf" cannot listen: {reason}.* \(allowed: an address of this machine, a free port\)\.",
+        rf"1 input is not valid: --port is {port}, where the server cannot listen on --host"
+        rf" {host}: {reason}.* \(allowed: a free port, and an address of this machine\)\.",
         caught.value.message,
     )
 
