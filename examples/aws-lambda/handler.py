@@ -9,7 +9,8 @@ from apig_wsgi import make_lambda_handler
 import connector
 import connector.server
 
-INPUTS = ("user_id", "lo_types", "since", "state", "include")
+# No input can name another host or a file.
+INPUTS = ("user_id", "lo_types", "since", "completed_since", "state", "include", "names")
 
 secret = boto3.client("secretsmanager").get_secret_value(SecretId=os.environ["SECRET_ID"])
 os.environ.update(json.loads(secret["SecretString"]))
@@ -20,6 +21,8 @@ def handler(event, context):
     """Return an HTTP response if *event* is a request, else the document of a run."""
     if "requestContext" in event:
         return answer_request(event, context)
+    if unknown := sorted(set(event) - set(INPUTS)):
+        raise ValueError(f"not an input of this function: {', '.join(unknown)}")
     # The remaining time is for returning the document.
     seconds = context.get_remaining_time_in_millis() / 1000 * 0.9
     return connector.run(deadline=seconds, **{name: event.get(name) for name in INPUTS})

@@ -68,13 +68,19 @@ def test_function__returns_the_document(platform: str, code: str, sandbox: Sandb
 
 
 def test_lambda__invoked_returns_the_document(sandbox: SandboxServer) -> None:
-    """An event with inputs returns the document; it cannot name another host or a file."""
-    event = {"user_id": "20941371", "base_url": "https://example.com", "output_file": "out"}
+    """An event with inputs returns the document."""
+    event = {"user_id": "20941371", "names": True}
 
     document = call(LAMBDA, "aws-lambda", event, sandbox)
 
     assert valid_document(json.dumps(document))["enrollment_ids"] == DOCUMENTED_IDS
-    assert document["output_file"] is None
+
+
+@pytest.mark.parametrize("name", ["base_url", "output_file", "lo_type"])
+def test_lambda__refuses_other_names(name: str, sandbox: SandboxServer) -> None:
+    """An event cannot name another host or a file, and a misspelled input is not ignored."""
+    with pytest.raises(AssertionError, match=f"not an input of this function: {name}"):
+        call(LAMBDA, "aws-lambda", {"user_id": "20941371", name: "x"}, sandbox)
 
 
 def test_lambda__requested_answers_as_the_http_api(sandbox: SandboxServer) -> None:
