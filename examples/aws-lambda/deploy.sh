@@ -9,6 +9,8 @@ aws lambda create-function --function-name alm-enrollments --runtime python3.13 
   --zip-file fileb://function.zip --role "$ROLE_ARN" --timeout 30 --memory-size 512 \
   --environment 'Variables={SECRET_ID=alm-enrollments}'
 aws lambda create-function-url-config --function-name alm-enrollments --auth-type NONE
-for action in lambda:InvokeFunctionUrl lambda:InvokeFunction; do
-  aws lambda add-permission --function-name alm-enrollments --statement-id "url-${action#*:}" --principal '*' --action "$action"
-done
+# Both only through the URL, where the handler requires the server's key.
+aws lambda add-permission --function-name alm-enrollments --statement-id url --principal '*' \
+  --action lambda:InvokeFunctionUrl --function-url-auth-type NONE
+aws lambda add-permission --function-name alm-enrollments --statement-id url-invoke --principal '*' \
+  --action lambda:InvokeFunction --invoked-via-function-url

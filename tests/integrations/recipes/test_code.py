@@ -102,6 +102,19 @@ def test_lambda__requested_answers_as_the_http_api(sandbox: SandboxServer) -> No
     assert valid_document(answer["body"])["enrollment_ids"] == NEWEST_FIRST
 
 
+def test_lambda__is_public_only_at_its_url() -> None:
+    """Everybody may call the function only through its URL, where it requires the key."""
+    script = example("aws-lambda/deploy.sh").replace("\\\n", "")
+    conditions = {
+        "lambda:InvokeFunctionUrl": "--function-url-auth-type NONE",
+        "lambda:InvokeFunction": "--invoked-via-function-url",
+    }
+
+    public = [line for line in script.splitlines() if "--principal '*'" in line]
+    shown = {line.split("--action ")[1] for line in public}
+    assert shown == {f"{action} {condition}" for action, condition in conditions.items()}
+
+
 def test_azure__answers_as_the_http_api(sandbox: SandboxServer) -> None:
     """A request with the key is answered with the document, on the HTTP API's own path."""
     request = {

@@ -145,7 +145,7 @@ def test_aws__commands_are_in_the_api() -> None:
         flags = {"--" + re.sub("(?<!^)(?=[A-Z])", "-", member).lower() for member in members}
         unknown += [word for word in words if word.startswith("--") and word not in flags]
 
-    assert (len(commands), unknown) == (4, ["--zip-file"])
+    assert (len(commands), unknown) == (5, ["--zip-file"])
     runtimes = session.get_service_model("lambda").shape_for("Runtime").enum
     assert "python3.13" in runtimes
     assert "--runtime python3.13" in example("aws-lambda/deploy.sh")
