@@ -1,4 +1,4 @@
-"""Every night all enrollments into DuckDB, and what was completed; every hour what is new.
+"""Load all enrollments into DuckDB every night, and the new ones every hour.
 
 For Airflow with ``alm-enrollments-connector[airflow,parquet]`` and duckdb. Needs the connection
 alm_default (type Adobe Learning Manager), and two pools:
