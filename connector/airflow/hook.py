@@ -94,6 +94,8 @@ class AlmHook(BaseHook):
                     " secret, and extra has refresh_token; or password is an access token."
                     " Nothing was sent."
                 )
+            elif hint == Surface.PYTHON.usage_hint:
+                hint = Surface.AIRFLOW.usage_hint
             document = error.document and Surface.AIRFLOW.document(error.document)
             error = error.replaced(hint=hint, document=document)
             raise Surface.AIRFLOW.error(error) from error.__cause__

@@ -107,6 +107,7 @@ class Surface(Enum):
         where = {
             Surface.PYTHON: "help(connector.run) describes every input",
             Surface.COMMAND: "Run alm-enrollments --help to see every input",
+            Surface.AIRFLOW: "Correct the task's parameters; help(connector.run) describes all",
             Surface.ACTION: "Correct the inputs under `with:`; action.yml describes all of them",
         }
         return f"Nothing was sent. {where.get(self, where[Surface.PYTHON])}."
