@@ -152,17 +152,21 @@ def test_start__one_request_then_as_many_as_responses() -> None:
 
 @pytest.mark.parametrize("end", ["abandon", "release"])
 def test_start__request_without_response(end: str) -> None:
-    """If a request is not sent, or fails, another one takes its place."""
+    """If a request is not sent, or fails, another one takes its place, also of the first."""
     limiter = RateLimiter()
-    limiter.acquire(0.0)
+
+    def end_one() -> None:
+        if end == "abandon":
+            limiter.abandon()
+        else:
+            limiter.release(0.0)
+
+    assert waits(limiter, 2) == [0.0, None]
+    end_one()
+    assert waits(limiter, 2) == [0.0, None]
     limiter.update(ADMIN, 0.0)
-    waits(limiter, 2)
-
-    if end == "abandon":
-        limiter.abandon()
-    else:
-        limiter.release(0.0)
-
+    assert waits(limiter, 3) == [0.0, 0.0, None]
+    end_one()
     assert waits(limiter, 2) == [0.0, None]
 
 
