@@ -30,8 +30,6 @@ Resource = dict[str, Any]
 _ENROLLMENT_ID = re.compile(r"((([A-Za-z]+):[0-9]+)_(?:[0-9]+|-1))_([0-9]+)")
 _RESOURCE_GRADE_ID = re.compile(r"[A-Za-z]+:[0-9]+_(?:[0-9]+|-1)_([0-9]+|-1)_([0-9]{1,18})_[0-9]+")
 _TYPE_PREFIX = re.compile(r"[A-Za-z]+(?=:)")
-#: The relationships whose ids are parts of an enrollment's id.
-_LINKS = ("learningObject", "loInstance", "learner")
 _GRADES = "loResourceGrades"
 # What `include` brings is written out for each enrollment and path. A page of any size fits,
 # but resources that link to each other, or that all enrollments share, would multiply.
@@ -163,7 +161,7 @@ class _Included:
         requested = (*include, *related)
         self.paths = tuple(path for path in include if path != _GRADES)
         self.has_grades = any(path.split(".")[0] == _GRADES for path in requested)
-        self.names = frozenset(name for name in NAME_FIELDS if is_named(name, requested))
+        self.names = frozenset([name for name in NAME_FIELDS if is_named(name, requested)])
         self._locale = locale.lower()
         self.resources = {
             (resource["type"], resource["id"]): resource for resource in page.included
@@ -294,7 +292,11 @@ def _linked(resource: Resource, name: str) -> list[tuple[str, str]]:
 
 
 def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enrollment:
-    related_ids = tuple([_related_id(resource, name) for name in _LINKS])
+    related_ids = (
+        _related_id(resource, "learningObject"),
+        _related_id(resource, "loInstance"),
+        _related_id(resource, "learner"),
+    )
     match = _ENROLLMENT_ID.fullmatch(resource["id"])
     if match:
         instance_id, lo_id, lo_type, user_id = match.groups()
@@ -365,7 +367,8 @@ def _related_id(resource: Resource, name: str) -> str | None:
 def _check_related_ids(
     ids: tuple[str, ...], related_ids: tuple[str | None, ...], enrollment_id: str, page: Page
 ) -> None:
-    for name, expected, related in zip(_LINKS, ids, related_ids, strict=True):
+    names = ("learningObject", "loInstance", "learner")
+    for name, expected, related in zip(names, ids, related_ids, strict=True):
         if related is not None and related != expected:
             raise _breach(
                 f"ALM's enrollment {quoted(enrollment_id)} contradicts its relationship {name},"
