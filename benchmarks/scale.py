@@ -96,11 +96,15 @@ def main() -> None:
 
 def memory_of_records() -> None:
     """Compare the peak memory for many records and for few, of one learner and of many."""
-    for what, few, many in (("one learner", 1, 1), ("learners of 56", 10, 750)):
-        of_few = peak_mb(range(1_000, 1_000 + few), 560 // few)
+    # Ten learners would not need every thread, and each thread takes a quarter of a megabyte.
+    for what, few, many, records in (
+        ("one learner", 1, 1, 560),
+        ("learners of 56", 50, 750, 2_800),
+    ):
+        of_few = peak_mb(range(1_000, 1_000 + few), records // few)
         of_many = peak_mb(range(1_000, 1_000 + many), 42_000 // many)
         row(
-            f"peak memory, 42,000 records against 560, {what}",
+            f"peak memory, 42,000 records against {records:,}, {what}",
             f"{of_many:.1f} MB",
             f"{of_few:.1f} MB",
             of_many / of_few,
