@@ -96,7 +96,7 @@ def main() -> None:
 
 def memory_of_records() -> None:
     """Compare the peak memory for many records and for few, of one learner and of many."""
-    # Ten learners would not need every thread, and each thread takes a quarter of a megabyte.
+    # Ten learners would not need every thread, and each thread takes memory.
     for what, few, many, records in (
         ("one learner", 1, 1, 560),
         ("learners of 56", 50, 750, 2_800),

@@ -61,6 +61,7 @@ def decode_cursor(cursor: str) -> Counter[str] | None:
     unpadded = cursor.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         text = base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+        # msgspec refuses a byte order mark.
         counts = _decode_counts(text.removeprefix(codecs.BOM_UTF8))
     except (ValueError, msgspec.DecodeError):
         return None

@@ -1,7 +1,7 @@
 """JSON:API resources to flat, typed records; ids are split and checked against the relationships.
 
-Records are msgspec structs: immutable as a frozen dataclass, built in a fifth of the time, and
-serialized without a copy.
+Records are msgspec structs: immutable as a frozen dataclass, built faster, and serialized without
+a copy. Python's garbage collector need not visit them: what JSON becomes has no cycles.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ResourceGrade(Struct, frozen=True, gc=False):
     module_version: int | None
 
 
-class IncludedResourceGrade(Struct, frozen=True):
+class IncludedResourceGrade(Struct, frozen=True, gc=False):
     """A grade with its attributes, as ``include`` brings them; *duration* in seconds.
 
     *module_name* is set if the modules are included.
@@ -314,7 +314,7 @@ def _read_enrollment(resource: Resource, page: Page, included: _Included) -> Enr
         )
     attributes = _read_attributes(resource, _Attributes, page)
     lo_name, user_name, user_email = _read_names(resource, included)
-    # By position: msgspec takes four times as long for keywords.
+    # By position: msgspec searches all fields for each keyword.
     return Enrollment(
         resource["id"],
         user_id,
@@ -396,9 +396,9 @@ def _read_attributes(resource: Resource, kind: type[_Kind], page: Page) -> _Kind
         return msgspec.convert(attributes, kind)
     except msgspec.ValidationError:
         names = kind.__struct_encode_fields__
-        doubles = {name: _as_double(attributes.get(name), page) for name in names}
+        rounded = {name: _as_double(attributes.get(name), page) for name in names}
     try:
-        return msgspec.convert(doubles, kind)
+        return msgspec.convert(rounded, kind)
     except msgspec.ValidationError as error:
         # The page's schema checks grades by their type, and a link may name another type.
         text = f"ALM's {quoted(resource['id'])} has an attribute of the wrong type: {error}."

@@ -133,12 +133,11 @@ class Console:
         """Show *text* as a warning, on the page of the run too if the platform has one."""
         text = one_line(self.redactor.clean(self.surface.text(text)))
         self._has_messages = True
-        with self._progress_hidden():
-            # The channels of platforms come first.
-            for channel in self.channels[:1]:
-                channel.warn(text)
-            if not self.channels:
-                write_line(f"{PROGRAM}: warning: {text}")
+        # The channels of platforms come first.
+        for channel in self.channels[:1]:
+            channel.warn(text)
+        if not self.channels:
+            write_line(f"{PROGRAM}: warning: {text}")
 
     def describe_source(self, inputs: Inputs, credentials: Credentials) -> None:
         """Log that the records come from the sandbox if they do; warn if ALM was perhaps meant."""

@@ -205,7 +205,9 @@ def read_sources(flags: Mapping[str, Any], secrets_dir: Path | None) -> RawSetti
         if not environment.has(names[name]):
             names[name] += f' in "{path}"'
     unknown = dict.fromkeys(name for name in flags if name not in input_names())
-    closed = secrets_dir if secrets_dir and _is_closed(secrets_dir) else None
+    closed = None
+    if secrets_dir and os.access(secrets_dir, os.F_OK) and not os.access(secrets_dir, os.X_OK):
+        closed = secrets_dir
     return RawSettings(
         {**inputs, **unknown}, credentials, names, tuple(problems), path, day, closed
     )
@@ -255,13 +257,6 @@ def _read_env_file(path: object) -> Variables:
     return Variables({name: value for name, value in pairs if name and value}, problems)
 
 
-def _is_closed(folder: Path) -> bool:
-    try:
-        return folder.is_dir() and not os.access(folder, os.X_OK)
-    except OSError:
-        return False
-
-
 def _read_secrets(folder: Path | None) -> Variables:
     """Read the credentials, and only those: nothing else belongs in ``/run/secrets``."""
     if folder is None:
@@ -271,7 +266,7 @@ def _read_secrets(folder: Path | None) -> Variables:
     try:
         files = [path for path in paths if path.is_file()]
     except OSError:
-        # This user may not enter the folder: it belongs to another program.
+        # This user may not enter the folder, as `closed_folder` says if credentials are missing.
         files = []
     texts, problems = {}, []
     for path in files:
