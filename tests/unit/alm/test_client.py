@@ -211,6 +211,60 @@ def test_fetch__releases_its_booking(
     assert {error.http_status for error in errors} == {None}
 
 
+def test_fetch__waits_until_the_deadline(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
+) -> None:
+    """A wait that ends at the deadline itself is not started."""
+    block(rate_limiter, clock, 40)
+
+    assert type(failed(open_client(deadline=40))) is DeadlineError
+    assert clock.slept == []
+
+
+def test_fetch__short_block_past_deadline(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
+) -> None:
+    """The error of a wait that a refusal causes has its status, however short the wait is."""
+    block(rate_limiter, clock, 0.5)
+
+    assert failed(open_client(deadline=0.25)).http_status == 429
+
+
+def test_fetch__waits_at_random(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
+) -> None:
+    """A request that waits for the quota waits for up to one more request, at random."""
+    waits = []
+    for jitter in (0.0, 1.0):
+        wait = use_up(rate_limiter, clock, 5)
+        rate_limiter.release(clock.monotonic())
+        open_client(EMPTY, jitter=jitter).fetch(FIRST)
+        waits.append(clock.slept[-1] - wait)
+
+    assert waits == pytest.approx([0.0, 1 / rate_limiter.quota.rate])
+
+
+def test_fetch__waits_for_a_place(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock, sent: Sent
+) -> None:
+    """At the start a request waits, unsent, until the run's first one has its response."""
+    rate_limiter.acquire(clock.monotonic())
+    meanwhile = Meanwhile(clock, lambda: None)
+    counts: list[int] = []
+
+    def respond() -> None:
+        counts.append(len(sent))
+        if len(counts) == 3:
+            rate_limiter.update({}, clock.monotonic())
+        else:
+            meanwhile._pending.append(respond)
+
+    meanwhile._pending = [respond]
+    open_client(EMPTY, clock=meanwhile).fetch(FIRST)
+
+    assert (counts, len(sent)) == ([0, 0, 0], 1)
+
+
 def test_fetch__keeps_within_burst(open_client: OpenClient, clock: VirtualClock) -> None:
     """Requests beyond the burst are sent at the rate that the headers named."""
     headers = {"x-rate-limit": "2r/s", "x-burst": "3"}
@@ -364,16 +418,18 @@ def test_fetch__retries_a_refresh(
     assert (methods(sent), clock.slept) == (["POST", "POST", "GET"], [0.5])
 
 
+@pytest.mark.parametrize("seconds", [10.752, 0.5])
 def test_fetch__refresh_over_quota(
-    open_client: OpenClient, sent: Sent, clock: VirtualClock
+    open_client: OpenClient, sent: Sent, clock: VirtualClock, seconds: float
 ) -> None:
     """A refresh that exceeds the quota waits as long as ALM says."""
-    client = open_client(TOO_MANY, TOO_MANY, REFRESHED, EMPTY, credentials=TRIO, jitter=0.0)
+    step: Step = (429, {"retry-after": str(seconds)}, b"")
+    client = open_client(step, step, REFRESHED, EMPTY, credentials=TRIO, jitter=0.0)
 
     assert client.fetch(FIRST) == PAGE
     assert methods(sent) == ["POST", "POST", "POST", "GET"]
-    assert clock.slept == pytest.approx([10.752, 10.752])
-    assert client.waits == 2
+    assert clock.slept[:2] == pytest.approx([seconds, seconds])
+    assert client.waits == len(clock.slept)
 
 
 @pytest.mark.parametrize(
@@ -434,6 +490,14 @@ def test_fetch__quota_then_page(
     assert min(clock.slept) == pytest.approx(first)
 
 
+def test_fetch__broken_refresh(open_client: OpenClient) -> None:
+    """The error of a refresh says that it was one."""
+    error = failed(open_client(UNTRUSTED, credentials=TRIO))
+
+    text = "The certificate of alm.example is not trusted while reading a new access token."
+    assert error.message == text
+
+
 class SlowReadingClock(VirtualClock):
     """Lets a minute pass between a response and its page: a response without a date asks for it."""
 
@@ -449,9 +513,18 @@ def test_fetch__page_read_past_the_deadline(open_client: OpenClient) -> None:
 
     text = (
         "The deadline of 30 s passed while ALM's page for user 5 was being read."
-        " Run again with a longer `deadline`."
+        " Run again with a longer `deadline`. (request id trace)"
     )
-    assert (type(error), str(error)) == (DeadlineError, f"{text} (request id trace)")
+    assert facts(error) == (DeadlineError, text, 200, "2023-06-29T12:00:30Z")
+
+
+@pytest.mark.parametrize(("deadline", "is_late"), [(60.0, True), (60.5, False)])
+def test_fetch__page_read_just_before_the_deadline(
+    open_client: OpenClient, deadline: float, *, is_late: bool
+) -> None:
+    """The deadline's own moment is too late, and half a second before it is not."""
+    with pytest.raises(DeadlineError) if is_late else contextlib.nullcontext():
+        open_client(EMPTY, deadline=deadline, clock=SlowReadingClock()).fetch(FIRST)
 
 
 def test_fetch__quota_until_deadline(open_client: OpenClient, clock: VirtualClock) -> None:
@@ -671,6 +744,33 @@ def test_fetch__logs_each_wait(open_client: OpenClient, caplog: pytest.LogCaptur
     assert warnings == [f"{text} (attempt 1 of 5, request id trace)"]
 
 
+class SlowBody(io.BytesIO):
+    """A body that takes a quarter of a second."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(EMPTY[2])
+        self._clock = clock
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        """Return all of it, late."""
+        piece = super().read1(size)
+        if piece:
+            self._clock.sleep(0.25)
+        return piece
+
+
+def test_fetch__logs_milliseconds(
+    open_client: OpenClient, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The debug log says how long a response took."""
+    caplog.set_level("DEBUG", logger="connector")
+
+    open_client((200, {}, SlowBody(clock))).fetch(FIRST)
+
+    text = f"GET {FIRST.address}: status 200 after 250 ms, request id none"
+    assert [record.getMessage() for record in caplog.records] == [text]
+
+
 def test_fetch__logs_no_secret(
     open_client: OpenClient,
     rate_limiter: RateLimiter,
@@ -830,6 +930,38 @@ def test_fetch_ahead__after_the_end(open_client: OpenClient, sent: Sent) -> None
         client.fetch_ahead(FIRST)
 
     assert sent == []
+
+
+def test_fetch_ahead__sends_the_token(open_client: OpenClient, sent: Sent) -> None:
+    """Without a token yet, one is requested first."""
+    open_client(REFRESHED, EMPTY, credentials=TRIO).fetch_ahead(FIRST)
+
+    assert methods(sent) == ["POST", "GET"]
+    assert sent[1].headers["Authorization"] == "oauth fresh-token"
+
+
+def test_fetch_ahead__refusal_without_a_time(
+    open_client: OpenClient, rate_limiter: RateLimiter, clock: VirtualClock
+) -> None:
+    """A refusal that names no time blocks as long as a first attempt's does."""
+    refusal: Step = (429, {}, b"")
+    open_client(refusal, jitter=1.0).fetch_ahead(FIRST)
+    ahead = rate_limiter.blocked_for(clock.monotonic())
+    other = RateLimiter()
+    client = open_client(refusal, jitter=1.0, deadline=ahead)
+    client._rate_limiter = other
+
+    failed(client)
+
+    assert other.blocked_for(clock.monotonic()) == pytest.approx(ahead)
+
+
+def test_redacted__part_of_a_secret(open_client: OpenClient, redactor: Redactor) -> None:
+    """From what an error quotes of ALM, parts of secrets are removed too."""
+    redactor.add("a-secret-of-thirty-characters!")
+    error = TemporaryError('ALM says "secret-of-thirty-chara" now.', hint="Run again.")
+
+    assert open_client().redacted(error).message == 'ALM says "***" now.'
 
 
 def test_redacted__error(open_client: OpenClient, redactor: Redactor) -> None:

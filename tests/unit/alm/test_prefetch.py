@@ -150,6 +150,15 @@ def test_fetch__four_at_once(count: int, in_sequence: list[int], ahead: list[int
     assert len(in_sequence) + len(ahead) <= count + MAX_AT_ONCE - 1
 
 
+def test_fetch__never_past_max_enrollments() -> None:
+    """No page is requested ahead that would come after enough records."""
+    client = FakeClient(9)
+
+    read(client, most=35)
+
+    assert (client.in_sequence[:2], sorted(client.ahead)) == ([0, 1], [2, 3])
+
+
 def test_fetch__link_other_than_predicted() -> None:
     """At the first other link the rest is discarded, and nothing more is predicted."""
     client = FakeClient(12, links={2: 4})
@@ -218,15 +227,17 @@ def test_fetch__rest_not_sent() -> None:
 
 def test_fetch__no_further_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the system starts no further thread, the pages are read in sequence."""
+    refused: list[threading.Thread] = []
 
-    def refuse(_: threading.Thread) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        refused.append(thread)
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     client = FakeClient(9)
 
     assert read(client) == cursors(9)
-    assert (client.in_sequence, client.ahead) == ([*range(9)], [])
+    assert (client.in_sequence, client.ahead, len(refused)) == ([*range(9)], [], 1)
 
 
 def test_fetch__threads_do_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from connector.alm.protocol import Page
 from connector.alm.records import (
+    MAX_INCLUDED_BYTES,
+    MAX_INCLUDED_BYTES_OF_PAGE,
+    MAX_LINKS,
     IncludedResourceGrade,
     ResourceGrade,
     find_missing,
@@ -150,6 +153,16 @@ def test_read_enrollments__numbers_are_doubles(served: float | None, score: floa
     enrollment = read({"id": "course:1_2_3", "attributes": {"score": served}})
 
     assert (enrollment.score, type(enrollment.score)) == (score, type(score))
+
+
+def test_read_enrollments__numbers_beside_a_large_one() -> None:
+    """Only the number that no double equals is rounded."""
+    enrollment = read({"id": "course:1_2_3", "attributes": {"score": 2**53, "rating": 2**53 + 1}})
+
+    assert (
+        json.dumps([enrollment.score, enrollment.rating])
+        == "[9007199254740992, 9007199254740992.0]"
+    )
 
 
 def test_read_enrollments__number_beyond_doubles() -> None:
@@ -353,11 +366,19 @@ def test_read_enrollments__another_learner(enrollment_id: str, relationships: Re
     assert facts(caught.value) == (ProtocolError, text, 200, None)
 
 
-def test_read_enrollments__leading_zeros() -> None:
-    """A user id requested with leading zeros is the same learner's."""
-    (enrollment,) = read_enrollments(page_of({"id": "course:1_2_3"}, user_id="003"))
+@pytest.mark.parametrize(("requested", "served"), [("0030", "30"), ("30", "0030")])
+def test_read_enrollments__leading_zeros(requested: str, served: str) -> None:
+    """A user id with leading zeros, requested or served, is the same learner's."""
+    (enrollment,) = read_enrollments(page_of({"id": f"course:1_2_{served}"}, user_id=requested))
 
-    assert enrollment.user_id == "3"
+    assert enrollment.user_id == served
+
+
+@pytest.mark.parametrize(("requested", "served"), [("3", "30"), ("30", "3")])
+def test_read_enrollments__trailing_zeros(requested: str, served: str) -> None:
+    """A user id with other zeros is another learner's."""
+    with pytest.raises(ProtocolError, match="another learner's enrollment"):
+        read_enrollments(page_of({"id": f"course:1_2_{served}"}, user_id=requested))
 
 
 GRADE_ATTRIBUTES = {
@@ -506,3 +527,84 @@ def test_find_missing__of_a_path(include: list[str], missing: list[tuple[str, st
     page = page_of(first, second, included=[COURSE, SKILL_1, SKILL_2, LEVEL])
 
     assert list(find_missing(page, include)) == missing
+
+
+def refused(resource: Resource, include: Sequence[str], included: Sequence[Resource] = ()) -> str:
+    """Return the text of the error that ends the reading of *resource*."""
+    with pytest.raises(ProtocolError) as caught:
+        read(resource, include, included)
+    assert facts(caught.value)[2:] == (200, None)
+    return str(caught.value)
+
+
+def excess(limit: str) -> str:
+    """Return the text for an enrollment that includes more than *limit*."""
+    return (
+        f'ALM\'s enrollment "course:1_2_3" includes more than {limit}. The response was discarded.'
+        " Request less with `include`. (request id trace)"
+    )
+
+
+def linking(count: int, name: str = "skills", kind: str = "skill") -> Resource:
+    """Return an enrollment of user 3 that links to *count* resources."""
+    data = [{"id": f"{number}", "type": kind} for number in range(count)]
+    return {"id": "course:1_2_3", "relationships": {name: {"data": data}}}
+
+
+def test_read_enrollments__most_links() -> None:
+    """The links of all paths together, each step's, have a limit."""
+    half = MAX_LINKS // 2
+
+    assert read(linking(half), ["skills", "skills.level"]).included is not None
+    assert read(linking(half), ["skills", "skills"]).included is not None
+    assert refused(linking(half + 1), ["skills", "skills"]) == excess("5,000 resources")
+
+
+def test_read_enrollments__most_grades() -> None:
+    """The grades of an enrollment have the same limit."""
+    name, kind = "loResourceGrades", "learningObjectResourceGrade"
+
+    assert len(read(linking(MAX_LINKS, name, kind)).resource_grades) == MAX_LINKS
+    assert refused(linking(MAX_LINKS + 1, name, kind), []) == excess("5,000 grades")
+
+
+def of_size(resource_id: str, size: int) -> Resource:
+    """Return a skill that takes *size* bytes as JSON."""
+    skill = {"id": resource_id, "type": "skill", "a": ""}
+    skill["a"] = "a" * (size - len(json.dumps(skill, separators=(",", ":"))))
+    return skill
+
+
+@pytest.mark.parametrize(
+    "size", [MAX_INCLUDED_BYTES // 4, MAX_INCLUDED_BYTES // 4 + 1], ids=["most", "more"]
+)
+def test_read_enrollments__most_bytes(size: int) -> None:
+    """What all paths lead to has a limit in bytes."""
+    skills = [of_size("0", size), of_size("1", size)]
+    paths = ["skills", "skills"]
+
+    if 4 * size > MAX_INCLUDED_BYTES:
+        assert refused(linking(2), paths, skills) == excess("4 MB")
+    else:
+        assert read(linking(2), paths, skills).included == {"skills": skills}
+
+
+def test_read_enrollments__most_bytes_of_a_page() -> None:
+    """What all enrollments of a page lead to has a limit."""
+    most = MAX_INCLUDED_BYTES_OF_PAGE // MAX_INCLUDED_BYTES
+    pages = [
+        page_of(*[linking(1)] * count, included=[of_size("0", MAX_INCLUDED_BYTES)])
+        for count in (most, most + 1)
+    ]
+
+    assert len(read_enrollments(pages[0], ["skills"])) == most
+    with pytest.raises(ProtocolError) as caught:
+        read_enrollments(pages[1], ["skills"])
+    assert str(caught.value) == excess("32 MB, with those before it on the page")
+
+
+def test_read_enrollments__included_text_without_utf_8() -> None:
+    """A resource whose text cannot be written in UTF-8 can be included, and is measured too."""
+    skill = {"id": "0", "type": "skill", "a": "\ud800"}
+
+    assert read(linking(1), ["skills"], [skill]).included == {"skills": [skill]}

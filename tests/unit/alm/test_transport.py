@@ -12,6 +12,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING
 
+import certifi
 import pytest
 import requests
 from pydantic import SecretStr
@@ -342,15 +343,23 @@ def test_send__deadline_in_a_head(serve: Serve, clock: VirtualClock) -> None:
         Transport(url, Deadline(clock, 600), str).send("GET", url, "user 5")
 
 
-@pytest.mark.parametrize(("head", "reused"), [("404 Not Found", False), ("200 OK", True)])
+@pytest.mark.parametrize(
+    ("head", "body", "reused"),
+    [
+        ("200 OK", b"{}", True),
+        ("200 OK", b"", True),
+        ("404 Not Found", b"{}", True),
+        ("404 Not Found", b"", False),
+        ("204 No Content", b"", False),
+    ],
+)
 def test_send__reuses_connections(
-    serve: Serve, clock: VirtualClock, head: str, *, reused: bool
+    serve: Serve, clock: VirtualClock, head: str, body: bytes, *, reused: bool
 ) -> None:
     """A connection is used again, but not after an error without a body.
 
     What a server sends after such a head would be taken for the next response.
     """
-    body = b"{}" if reused else b""
     page = f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     used: list[socket.socket] = []
 
@@ -366,6 +375,111 @@ def test_send__reuses_connections(
 
     assert [response.body for response in responses] == [body] * 2
     assert (used[0] is used[1]) == reused
+
+
+@pytest.mark.parametrize("codes", [[], [103], [102, 103, 199]])
+def test_send__interim_responses(serve: Serve, clock: VirtualClock, codes: list[int]) -> None:
+    """Interim responses come before the response, and are skipped with their headers."""
+    interim = b"".join(b"HTTP/1.1 %d Wait\r\nLink: </x>\r\n\r\n" % code for code in codes)
+
+    def respond(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    url = serve(respond)
+    response = Transport(url, Deadline(clock, 600), str).send("GET", url, "user 5")
+
+    assert (response.status, response.body, response.headers.get("Link")) == (200, b"{}", None)
+
+
+def test_send__switched_protocol(serve: Serve, clock: VirtualClock) -> None:
+    """A change of the protocol is the response itself: no other follows."""
+
+    def respond(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\n\r\n")
+
+    url = serve(respond)
+
+    assert Transport(url, Deadline(clock, 600), str).send("GET", url, "user 5").status == 101
+
+
+def test_send__pause_longer_than_allowed(serve: Serve, clock: VirtualClock) -> None:
+    """A pause longer than *read_seconds* ends the request, long before the deadline."""
+
+    def pause(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+        connection.settimeout(3)
+        connection.recv(1)
+
+    url = serve(pause)
+
+    with pytest.raises(TemporaryError, match="stopped answering"):
+        Transport(url, Deadline(clock, 600), str).send("GET", url, "user 5", read_seconds=0.2)
+
+
+def test_send__just_before_the_deadline(serve: Serve, clock: VirtualClock) -> None:
+    """A response half a second before the deadline is in time."""
+
+    def respond(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    url = serve(respond)
+    transport = Transport(url, Deadline(clock, 600), str)
+    clock.sleep(599.5)
+
+    assert transport.send("GET", url, "user 5").body == b"{}"
+
+
+@pytest.mark.parametrize("url", ["https://alm.example", "HTTPS://alm.example"])
+def test_send__unusable_proxy(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """A proxy for https that is no address ends the request, by its variable."""
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy:3128")
+
+    with pytest.raises(UntrustedHostError, match="HTTPS_PROXY is not the address of a proxy"):
+        Transport(url, Deadline(clock, 600), str).send("GET", url, "user 5")
+
+
+def test_send__uses_the_proxy(
+    serve: Serve, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A usable proxy is asked to connect to the host."""
+    received: list[bytes] = []
+
+    def refuse(connection: socket.socket) -> None:
+        received.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    monkeypatch.setenv("HTTPS_PROXY", serve(refuse))
+
+    with pytest.raises(UntrustedHostError, match="refuses to connect"):
+        Transport("https://alm.example", Deadline(clock, 600), str).send("GET", URL, "user 5")
+
+    assert received[0].startswith(b"CONNECT alm.example:443 ")
+
+
+def test_send__authorities(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file of certificate authorities is checked before the first request only."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    url = "https://127.0.0.1:9"
+    transport = Transport(url, Deadline(clock, 600), str)
+    with pytest.raises(UntrustedHostError, match="No such file"):
+        transport.send("GET", url, "user 5")
+
+    checked: list[str] = []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    monkeypatch.setattr("connector.alm.transport.find_authorities_fault", checked.append)
+    for _ in range(2):
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            transport.send("GET", url, "user 5")
+
+    assert checked == [certifi.where()]
 
 
 def test_send__no_proxy_for_loopback(
@@ -602,6 +716,27 @@ def test_translate_errors__cleans_its_causes() -> None:
 
     assert (reset.args, reset.__traceback__) == ((104, "*** of http://***@proxy"), None)
     assert (vars(failure)["request"], vars(failure)["response"]) == (None, None)
+
+
+def test_translate_errors__cause_reached_twice() -> None:
+    """The causes behind one that is reached twice are found as well."""
+    failure, both = of_requests.ConnectionError(UNVERIFIED), TimeoutError("timed out")
+    failure.__cause__ = failure.__context__ = both
+
+    with pytest.raises(UntrustedHostError, match="not trusted"), translate_errors("user 5", HOST):
+        raise failure
+
+
+def test_send__cleans_causes(clock: VirtualClock, scripted: Callable[..., HTTPAdapter]) -> None:
+    """What a failure quotes is cleaned before the error is raised."""
+    failure = ConnectionResetError(104, "the-token")
+    adapter = scripted(failure)
+    transport = Transport(URL, Deadline(clock, 600), lambda _: "***", adapter)
+
+    with pytest.raises(TemporaryError):
+        transport.send("GET", URL, "user 5")
+
+    assert failure.args == (104, "***")
 
 
 def test_translate_errors__loop_of_causes() -> None:
