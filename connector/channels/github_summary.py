@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.channels.interface import Tally
 from connector.clock import parse_utc
+from connector.formats.kinds import fold_rare
 from connector.text import MAX_SUMMARY_RECORDS, counted, one_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _MAX_MESSAGE_CHARACTERS = 1_000
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
 # As messages call a user who was given by address: "31 (ada@example.com)".
 _ADDRESS_AFTER_ID = re.compile(r"(?<=[0-9]) \([^\s()]*@[^\s()]*\)")
-_OTHERS = "others"
 _SANDBOX_BANNER = """\
 > [!WARNING]
 > The sandbox made up these learners and enrollments: `base-url` is `sandbox`."""
@@ -212,46 +212,27 @@ def _error_cells(error: Mapping[str, Any]) -> list[str]:
 
 
 def _pie(counts: Mapping[tuple[str, str], int]) -> str:
-    by_label = Counter[str]()
-    for (_, state), count in counts.items():
-        by_label[_NOT_IN_LABELS.sub("_", state)[:_MAX_CELL_CHARACTERS]] += count
-    labels = _most_common(by_label)
-    if not labels:
+    if not counts:
         return ""
-    others = by_label.total() - sum(by_label[label] for label in labels)
-    slices = [f'    "{label}" : {by_label[label] or others}' for label in labels]
+    labels = Counter[tuple[str, str]]()
+    for (lo_type, state), count in counts.items():
+        labels[lo_type, _NOT_IN_LABELS.sub("_", state)[:_MAX_CELL_CHARACTERS]] += count
+    _, _, states = fold_rare(labels, _MAX_KINDS)
+    slices = [f'    "{label}" : {count}' for label, count in states.items()]
     return "\n".join(["```mermaid", "pie showData", "    title States", *slices, "```"])
 
 
 def _counts(counts: Mapping[tuple[str, str], int]) -> str:
     if not counts:
         return ""
-    by_type, by_state = Counter[str](), Counter[str]()
-    for (lo_type, state), count in counts.items():
-        by_type[lo_type] += count
-        by_state[state] += count
-    types, states = _most_common(by_type), _most_common(by_state)
-    cells, row_sums, column_sums = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
-    for (lo_type, state), count in counts.items():
-        row = lo_type if lo_type in types else _OTHERS
-        column = state if state in states else _OTHERS
-        cells[row, column] += count
-        row_sums[row] += count
-        column_sums[column] += count
+    cells, types, states = fold_rare(counts, _MAX_KINDS)
     rows = [
-        [_code(row), *(str(cells[row, column] or "") for column in states), str(row_sums[row])]
-        for row in types
+        [_code(row), *(str(cells[row, column] or "") for column in states), str(count)]
+        for row, count in types.items()
     ]
-    sums = [*(column_sums[column] for column in states), cells.total()]
+    sums = [*states.values(), cells.total()]
     rows.append(["**all**", *(f"**{count}**" for count in sums)])
     return _table(["type", *map(_code, states), "all"], rows)
-
-
-def _most_common(counts: Counter[str]) -> list[str]:
-    kinds = [kind for kind, _ in counts.most_common(_MAX_KINDS)]
-    if len(counts) > _MAX_KINDS:
-        kinds.append(_OTHERS)
-    return kinds
 
 
 def _first_enrollments(tally: Tally, *, shows_names: bool) -> str:

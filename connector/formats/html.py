@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from connector.clock import format_moment, parse_utc
 from connector.formats.interface import BOOLEANS, DATES, NUMBERS, value_of
+from connector.formats.kinds import fold_rare
 from connector.formats.lines import ConvertedLines
 from connector.settings import is_named
 from connector.text import one_line, to_json
@@ -36,7 +37,6 @@ MAX_MONTHS = 12
 MAX_KINDS = 8
 MAX_CELL_CHARACTERS = 200
 MAX_LABEL_CHARACTERS = 40
-_OTHERS = "others"
 # States in which nobody can be late.
 _FINAL_STATES = ("COMPLETED", "REJECTED")
 _HEADINGS = {
@@ -123,7 +123,7 @@ class _Page:
     def render(self) -> Iterator[str]:
         """Yield the page."""
         report = self._report
-        kinds, types, states = _folded(self._kinds)
+        kinds, types, states = fold_rare(self._kinds, MAX_KINDS)
         months = sorted(self._months.items(), reverse=True)
         style, script = (_asset(name) for name in ("page.css", "page.js"))
         overdue = sorted(self._overdue, key=lambda entry: (-entry[0], entry[1]))
@@ -139,12 +139,12 @@ class _Page:
             failed=report.failed[:MAX_FAILED],
             total=self._kinds.total(),
             kinds=kinds,
-            types=types,
-            states=states,
+            types=list(types.items()),
+            states=list(states.items()),
             months=months[:MAX_MONTHS],
             earlier=sum(number for _, number in months[MAX_MONTHS:]),
-            most=max(dict(states).values(), default=1),
-            most_of_a_type=max(dict(types).values(), default=1),
+            most=max(states.values(), default=1),
+            most_of_a_type=max(types.values(), default=1),
             most_a_month=max(dict(months[:MAX_MONTHS]).values(), default=1),
             overdue=[record for _, _, record in overdue],
             overdue_count=self._overdue_count,
@@ -181,30 +181,6 @@ def _asset(name: str) -> Markup:
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"sha256-{digest}"
-
-
-def _folded(
-    counts: Counter[tuple[str, str]],
-) -> tuple[Counter[tuple[str, str]], list[tuple[str, int]], list[tuple[str, int]]]:
-    """Return counts by type and state, by type, and by state: the most common, and the others."""
-    by_type, by_state = Counter[str](), Counter[str]()
-    for (lo_type, state), number in counts.items():
-        by_type[lo_type] += number
-        by_state[state] += number
-    types, states = dict(by_type.most_common(MAX_KINDS)), dict(by_state.most_common(MAX_KINDS))
-    kinds, types_folded, states_folded = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
-    for (lo_type, state), number in counts.items():
-        row = lo_type if lo_type in types else _OTHERS
-        column = state if state in states else _OTHERS
-        kinds[row, column] += number
-        types_folded[row] += number
-        states_folded[column] += number
-    return kinds, _ranked(types_folded), _ranked(states_folded)
-
-
-def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
-    # The others come last, however many they are.
-    return sorted(counts.items(), key=lambda item: (item[0] == _OTHERS, -item[1]))
 
 
 def _cell(column: str, value: Any) -> str:  # noqa: ANN401 - the column's own type

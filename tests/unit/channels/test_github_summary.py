@@ -262,6 +262,18 @@ def test_summary_of__many_kinds() -> None:
     assert total == ["all", *sums, "105"]
 
 
+def test_summary_of__kind_named_others() -> None:
+    """A state that ALM calls as the rarest are called here is counted once, with them."""
+    counts = Counter({("course", f"k{number:02}"): 20 - number for number in range(13)})
+    counts["course", "others"] = 30
+
+    page = Page(summary_of(replace(run_outputs(), tally=Tally(counts, []))))
+
+    header, row, total = page.tables[0]
+    assert header == ["type", *(f"k{number:02}" for number in range(11)), "others", "all"]
+    assert row[1:] == total[1:] == [*(str(20 - number) for number in range(11)), "47", "212"]
+
+
 def test_summary_of__missing_fields() -> None:
     """An enrollment without state, type or date is counted and shown without them."""
     enrollments = [enrollment(state=None, lo_type=None, date_enrolled=None)]
