@@ -9,7 +9,8 @@ ConnectorError
  ├── InternalError         70  an internal error
  ├── OutputError           73  an output cannot be written
  ├── TemporaryError        75  quota, 5xx, timeouts, broken bodies: after retries
- │    └── DeadlineError            the deadline of the run has passed
+ │    ├── DeadlineError            the deadline of the run has passed
+ │    └── LateRetryError           one user's next attempt would come after the deadline
  ├── ProtocolError         76  ALM's response breaks the contract of its API
  ├── AuthenticationError   77  ALM refuses the token, or to refresh it
  │    └── PermissionDeniedError    the token may not read this user
@@ -217,6 +218,13 @@ class TemporaryError(ConnectorError):
 
 class DeadlineError(TemporaryError):
     """The deadline of the run has passed, or would pass before the next request."""
+
+
+class LateRetryError(TemporaryError):
+    """A user's request failed for now, and would be retried only after the deadline.
+
+    It is a failure of this user, unless the deadline ends the run.
+    """
 
 
 class ProtocolError(ConnectorError):

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from connector.errors import (
     ConnectorError,
     DeadlineError,
+    LateRetryError,
     TemporaryError,
     UnreachableError,
     UntrustedHostError,
@@ -53,7 +54,7 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
 
     A used-up quota is waited for as long as the deadline allows; any other failure that may pass
     is tried ``MAX_ATTEMPTS`` times. The run itself is out of time once the deadline has passed, or
-    if the server names a later moment.
+    if the quota is used up until then.
     """
     error = attempt.error
     may_pass = isinstance(error, TemporaryError | UnreachableError)
@@ -61,10 +62,10 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
         return GiveUp(error)
     named = parse_retry_after(error.retry_after or "", now=now)
     seconds = _seconds_to_wait(attempt, named)
-    retry_at = _round_up(now + timedelta(seconds=seconds))
     happened = error.message.removesuffix(".")
     is_over_quota = error.http_status == HTTPStatus.TOO_MANY_REQUESTS
     if seconds >= seconds_left:
+        retry_at = _round_up(now + timedelta(seconds=seconds_left if named is None else seconds))
         late = error.replaced(
             message=f"{happened}; the deadline leaves no time for another attempt,"
             f" due in {seconds:.1f} s.",
@@ -72,11 +73,12 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
             retry_at=retry_at,
             retry_after=None,
         )
-        concerns_run = seconds_left <= 0 or named is not None or is_over_quota
         # A host that never answered is unreachable, whatever the time.
-        if concerns_run and not isinstance(error, UnreachableError):
-            late = deadline_error(late)
+        if not isinstance(error, UnreachableError):
+            is_of_run = is_over_quota or seconds_left <= 0
+            late = converted(late, DeadlineError if is_of_run else LateRetryError)
         return GiveUp(late)
+    retry_at = _round_up(now + timedelta(seconds=seconds))
     if attempt.number >= MAX_ATTEMPTS and not is_over_quota:
         return GiveUp(
             error.replaced(
@@ -158,17 +160,17 @@ def _backoff(number: int, jitter: float) -> float:
     return jitter * min(2.0 ** min(number - 1, 10), MAX_BACKOFF_SECONDS)
 
 
-def deadline_error(error: ConnectorError) -> DeadlineError:
-    """Return *error* as one that ends the run."""
-    late = DeadlineError(
+def converted(error: ConnectorError, kind: type[ConnectorError]) -> ConnectorError:
+    """Return *error* as one of another *kind*."""
+    other = kind(
         error.message,
         hint=error.hint,
         http_status=error.http_status,
         request_id=error.request_id,
         retry_at=error.retry_at,
     )
-    late.__cause__ = error.__cause__
-    return late
+    other.__cause__ = error.__cause__
+    return other
 
 
 def out_of_time(

@@ -15,6 +15,7 @@ from connector.errors import (
     ConnectorError,
     DeadlineError,
     InterruptedRun,
+    LateRetryError,
     PermissionDeniedError,
     ProtocolError,
     TemporaryError,
@@ -32,7 +33,7 @@ from connector.runner.threads import as_finished
 from connector.settings.users import is_address, read_user_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from typing import TextIO
 
@@ -160,13 +161,14 @@ def execute(
     ended: ConnectorError | None = None
     try:
         with redacted_logs(redactor, _LOGGERS):
-            for place, result in as_finished(
+            results = as_finished(
                 lambda user: _redacted(read(user), redactor),
                 pending,
                 concurrency=min(inputs.concurrency, users.total or inputs.concurrency),
                 is_last=failures.add,
                 idle=watch,
-            ):
+            )
+            for place, result in _late_last(results, failures):
                 _take(place, result, sink, totals)
                 watch()
     except (InterruptedRun, DeadlineError) as error:
@@ -184,6 +186,24 @@ def execute(
         is_list_complete=pending.is_complete or users.total is not None,
     )
     return _finish(inputs, redactor, sink, totals, ended or failures.error(totals))
+
+
+def _late_last(
+    results: Iterable[tuple[int, UserResult[Any]]], failures: Failures
+) -> Iterator[tuple[int, UserResult[Any]]]:
+    """Yield *results*, last those of users whose next attempt would come after the deadline.
+
+    If the deadline ends the run, these users were not reached, as others in flight were not.
+    """
+    late = []
+    for place, result in results:
+        if isinstance(result.error, LateRetryError):
+            late.append((place, result))
+        else:
+            yield place, result
+    if isinstance(failures.ending, DeadlineError):
+        late = [(place, replace(result, error=failures.ending)) for place, result in late]
+    yield from late
 
 
 def _take(place: int, result: UserResult[Any], sink: Sink[Any], totals: RunTotals) -> None:
@@ -284,7 +304,8 @@ class Failures:
         self._refused_texts: list[str] = []
         self._first: list[tuple[int, str, int]] = []
         self._by_code: dict[int, tuple[int, ConnectorError]] = {}
-        self._ending: ConnectorError | None = None
+        #: The error that has ended the run early.
+        self.ending: ConnectorError | None = None
         self._retry_at: datetime | None = None
 
     def add(self, place: int, result: UserResult[Any]) -> bool:
@@ -295,9 +316,9 @@ class Failures:
         with self._lock:
             if not isinstance(error, DeadlineError):
                 self._add_failure(place, result.name, error)
-            if self._ending is None:
-                self._ending = self._error_that_ends(place, result, error)
-            return self._ending is not None
+            if self.ending is None:
+                self.ending = self._error_that_ends(place, result, error)
+            return self.ending is not None
 
     def _error_that_ends(
         self, place: int, result: UserResult[Any], error: ConnectorError
@@ -337,8 +358,8 @@ class Failures:
 
     def error(self, totals: RunTotals) -> ConnectorError | None:
         """Return the error of the run, ``None`` if nobody failed."""
-        if self._ending or not self._by_code:
-            return self._ending
+        if self.ending or not self._by_code:
+            return self.ending
         # Whatever may pass comes first: another run may succeed.
         code = next(code for code in _CODES if code in self._by_code)
         _, error = self._by_code[code]

@@ -68,6 +68,8 @@ class FakeAlm:
     enrollments_of: Callable[[str], Sequence[tuple[str, str]]]
     latency_of: Callable[[str], float] = lambda _: 0.0
     fault: Fault = lambda _: None
+    #: The ``Retry-After`` of every fault.
+    retry_after: str = ""
     now: Callable[[], datetime] | None = None
     quota: Quota | None = None
     outages: Sequence[tuple[float, float]] = ()
@@ -102,7 +104,8 @@ class FakeAlm:
         if self.token_seconds and not (is_valid and now < self._token_made_at + self.token_seconds):
             return Response(401, headers, b"")
         if fault := self.fault(user_id):
-            return Response(fault[0], headers, fault[1].encode())
+            named = {"retry-after": self.retry_after} if self.retry_after else {}
+            return Response(fault[0], {**headers, **named}, fault[1].encode())
         return Response(200, headers, self._page(user_id, query).encode())
 
     def _date(self) -> str:

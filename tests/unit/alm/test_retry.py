@@ -28,6 +28,7 @@ from connector.errors import (
     DeadlineError,
     InternalError,
     InterruptedRun,
+    LateRetryError,
     OutputError,
     PartialError,
     PermissionDeniedError,
@@ -95,7 +96,7 @@ def subclasses(kind: type[ConnectorError]) -> set[type[ConnectorError]]:
 
 def test_decide__every_class_is_listed() -> None:
     """A new class of error has to be added to one of the lists here."""
-    of_the_run = {InterruptedRun, DeadlineError}
+    of_the_run = {InterruptedRun, DeadlineError, LateRetryError}
     assert subclasses(ConnectorError) == {*PERMANENT, *TEMPORARY, *of_the_run}
 
 
@@ -186,14 +187,15 @@ def test_decide__wait_past_deadline() -> None:
 @pytest.mark.parametrize(
     ("error", "seconds_left", "kind"),
     [
-        # The credential, or the server for everybody, has to wait longer than the run lasts.
+        # The credential has to wait longer than the run lasts.
         (failure(status=429), 0.1, DeadlineError),
-        (failure(status=503, retry_after="60"), 59, DeadlineError),
+        (failure(status=429, retry_after="60"), 59, DeadlineError),
         # The run is over.
         (failure(status=503), 0.0, DeadlineError),
         # Other users may still be read in the time that is left.
-        (failure(status=503), 0.1, TemporaryError),
-        (failure(status=503, retry_after="soon"), 0.1, TemporaryError),
+        (failure(status=503), 0.1, LateRetryError),
+        (failure(status=503, retry_after="soon"), 0.1, LateRetryError),
+        (failure(status=503, retry_after="60"), 59, LateRetryError),
         (failure(UnreachableError), 0.1, UnreachableError),
         (failure(UnreachableError), -1.0, UnreachableError),
     ],
@@ -210,6 +212,26 @@ def test_decide__who_is_out_of_time(
     assert type(final) is kind
     assert "the deadline leaves no time for another attempt" in final.message
     assert (final.retry_at is not None, final.retry_after) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds_left", "retry_at"),
+    [
+        ("60", 59, "2024-06-09T13:06:10Z"),
+        (None, 0.25, "2024-06-09T13:05:10Z"),
+        (None, -3.0, "2024-06-09T13:05:06Z"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_decide__moment_of_a_late_retry(
+    status: int, retry_after: str | None, seconds_left: float, retry_at: str
+) -> None:
+    """It is the moment that ALM names, or that of the deadline."""
+    error = failure(status=status, retry_after=retry_after)
+
+    final = final_error(decision(error, jitter=0.5, seconds_left=seconds_left))
+
+    assert facts(final)[3] == retry_at
 
 
 @pytest.mark.parametrize(
