@@ -39,7 +39,6 @@ from connector.errors import (
     PermissionDeniedError,
     ProtocolError,
     UnreachableError,
-    UntrustedHostError,
     UserNotFoundError,
 )
 
@@ -100,6 +99,11 @@ class Client:
     def unread_rate(self) -> str | None:
         """The rate in ALM's header, if the limits are not used as the headers name them."""
         return self._rate_limiter.unread_rate
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether ALM's host has answered in this run."""
+        return self._outage.has_answered
 
     def redacted(self, error: ConnectorError) -> ConnectorError:
         """Return *error* without secrets: ALM may have sent back what it received."""
@@ -404,7 +408,11 @@ class Client:
             ):
                 _log.warning("waiting for the host to come back: %s", error.message)
             raise
-        self._outage.end()
+        if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            # The proxy has answered, not ALM's host.
+            self._outage.release()
+        else:
+            self._outage.end()
         milliseconds = (self._clock.monotonic() - started_at) * 1000
         request_id = read_request_id(response.headers) or "none"
         _log.debug(
@@ -430,5 +438,5 @@ def _describe_retry(attempt: Attempt, seconds: float) -> str:
 
 
 def _is_unreachable(error: BaseException) -> TypeGuard[UnreachableError]:
-    """Return whether the host cannot be reached, which may pass."""
-    return isinstance(error, UnreachableError) and not isinstance(error, UntrustedHostError)
+    """Return whether there was no connection, as opposed to the response of a proxy."""
+    return isinstance(error, UnreachableError) and error.http_status is None

@@ -146,7 +146,7 @@ def execute(
     for name, text in inputs.relative.items():
         totals.add_reason(-1, f"{name} {text} is {format_moment(getattr(inputs, name))}")
     pending = PendingUsers(users.ids, sink, totals)
-    failures, hidden_rows = Failures(), HiddenRows()
+    failures, hidden_rows = Failures(lambda: client.has_answered), HiddenRows()
     progress = Progress(totals, client, users.total, clock)
 
     def read(user: str) -> UserResult[Any]:
@@ -294,10 +294,11 @@ class Failures:
     """The failures of single users; when they end the run, and which error they add up to.
 
     Threads share it. What a run comes to depends on the users' places in the list, not on the
-    order in which they finish.
+    order in which they finish. *has_answered* returns whether ALM's host has answered in this run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, has_answered: Callable[[], bool] = lambda: False) -> None:
+        self._has_answered = has_answered
         self._lock = threading.Lock()
         self._count = 0
         self._denied = 0
@@ -342,8 +343,9 @@ class Failures:
                 self._refused_texts.append(text)
             is_of_all = len(self._refused_texts) == MAX_REFUSED_USERS
             return first if is_of_all and len(set(self._refused_texts)) == 1 else None
-        ends = isinstance(error, DeadlineError | UnreachableError | AuthenticationError)
-        return error if ends else None
+        if isinstance(error, UnreachableError):
+            return None if self._has_answered() else error
+        return error if isinstance(error, DeadlineError | AuthenticationError) else None
 
     def _add_failure(self, place: int, name: str, error: ConnectorError) -> None:
         self._count += 1

@@ -130,11 +130,23 @@ def test_fault__of_one_user_costs_no_other_user(fault: Fault, concurrency: int, 
     ran = run(server, user_id="30,31,32,33", concurrency=concurrency)
 
     failed = [(user["user_id"], user["error"]["code"]) for user in ran.document["users"]["failed"]]
-    affects_all = fault.code == UNAVAILABLE or fault.http_status == 401
+    affects_all = fault.http_status == 401
     others = [ids for user in ("30", "31", "33") for ids in ids_of_user(user)]
     assert ran.code == (fault.code if affects_all else PARTIAL)
     assert ran.document["enrollment_ids"] == ([] if affects_all else others)
     assert (failed, ran.document["complete"]) == ([("32", fault.code)], False)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_fault__of_the_proxy_ends_the_run(concurrency: int, play: Play) -> None:
+    """A proxy that refuses from the beginning is never the fault of one user."""
+    server = play(otherwise=(answer(407),))
+    users = ",".join(map(str, range(30, 130)))
+
+    ran = run(server, user_id=users, concurrency=concurrency)
+
+    assert (ran.code, ran.document["error"]["code"]) == (UNAVAILABLE, UNAVAILABLE)
+    assert len(server.requests) <= concurrency
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])

@@ -624,7 +624,7 @@ def test_fetch__host_answers_another_thread_first(open_client: OpenClient) -> No
     assert client.fetch(FIRST) == PAGE
 
 
-@pytest.mark.parametrize("step", [BUSY, UNTRUSTED])
+@pytest.mark.parametrize("step", [BUSY, (407, {}, b"")])
 def test_fetch__trial_with_another_result(open_client: OpenClient, step: Any) -> None:
     """A trial that fails in another way leaves the next one to any thread, without a wait."""
     client = open_client(EMPTY, GONE, step, EMPTY, EMPTY)
@@ -636,15 +636,30 @@ def test_fetch__trial_with_another_result(open_client: OpenClient, step: Any) ->
     assert client.fetch(FIRST) == PAGE
 
 
-def test_fetch__untrusted_host_is_not_waited_for(
-    open_client: OpenClient, clock: VirtualClock
-) -> None:
-    """A certificate that is not trusted does not pass: nothing is repeated."""
-    client = open_client(EMPTY, UNTRUSTED)
+def test_fetch__untrusted_host(open_client: OpenClient, clock: VirtualClock) -> None:
+    """A certificate that was never trusted does not pass: nothing is repeated."""
+    assert type(failed(open_client(UNTRUSTED))) is UntrustedHostError
+    assert clock.slept == []
+
+
+def test_fetch__host_no_longer_trusted(open_client: OpenClient, clock: VirtualClock) -> None:
+    """A host whose certificate was trusted in this run is waited for, as one that disappears."""
+    client = open_client(EMPTY, UNTRUSTED, UNTRUSTED, EMPTY)
     client.fetch(FIRST)
 
+    assert client.fetch(FIRST) == PAGE
+    assert clock.slept == [0.75, 1.5]
+
+
+@pytest.mark.parametrize("before", [[], [EMPTY]])
+def test_fetch__proxy_that_refuses(open_client: OpenClient, before: list[Step]) -> None:
+    """A proxy's refusal is not the answer of ALM's host, and is not waited for."""
+    client = open_client(*before, (407, {}, b""))
+    for _ in before:
+        client.fetch(FIRST)
+
     assert type(failed(client)) is UntrustedHostError
-    assert clock.slept == []
+    assert client.has_answered == bool(before)
 
 
 class Meanwhile:
