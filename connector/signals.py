@@ -8,7 +8,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
-from connector.errors import InterruptedRun
+from connector.errors import ConnectorError, InterruptedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Handler = Callable[[int, FrameType | None], object]
 
 _SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+# Signals that have arrived inside ``raised``.
+_arrived: list[int] = []
 
 
 def end_process() -> None:
@@ -30,16 +32,32 @@ def end_process() -> None:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Raise ``InterruptedRun`` inside when a signal arrives."""
+    """Raise ``InterruptedRun`` inside when a signal arrives.
+
+    Python and its libraries lose some exceptions, or raise others in their place: see ``check``.
+    """
     if not _is_main_thread():
         yield
         return
     previous = {number: signal.signal(number, _interrupt) for number in _heeded()}
     try:
         yield
+    except ConnectorError:
+        raise
+    except Exception as error:
+        if _arrived:
+            raise InterruptedRun(_arrived[0]) from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        _arrived.clear()
+
+
+def check() -> None:
+    """Raise ``InterruptedRun`` if a signal has arrived: call it now and then in what takes long."""
+    if _arrived and _is_main_thread():
+        raise InterruptedRun(_arrived[0])
 
 
 @contextlib.contextmanager
@@ -86,6 +104,7 @@ def _heeded() -> list[int]:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    _arrived.append(number)
     raise InterruptedRun(number)
 
 

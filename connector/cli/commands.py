@@ -242,6 +242,7 @@ def diff(console: Console, /, files: tuple[str, ...], **flags: Any) -> int:  # n
     with console.progress(SystemClock()) as bar:
 
         def show(scan: Scan) -> None:
+            signals.check()
             bar.show(
                 scan.done,
                 scan.total,

@@ -156,6 +156,7 @@ def execute(
 
     def watch() -> None:
         hooks.on_progress(progress)
+        signals.check()
         check_deadline(deadline)
 
     ended: ConnectorError | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.errors import InterruptedRun
-from connector.signals import call_on_first, deferred, end_process, raised
+from connector.errors import InterruptedRun, UsageError
+from connector.signals import call_on_first, check, deferred, end_process, raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +54,70 @@ def test_raised__raises_inside_and_restores(
 
     assert caught.value.code == 128 + number
     assert handlers() == [handler, handler]
+
+
+def lose(number: signal.Signals) -> None:
+    """Send the process a signal whose exception is lost."""
+    with contextlib.suppress(InterruptedRun):
+        signal.raise_signal(number)
+
+
+def end_with(number: signal.Signals | None, error: BaseException | None) -> None:
+    """Receive a signal whose exception is lost, and raise *error*, or what a check raises."""
+    with raised():
+        check()
+        if number:
+            lose(number)
+        if error:
+            raise error
+        check()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("error", [None, LookupError()])
+def test_raised__lost_exception(number: signal.Signals, error: Exception | None) -> None:
+    """If a library loses the exception, or raises another, the check or the end raises it."""
+    with pytest.raises(InterruptedRun) as caught:
+        end_with(number, error)
+
+    assert (caught.value.code, caught.value.__cause__) == (128 + number, error)
+    # Outside, no signal is left.
+    check()
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (None, LookupError()),
+        (signal.SIGTERM, UsageError("m", hint="h")),
+        (signal.SIGTERM, SystemExit()),
+    ],
+)
+def test_raised__other_errors(number: signal.Signals | None, error: BaseException) -> None:
+    """Other errors pass without a signal; those of the connector, which explain more, always."""
+    with pytest.raises(type(error)) as caught:
+        end_with(number, error)
+
+    assert caught.value is error
+
+
+def test_check__in_another_thread() -> None:
+    """A check in another thread does nothing: signals are the main thread's."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            check()
+        except InterruptedRun as error:
+            errors.append(error)
+
+    with raised():
+        lose(signal.SIGTERM)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    assert errors == []
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -595,6 +595,16 @@ def test_execute__interrupted_while_the_file_is_finished(
     assert (resumed.error, resumed.totals.kept, path.is_file()) == (None, 2, True)
 
 
+def test_execute__lost_signal(clock: Clock) -> None:
+    """A signal whose exception Python or a library has lost ends the run all the same."""
+    with signals.raised():
+        with contextlib.suppress(InterruptedRun):
+            signal.raise_signal(signal.SIGTERM)
+        outcome = run(clock, user_id="7,31,8")
+
+    assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
+
+
 def test_execute__another_error_leaves_the_file_to_resume(clock: Clock, tmp_path: Path) -> None:
     """If anything else fails, the error is raised, and the users of the file can be resumed."""
     values: dict[str, Any] = {
