@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from connector.clock import Clock
     from connector.redact import Redactor
     from connector.settings import Credentials, Inputs
+    from connector.settings.users import Users
 
 # How many enrollments a user has is not known before they are read: few, some and many.
 _ENROLLMENTS_PER_USER = (10, 50, 200)
@@ -37,18 +38,18 @@ def check(
 ) -> Iterator[str]:
     """Yield a line for everything that works. Raises the ConnectorError of the first that fails."""
     deadline = Deadline(clock, inputs.deadline)
-    users = read_user_ids(inputs, stdin)
 
-    def read_list() -> tuple[str | None, int, int]:
+    def read_list() -> tuple[Users, str | None, int, int]:
+        users = read_user_ids(inputs, stdin)
         first, total, addresses = None, 0, 0
         # A pipe is read to its end to be counted.
         for user in users.ids:
             first = first or user
             total += 1
             addresses += is_address(user)
-        return first, total, addresses
+        return users, first, total, addresses
 
-    first, total, addresses = within_deadline(read_list, deadline)
+    users, first, total, addresses = within_deadline(read_list, deadline)
     skipped = ""
     if users.deleted:
         skipped = f" ({counted(users.deleted, 'deleted user')} skipped)"

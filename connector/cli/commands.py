@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,16 +98,21 @@ def fetch(console: Console, /, **flags: str | None) -> int:
         raise
     console.describe_source(inputs, credentials)
     console.prepare_channels(inputs.user_id or inputs.user_email)
-    from connector.clock import SystemClock
+    from connector.clock import Deadline, SystemClock
     from connector.runner import RunHooks, execute
 
     clock = SystemClock()
+    deadline = Deadline(clock, inputs.deadline)
     console.shows_names = inputs.names
     console.has_records_on_stdout = inputs.format != "json" and inputs.output_file is None
-    write = console.write_records if console.has_records_on_stdout else None
+    write = partial(console.write_records, deadline=deadline)
     try:
         with console.progress(clock) as on_progress:
-            hooks = RunHooks(write, on_progress, has_tally=bool(console.channels))
+            hooks = RunHooks(
+                write if console.has_records_on_stdout else None,
+                on_progress,
+                has_tally=bool(console.channels),
+            )
             outcome = execute(
                 inputs, credentials, console.redactor, clock=clock, stdin=sys.stdin, hooks=hooks
             )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from connector.errors import InterruptedRun, OutputError, UsageError
+from connector.errors import DeadlineError, InterruptedRun, OutputError, UsageError
 from connector.redact import Redactor
 from connector.settings import SANDBOX
 from connector.settings.surfaces import Surface
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from connector.channels import Channel, Tally
     from connector.cli.progress import ProgressBar, ProgressLines
-    from connector.clock import Clock
+    from connector.clock import Clock, Deadline
     from connector.errors import ConnectorError, Problem
     from connector.files import NamedFiles
     from connector.output.document import Document
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "alm-enrollments"
 _ENGINE_SECONDS = 0.5
+# A pipe that is ready takes so many bytes at once.
+_MAX_PIPE_BYTES = getattr(select, "PIPE_BUF", 65_536)
 _log = logging.getLogger("connector")
 
 
@@ -184,17 +187,20 @@ class Console:
     def _progress_hidden(self) -> contextlib.AbstractContextManager[None]:
         return self._bar.hidden() if self._bar else contextlib.nullcontext()
 
-    def write_records(self, piece: bytes) -> None:
+    def write_records(self, piece: bytes, deadline: Deadline) -> None:
         """Write a *piece* of the records to standard output.
 
-        Raises OutputError, and BrokenPipeError if the reader closed the pipe, as `| head` does,
-        and no channel gets the results: nobody needs the rest then.
+        Raises OutputError, DeadlineError if the reader is not ready before *deadline*, and
+        BrokenPipeError if the reader closed the pipe, as `| head` does, and no channel gets the
+        results: nobody needs the rest then.
         """
         hint = "What it has ends in the middle. Fix this and run again."
         try:
             with self._progress_hidden(), _standard_output(hint) as stdout:
-                stdout.buffer.write(piece)
-                stdout.buffer.flush()
+                for start in range(0, len(piece), _MAX_PIPE_BYTES):
+                    _wait_for_reader(stdout, deadline)
+                    stdout.buffer.write(piece[start : start + _MAX_PIPE_BYTES])
+                    stdout.buffer.flush()
         except BrokenPipeError:
             if not any(channel.has_results for channel in self.channels):
                 raise
@@ -314,6 +320,21 @@ def write_text(*texts: str) -> None:
     except InterruptedRun as interruption:
         hint = "What is on standard output may end in the middle; run it again."
         raise interruption.replaced(hint=hint) from None
+
+
+def _wait_for_reader(stdout: TextIO, deadline: Deadline) -> None:
+    """Wait until standard output takes another piece. Raises DeadlineError."""
+    ready = [stdout]
+    # Windows selects among sockets only; a stream of tests is none of the system's.
+    with contextlib.suppress(OSError, ValueError):
+        _, ready, _ = select.select([], [stdout], [], max(deadline.left(), 0.0))
+    if not ready:
+        raise DeadlineError(
+            f"The deadline of {deadline.seconds:g} s passed while the reader of standard output"
+            " took no more records.",
+            hint="What it has ends in the middle. Read it faster, or set `output_file`.",
+            retry_at=deadline.moment(),
+        )
 
 
 @contextlib.contextmanager

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
     from connector.runner.connection import Account
     from connector.settings import Credentials, Inputs
+    from connector.settings.users import Users
 
 # A filter sees the records of its own logger only, not those of the loggers below it.
 _LOGGERS = (
@@ -133,12 +134,9 @@ def execute(
     the records cannot be written.
     """
     deadline = Deadline(clock, inputs.deadline)
-    users = read_user_ids(inputs, stdin)
     client = open_client(inputs, credentials, redactor, deadline, hooks.account)
     sink = open_sink(inputs, redactor, clock, hooks.write, has_tally=hooks.has_tally)
-    totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
-    for entry in sink.prepare():
-        totals.add_from_journal(entry)
+    users, totals = within_deadline(lambda: _prepare(inputs, stdin, sink), deadline)
     inputs = sink.resumed(inputs)
     if users.total != 1:
         # With several users, the threads that read them use the quota.
@@ -179,6 +177,7 @@ def execute(
         raise
     finally:
         client.close()
+    pending.end()
     requested = pending.count if users.total is None else users.total
     totals.end(
         requested=requested - users.repeats,
@@ -187,6 +186,15 @@ def execute(
         is_list_complete=pending.is_complete or users.total is not None,
     )
     return _finish(inputs, redactor, sink, totals, ended or failures.error(totals))
+
+
+def _prepare(inputs: Inputs, stdin: TextIO, sink: Sink[Any]) -> tuple[Users, RunTotals]:
+    """Return the users to read, and the totals of those that *sink* has from an earlier run."""
+    users = read_user_ids(inputs, stdin)
+    totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
+    for entry in sink.prepare():
+        totals.add_from_journal(entry)
+    return users, totals
 
 
 def _late_last(
@@ -235,9 +243,9 @@ def _finish(
     is_forgiven = inputs.allow_incomplete and totals.pages > 0 and not is_interrupted
     try:
         delivery = sink.close(totals, error, is_forgiven=is_forgiven)
-    except InterruptedRun as interruption:
+    except (InterruptedRun, DeadlineError) as ended:
         sink.abandon()
-        error, is_forgiven = interruption, False
+        error, is_forgiven = ended, False
         delivery = replace(NOTHING, enrollments=None, hint=sink.kept(totals))
     if error:
         error = redactor.clean_error(error.replaced(hint=error.hint + delivery.hint))
@@ -261,7 +269,7 @@ def check_deadline(deadline: Deadline) -> None:
 def within_deadline(work: Callable[[], Result], deadline: Deadline) -> Result:
     """Return the result of *work*, done in a thread. Raises DeadlineError, and what *work* raises.
 
-    For what cannot notice the deadline itself: resolving a name, reading a silent pipe.
+    For what cannot notice the deadline itself: resolving a name, reading a long list.
     """
     results = as_finished(
         lambda _: work(), [None], concurrency=1, idle=lambda: check_deadline(deadline)
@@ -276,6 +284,8 @@ class PendingUsers:
         self._ids = ids
         self._sink = sink
         self._totals = totals
+        self._lock = threading.Lock()
+        self._has_ended = False
         self.count = 0
         #: Whether the list of users has come to its end.
         self.is_complete = False
@@ -283,12 +293,21 @@ class PendingUsers:
     def __iter__(self) -> Iterator[str]:
         """Yield each id that must be read, and count the others as kept."""
         for user_id in self._ids:
-            self.count += 1
-            if self._sink.has(user_id):
-                self._totals.add_kept()
-            else:
+            with self._lock:
+                if self._has_ended:
+                    return
+                self.count += 1
+                is_kept = self._sink.has(user_id)
+                if is_kept:
+                    self._totals.add_kept()
+            if not is_kept:
                 yield user_id
         self.is_complete = True
+
+    def end(self) -> None:
+        """Count nobody any more: a thread may still look for the next user."""
+        with self._lock:
+            self._has_ended = True
 
 
 class Failures:

@@ -13,7 +13,9 @@ import pytest
 from connector.clock import SystemClock
 from tests.faults.conftest import BOTH, run
 from tests.faults.table import TEMPFAIL
-from tests.support.pages import answer, chunked, head
+from tests.support.pages import USER, answer, body_of, chunked, head, record
+from tests.support.process import PATIENCE_SECONDS
+from tests.support.secrets import TOKEN
 from tests.support.server import Drip, Flood, OnConnect, Pause, healthy, only_for
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.conftest import Play
+    from tests.support.process import Command
     from tests.support.server import Action, Step
 
 DEADLINE = 0.3
@@ -140,3 +143,24 @@ def test_slow__user_until_the_deadline(play: Play, tmp_path: Path) -> None:
     assert "2 users are kept in" in ran.document["error"]["hint"]
     kept = [json.loads(line) for line in (tmp_path / "out.part").read_bytes().splitlines()]
     assert {record["user_id"] for record in kept} == {"31", "33"}
+
+
+@pytest.mark.parametrize("name", ["csv", "html"])
+def test_slow__reader_of_standard_output(name: str, command: Command, play: Play) -> None:
+    """A reader that takes no more records does not keep a run beyond its deadline."""
+    records = [record(f"course:{number}_1_{USER}", url="x" * 200) for number in range(800)]
+    server = play(otherwise=(answer(200, body_of({"data": records})),))
+    process = command.start(
+        f"--user-id {USER} --format {name} --columns id,url --deadline 3",
+        ALM_BASE_URL=server.url,
+        ALM_ACCESS_TOKEN=TOKEN,
+    )
+
+    # Nobody reads standard output, whose pipe holds 64 KB.
+    exit_code = process.wait(PATIENCE_SECONDS)
+
+    stdout, stderr = process.communicate()
+    assert exit_code == TEMPFAIL
+    assert 0 < len(stdout) < 100_000
+    message = "The deadline of 3 s passed while the reader of standard output took no more records."
+    assert message in stderr

@@ -11,6 +11,7 @@ import re
 import signal
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -700,6 +701,42 @@ def test_pending_users__without_those_of_the_file() -> None:
     assert (first, pending.count, pending.is_complete) == ("2", 2, False)
     assert (list(users), pending.is_complete) == (["4"], True)
     assert (pending.count, totals.kept, totals.read) == (4, 2, 2)
+
+
+def test_pending_users__after_the_end() -> None:
+    """When the run has ended, a thread that still looks for the next user counts nobody."""
+    sink: Any = SinkWith("1", "3", "4")
+    totals = RunTotals(is_of_many=True)
+    pending = PendingUsers(iter(["1", "2", "3", "4"]), sink, totals)
+    users = iter(pending)
+    next(users)
+
+    pending.end()
+
+    assert (list(users), pending.is_complete) == ([], False)
+    assert (pending.count, totals.kept, totals.read) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["read_user_ids", "open_sink"])
+def test_execute__deadline_before_the_first_request(
+    name: str, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline ends a run that still reads its list, or the file to resume."""
+    goes_on = threading.Event()
+
+    def take_long(*_: object, **__: object) -> None:
+        clock.sleep(700)
+        goes_on.wait(10)
+
+    sink = SimpleNamespace(prepare=take_long)
+    late = take_long if name == "read_user_ids" else lambda *_, **__: sink
+    monkeypatch.setattr(f"connector.runner.all_users.{name}", late)
+
+    with pytest.raises(DeadlineError, match="passed before the run ended") as caught:
+        run(clock, user_id="7", deadline=600)
+
+    goes_on.set()
+    assert caught.value.retry_at == datetime(2023, 6, 29, 12, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
