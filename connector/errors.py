@@ -129,6 +129,12 @@ class ConnectorError(Exception):
         copy.__cause__ = self.__cause__
         return copy
 
+    def converted(self, kind: type[Kind]) -> Kind:
+        """Return the same error as one of another *kind*, its cause, and no traceback."""
+        copy = _rebuilt(kind, (self.message,), self.__dict__)
+        copy.__cause__ = self.__cause__
+        return copy
+
 
 def _rebuilt(kind: type[Kind], args: tuple[Any, ...], state: dict[str, Any]) -> Kind:
     error = kind.__new__(kind, *args)

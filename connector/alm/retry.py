@@ -66,7 +66,7 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
     is_over_quota = error.http_status == HTTPStatus.TOO_MANY_REQUESTS
     if seconds >= seconds_left:
         retry_at = _round_up(now + timedelta(seconds=seconds_left if named is None else seconds))
-        late = error.replaced(
+        late: ConnectorError = error.replaced(
             message=f"{happened}; the deadline leaves no time for another attempt,"
             f" due in {seconds:.1f} s.",
             hint=_run_again_after(retry_at),
@@ -76,7 +76,7 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
         # A host that never answered is unreachable, whatever the time.
         if not isinstance(error, UnreachableError):
             is_of_run = is_over_quota or seconds_left <= 0
-            late = converted(late, DeadlineError if is_of_run else LateRetryError)
+            late = late.converted(DeadlineError if is_of_run else LateRetryError)
         return GiveUp(late)
     retry_at = _round_up(now + timedelta(seconds=seconds))
     if attempt.number >= MAX_ATTEMPTS and not is_over_quota:
@@ -158,19 +158,6 @@ def _seconds_to_wait(attempt: Attempt, named: float | None) -> float:
 def _backoff(number: int, jitter: float) -> float:
     # Doubled from one second on; the bound on the exponent keeps the number a float.
     return jitter * min(2.0 ** min(number - 1, 10), MAX_BACKOFF_SECONDS)
-
-
-def converted(error: ConnectorError, kind: type[ConnectorError]) -> ConnectorError:
-    """Return *error* as one of another *kind*."""
-    other = kind(
-        error.message,
-        hint=error.hint,
-        http_status=error.http_status,
-        request_id=error.request_id,
-        retry_at=error.retry_at,
-    )
-    other.__cause__ = error.__cause__
-    return other
 
 
 def out_of_time(

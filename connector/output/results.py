@@ -198,6 +198,8 @@ class RunTotals:
             self._add_reading(result.completeness, result.answered_at)
         elif not isinstance(result.error, DeadlineError):
             self.add_failure(place, result.user_id, error_as_dict(result.error), result.user_email)
+            # A user of whom there are pages exists, whatever ALM says later.
+            self._is_cut_short |= result.completeness.pages > 0
 
     def add_failure(
         self,

@@ -18,6 +18,7 @@ from connector.errors import (
     DeadlineError,
     InternalError,
     InterruptedRun,
+    LateRetryError,
     OutputError,
     PartialError,
     PermissionDeniedError,
@@ -41,6 +42,7 @@ CLASSES: list[tuple[type[ConnectorError], type[ConnectorError], int]] = [
     (OutputError, ConnectorError, 73),
     (TemporaryError, ConnectorError, 75),
     (DeadlineError, TemporaryError, 75),
+    (LateRetryError, TemporaryError, 75),
     (ProtocolError, ConnectorError, 76),
     (AuthenticationError, ConnectorError, 77),
     (PermissionDeniedError, AuthenticationError, 77),
@@ -175,6 +177,18 @@ def test_replaced__has_the_cause_and_no_traceback() -> None:
 
     assert raised.__traceback__ is not None
     assert (changed.__cause__, changed.__traceback__) == (raised.__cause__, None)
+
+
+def test_converted__is_another_kind_with_the_same_details() -> None:
+    """Another kind of error has the same details and cause, and no traceback."""
+    error = TemporaryError("m", hint="h", http_status=503, request_id="r", retry_after="1")
+    error.__cause__ = ConnectionResetError()
+
+    other = error.converted(ProtocolError)
+
+    assert type(other) is ProtocolError
+    assert (other._details, other.__cause__) == (error._details, error.__cause__)
+    assert (other.args, other.code, other.__traceback__) == (("m",), 76, None)
 
 
 def test_replaced__keeps_what_a_class_adds() -> None:

@@ -223,9 +223,12 @@ def test_next_since__five_minutes_before_the_first_answer() -> None:
 
     assert ended(answered(5), answered(3), answered(9)).next_since == "2024-01-01T11:58:00.000Z"
     assert ended(answered(5), other).next_since == "2024-01-01T11:55:00.000Z"
-    assert ended(answered(5), result("2", error=UNKNOWN)).next_since == "2024-01-01T12:00:00.000Z"
+    unknown = result("2", Completeness(Status.INCOMPLETE, ("ALM has no user 2.",), 0), UNKNOWN)
+    assert ended(answered(5), unknown).next_since == "2024-01-01T12:00:00.000Z"
 
 
+# ALM had pages of the user before it said so.
+GONE = result("2", Completeness(Status.INCOMPLETE, ("ALM has no user 2.",), 3), UNKNOWN)
 CUT_SHORT = answered(6, Completeness(Status.INCOMPLETE, ("stopped",), 1))
 
 
@@ -237,6 +240,7 @@ CUT_SHORT = answered(6, Completeness(Status.INCOMPLETE, ("stopped",), 1))
         ((answered(5), result("2", error=BUSY)), {}),
         ((answered(5), result("2", error=BUSY), result("3", error=UNKNOWN)), {}),
         ((answered(5), result("2", error=OUT_OF_TIME)), {}),
+        ((answered(5), GONE), {}),
         ((answered(5),), {"requested": 2}),
         ((answered(5),), {"is_list_complete": False}),
         ((answered(5), CUT_SHORT), {}),
