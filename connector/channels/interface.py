@@ -9,6 +9,7 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -171,8 +172,8 @@ def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
 
 def check_appendable(path: Path) -> None:
     """Check that text can be appended to *path*, or that it can be created. Raises OSError."""
-    if path.is_file():
-        path.open("ab").close()
+    if path.is_file() or path.is_fifo():
+        _open_to_append(path).close()
     elif not path.exists():
         check_folder_writable(target_of(path).parent)
     elif path.is_dir():
@@ -181,7 +182,7 @@ def check_appendable(path: Path) -> None:
 
 def append_atomically(path: Path, text: str) -> None:
     """Append *text* to *path*, on a line of its own, or leave it as it is. Raises OSError."""
-    with _naming(path), path.open("ab", buffering=0) as file:
+    with _naming(path), _open_to_append(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
             rest = missing_line_end(path) + encoded(text)
@@ -191,6 +192,16 @@ def append_atomically(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(size)
             raise
+
+
+def _open_to_append(path: Path) -> FileIO:
+    """Open *path* to append to it. Raises OSError, also for a pipe that nobody reads."""
+    # Windows has no pipes among its files.
+    no_wait = getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY | no_wait, 0o666)
+    if no_wait:
+        os.set_blocking(handle, True)
+    return FileIO(handle, "ab")
 
 
 def missing_line_end(path: Path) -> bytes:

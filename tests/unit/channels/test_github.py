@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,6 +162,21 @@ def test_write__full_device(tmp_path: Path, stderr: Stderr) -> None:
         channel(tmp_path, stderr, GITHUB_OUTPUT="/dev/full").write(run_outputs())
 
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, "/dev/full")
+
+
+def test_write__pipe(tmp_path: Path, stderr: Stderr) -> None:
+    """A pipe that nobody reads is an error, before the first request and at the end; no wait."""
+    os.mkfifo(tmp_path / "output")
+    github = channel(tmp_path, stderr)
+
+    for write in (github.prepare, lambda: github.write(run_outputs())):
+        with pytest.raises(OSError, match=os.strerror(errno.ENXIO)):
+            write()
+
+    reader = os.open(tmp_path / "output", os.O_RDONLY | os.O_NONBLOCK)
+    github.prepare()
+    github.write(run_outputs())
+    assert parse_outputs(os.read(reader, 100_000)) == OUTPUTS
 
 
 def test_write__missing_folder(tmp_path: Path, stderr: Stderr) -> None:
