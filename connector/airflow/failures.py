@@ -14,10 +14,16 @@ _RETRYABLE_CODES = (TemporaryError.exit_code, UnreachableError.exit_code)
 
 
 def is_retryable(document: Mapping[str, Any]) -> bool:
-    """Return whether a retry can fix the error of *document*, or of any of its failed users."""
+    """Return whether a retry can fix the error of *document*, or of any of its failed users.
+
+    It may if XCom had no room for the list of them.
+    """
     codes = [document["error"]["code"]]
     if codes == [PartialError.exit_code]:
-        codes = [user["error"]["code"] for user in document["users"]["failed"]]
+        failed = document["users"]["failed"]
+        if failed is None:
+            return True
+        codes = [user["error"]["code"] for user in failed]
     return any(code in _RETRYABLE_CODES for code in codes)
 
 

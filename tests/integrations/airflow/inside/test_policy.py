@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from airflow.providers.docker.exceptions import DockerContainerFailedException
 
 from connector.airflow.operators import AlmEnrollmentsOperator
 from connector.airflow.retries import AlmRetryPolicy
+from connector.channels.limits import fit_into_xcom
 
 if TYPE_CHECKING:
     from .conftest import RunDag, StartServer
@@ -132,6 +134,20 @@ def test_policy__waits_until_retry_at(moment: str, least: float, most: float) ->
 
     assert decision.action.value == "retry"
     assert least <= decision.retry_delay.total_seconds() <= most
+
+
+def test_policy__without_the_list_of_failed_users() -> None:
+    """If XCom has no room for the list, the task is retried at the moment that ALM named."""
+    failed = failed_with(65, *[67] * 10_000, retry_at="2100-01-01T00:00:00Z")
+    document, _ = fit_into_xcom(failed)
+    task: Any = SimpleNamespace(task_id="read", map_index=-1, xcom_pull=lambda **_: document)
+
+    decision = AlmRetryPolicy().evaluate(
+        RuntimeError("Pod returned a failure."), 1, 3, {"ti": task}
+    )
+
+    assert (document["users"]["failed"], decision.action.value) == (None, "retry")
+    assert decision.retry_delay.total_seconds() > 2e9
 
 
 def test_policy__exception_without_a_document() -> None:
