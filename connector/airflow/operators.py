@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from connector.airflow.failures import is_retryable, retry_at
 from connector.airflow.hook import AlmHook
-from connector.airflow.storage import has_journal, is_remote, local_copy, local_output
+from connector.airflow.storage import is_remote, local_copy, local_output
 from connector.channels.limits import MAX_XCOM_BYTES, fit_into_xcom
 from connector.errors import ConnectorError, Problem, TemporaryError, UsageError
 from connector.output.diff import IGNORED, diff, failed_difference
@@ -304,7 +304,7 @@ class AlmMergeOperator(_DocumentOperator):
         if problem:
             raise UsageError.of([problem], hint="Nothing was written.")
         output = files.local_output(self.output_file)
-        shards = [files.local_copy(path, has_journal=True) for path in paths]
+        shards = [files.local_copy(path, with_journal=True) for path in paths]
         return merge([output, *shards], Redactor())
 
 
@@ -342,10 +342,7 @@ class AlmDiffOperator(_DocumentOperator):
         return self._succeed_or_fail(self._compare, context)
 
     def _compare(self, files: _Files) -> tuple[Document, None]:
-        old, new = (
-            files.local_copy(path, has_journal=is_remote(path) and has_journal(path))
-            for path in (self.old, self.new)
-        )
+        old, new = (files.local_copy(path, with_journal=True) for path in (self.old, self.new))
         document = diff(
             old,
             new,
@@ -365,12 +362,15 @@ class _Files:
         self._given_paths: dict[str, str] = {}
 
     def local_output(self, path: Any, *, resume: bool = False) -> Any:  # noqa: ANN401 - the inputs schema validates it
-        """Return a local file that becomes the one at *path*. Raises OutputError."""
+        """Return a local file that becomes the one at *path*.
+
+        Raises OutputError, TemporaryError.
+        """
         return self._enter(local_output, path, resume=resume)
 
-    def local_copy(self, path: Any, *, has_journal: bool = False) -> Any:  # noqa: ANN401 - the same
-        """Return a local copy of the file at *path*. Raises UsageError if it does not exist."""
-        return self._enter(local_copy, path, has_journal=has_journal)
+    def local_copy(self, path: Any, *, with_journal: bool = False) -> Any:  # noqa: ANN401 - the same
+        """Return a local copy of the file at *path*. Raises UsageError, TemporaryError."""
+        return self._enter(local_copy, path, with_journal=with_journal)
 
     def _enter(
         self,

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -17,8 +17,10 @@ from connector.errors import OutputError, Problem, TemporaryError, UsageError
 from connector.output.journal import journal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from os import stat_result
+
+    from connector.errors import ConnectorError
 
 _log = logging.getLogger(__name__)
 
@@ -28,27 +30,20 @@ def is_remote(path: object) -> bool:
     return isinstance(path, str) and "://" in path
 
 
-def has_journal(path: str) -> bool:
-    """Return whether the object at *path* has its journal next to it."""
-    return bool(ObjectStoragePath(f"{path}.users").exists())
-
-
 @contextlib.contextmanager
-def local_copy(path: str, *, has_journal: bool = False) -> Iterator[str]:
-    """Provide a local copy of the object at *path*. Raises UsageError if it does not exist."""
+def local_copy(path: str, *, with_journal: bool = False) -> Iterator[str]:
+    """Provide a local copy of the object at *path*, and of its journal if it has one.
+
+    Raises UsageError if the object does not exist or may not be read, and TemporaryError if the
+    storage fails.
+    """
     with tempfile.TemporaryDirectory(prefix="alm-enrollments-") as folder:
-        local = Path(folder, ObjectStoragePath(path).name)
-        objects = {local: path}
-        if has_journal:
-            objects[journal_of(local)] = f"{path}.users"
-        for file, remote in objects.items():
-            try:
-                _download(ObjectStoragePath(remote), file)
-            except FileNotFoundError as error:
-                raise UsageError.of(
-                    [Problem("", f'the object "{remote}" does not exist')],
-                    hint="Nothing was sent.",
-                ) from error
+        local = Path(folder, PurePosixPath(path).name)
+        if not _download(path, local):
+            problem = Problem("", f'the object "{path}" does not exist')
+            raise UsageError.of([problem], hint="Nothing was sent.")
+        if with_journal:
+            _download(f"{path}.users", journal_of(local))
         yield str(local)
 
 
@@ -59,8 +54,9 @@ def local_output(path: str, *, resume: bool = False) -> Iterator[str]:
     To *resume*, an earlier run's files are downloaded first. Records are uploaded before the
     journal that lists them: if a run is killed in between, a later one that resumes refuses the
     file, and loses no user. Raises OutputError at once if *path* cannot be written, and
-    TemporaryError if the files cannot be uploaded: then they stay where they are. If the run
-    itself has failed, its error is raised, and that of the upload is logged.
+    TemporaryError if the earlier files cannot be downloaded, or the files cannot be uploaded: then
+    they stay where they are. If the run itself has failed, its error is raised, and that of the
+    upload is logged.
     """
     _check_writable(path)
     with contextlib.ExitStack() as stack:
@@ -87,10 +83,10 @@ class _Upload:
     def __init__(self, path: str, folder: Path) -> None:
         self._path = path
         self._folder = folder
-        self.local = folder / ObjectStoragePath(path).name
+        self.local = folder / PurePosixPath(path).name
         self._part, self._journal = Path(f"{self.local}.part"), journal_of(self.local)
         self._objects = {
-            file: ObjectStoragePath(path + file.name.removeprefix(self.local.name))
+            file: path + file.name.removeprefix(self.local.name)
             for file in (self.local, self._part, self._journal)
         }
         self._downloaded: dict[Path, stat_result] = {}
@@ -99,11 +95,9 @@ class _Upload:
         """Download what an earlier run has left there, as far as it may be read."""
         for file, remote in self._objects.items():
             try:
-                _download(remote, file)
-                self._downloaded[file] = file.stat()
-            except FileNotFoundError:
-                continue
-            except PermissionError:
+                if _download(remote, file):
+                    self._downloaded[file] = file.stat()
+            except UsageError:
                 _log.warning("%s cannot be read, so the run does not resume it.", remote)
 
     def run(self) -> TemporaryError | None:
@@ -111,50 +105,96 @@ class _Upload:
         try:
             for file, remote in self._objects.items():
                 if file.is_file() and file.stat() != self._downloaded.get(file):
-                    remote.fs.put_file(str(file), remote.path)
-        except Exception as error:  # noqa: BLE001 - every storage has errors of its own
-            failure = TemporaryError(
-                f"The output file {self._path} cannot be stored: {_reason(error)}.",
-                hint=f"The records are kept in {self._folder} on this worker; run again.",
-            )
-            failure.__cause__ = error
-            return failure
+                    with _translated(self._unstored):
+                        target = ObjectStoragePath(remote)
+                        target.fs.put_file(str(file), target.path)
+        except TemporaryError as error:
+            return error
         if self._journal.is_file() and not self._part.is_file():
             # The file has the records that an earlier run left unfinished, or starts anew. If the
             # old part may not be deleted, a run that resumes notices that it is out of date.
-            with contextlib.suppress(OSError):
-                part = self._objects[self._part]
-                part.fs.rm_file(part.path)
+            _remove(self._objects[self._part])
         return None
+
+    def _unstored(self, error: Exception) -> TemporaryError:
+        return TemporaryError(
+            f"The output file {self._path} cannot be stored: {_reason(error)}.",
+            hint=f"The records are kept in {self._folder} on this worker; run again.",
+        )
 
 
 def _check_writable(path: str) -> None:
-    try:
+    def unwritable(error: Exception) -> OutputError:
+        return OutputError(
+            f"The output file {path} cannot be written: {_reason(error)}.",
+            hint="Nothing was sent. Fix this and run again.",
+        )
+
+    with _translated(unwritable):
         if _is_folder(ObjectStoragePath(path)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         probe = ObjectStoragePath(f"{path}.check")
         probe.fs.pipe_file(probe.path, b"")
-        # A bucket may let us write objects, and nothing else.
-        with contextlib.suppress(OSError):
-            probe.fs.rm_file(probe.path)
-    except (ImportError, OSError, ValueError) as error:
-        raise OutputError(
-            f"The output file {path} cannot be written: {_reason(error)}.",
-            hint="Nothing was sent. Fix this and run again.",
-        ) from error
+    _remove(f"{path}.check")
 
 
 def _is_folder(path: ObjectStoragePath) -> bool:
-    try:
+    # If it may not be looked at, writing to it decides.
+    with contextlib.suppress(Exception):
         return bool(path.is_dir())
-    except OSError:
-        # It may not be looked at: writing to it decides.
-        return False
+    return False
 
 
-def _reason(error: Exception) -> object:
-    return getattr(error, "strerror", None) or error
+def _remove(path: str) -> None:
+    # A bucket may let us write objects, and nothing else.
+    with contextlib.suppress(Exception):
+        remote = ObjectStoragePath(path)
+        remote.fs.rm_file(remote.path)
 
 
-def _download(remote: ObjectStoragePath, local: Path) -> None:
-    remote.fs.get_file(remote.path, str(local))
+def _download(path: str, local: Path) -> bool:
+    """Download the object at *path*; return whether it exists.
+
+    Raises UsageError if it may not be read, and TemporaryError if the storage fails.
+    """
+
+    def unreadable(error: Exception) -> ConnectorError:
+        if _is_permanent(error):
+            problem = Problem("", f'the object "{path}" cannot be read: {_reason(error)}')
+            return UsageError.of([problem], hint="Nothing was sent. Fix this and run again.")
+        return TemporaryError(
+            f"The object {path} cannot be read: {_reason(error)}.",
+            hint="Nothing was sent. Run again when the storage works.",
+        )
+
+    with _translated(unreadable):
+        try:
+            remote = ObjectStoragePath(path)
+            remote.fs.get_file(remote.path, str(local))
+        except FileNotFoundError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _translated(translate: Callable[[Exception], ConnectorError]) -> Iterator[None]:
+    """Raise what *translate* makes of any error: every storage has errors of its own."""
+    try:
+        yield
+    except Exception as error:
+        raise translate(error) from error
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Return whether the storage refuses access, or is not installed or connected."""
+    # gcsfs raises a plain OSError for 403. Azure's errors and Airflow's have a status.
+    return (
+        isinstance(error, (ImportError, PermissionError, ValueError))
+        or str(error).startswith("Forbidden: ")
+        or getattr(error, "status_code", None) in (401, 403, 404)
+    )
+
+
+def _reason(error: Exception) -> str:
+    # Some have no text, such as that of requests for a proxy.
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -16,7 +16,7 @@ import airflow
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from connector.airflow.operators import AlmEnrollmentsOperator, AlmMergeOperator
+from connector.airflow.operators import AlmDiffOperator, AlmEnrollmentsOperator, AlmMergeOperator
 from connector.airflow.storage import local_output
 
 if TYPE_CHECKING:
@@ -31,18 +31,61 @@ USERS = ["20941371", *map(str, range(1000, 1006))]
 
 
 class Storage(importlib.import_module("fsspec.implementations.memory").MemoryFileSystem):  # type: ignore[misc] # it has no types
-    """Keep files in memory, record the order of uploads, and refuse the one named *full_for*."""
+    """Keep files in memory, record the order of uploads, and fail with *errors*.
+
+    These are by method, or by method and name of the object.
+    """
 
     uploads: list[str] = []  # noqa: RUF012 - of the class, as the files of the class above are
-    full_for = ""
+    errors: dict[str, Exception] = {}  # noqa: RUF012 - the same
+
+    def _fail(self, method: str, path: str) -> None:
+        for key in (method, f"{method} {path.rsplit('/', 1)[1]}"):
+            if key in self.errors:
+                raise self.errors[key]
 
     def put_file(self, lpath: str, rpath: str, **settings: Any) -> None:
         """Upload a file."""
-        name = rpath.rsplit("/", 1)[1]
-        if name == self.full_for:
-            raise OSError(28, "No space left on device", rpath)
-        self.uploads.append(name)
+        self._fail("put_file", rpath)
+        self.uploads.append(rpath.rsplit("/", 1)[1])
         super().put_file(lpath, rpath, **settings)
+
+    def get_file(self, rpath: str, lpath: str, **settings: Any) -> None:
+        """Download a file."""
+        self._fail("get_file", rpath)
+        super().get_file(rpath, lpath, **settings)
+
+    def pipe_file(self, path: str, value: bytes, **settings: Any) -> None:
+        """Write *value* to a file."""
+        self._fail("pipe_file", path)
+        super().pipe_file(path, value, **settings)
+
+    def rm_file(self, path: str) -> None:
+        """Delete a file."""
+        self._fail("rm_file", path)
+        super().rm_file(path)
+
+    def info(self, path: str, **settings: Any) -> Any:
+        """Return size and kind of a file."""
+        self._fail("info", path)
+        return super().info(path, **settings)
+
+
+class HttpError(Exception):
+    """An error of a storage's own library, which is no OSError."""
+
+    def __init__(self, status_code: int = 503) -> None:
+        super().__init__(f"The storage answered {status_code}")
+        self.status_code = status_code
+
+
+FULL = OSError(28, "No space left on device")
+# What storages raise for 403: most of them, gcsfs, and those for Azure.
+FORBIDDEN = [
+    PermissionError(13, "Permission denied"),
+    OSError("Forbidden: https://storage.googleapis.com/…\nAccess denied."),
+    HttpError(403),
+]
 
 
 @pytest.fixture
@@ -52,7 +95,7 @@ def memory() -> Iterator[str]:
     Storage.store.clear()
     Storage.uploads.clear()
     yield "memory://aws_default@bucket"
-    Storage.full_for = ""
+    Storage.errors.clear()
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -211,10 +254,10 @@ def test_remote__records_before_the_journal(
     """Records are stored before the journal that lists them, so that no learner is lost."""
     run_dag(read(memory, user_id=USERS[:3], resume=True))
     assert Storage.uploads == ["out.ndjson", "out.ndjson.users"]
-    Storage.full_for = "out.ndjson"
+    Storage.errors["put_file out.ndjson"] = FULL
 
     interrupted = run_dag(read(memory, resume=True))
-    Storage.full_for = ""
+    Storage.errors.clear()
     server.requests.clear()
     run_dag(read(memory, resume=True))
 
@@ -227,10 +270,10 @@ def test_remote__records_before_the_journal(
 def test_remote__without_its_journal(memory: str, run_dag: RunDag) -> None:
     """A run that resumes refuses records that do not fit their journal."""
     run_dag(read(memory, user_id=USERS[:3], resume=True))
-    Storage.full_for = "out.ndjson.users"
+    Storage.errors["put_file out.ndjson.users"] = FULL
 
     interrupted = run_dag(read(memory, resume=True))
-    Storage.full_for = ""
+    Storage.errors.clear()
     result = run_dag(read(memory, resume=True))
 
     assert interrupted.states == {"read": "failed"}
@@ -308,6 +351,96 @@ def test_remote__cannot_be_written(
     assert reason in message
     assert result.xcom()["error"]["code"] == 73
     assert server.requests == []
+
+
+@pytest.mark.parametrize("error", [*FORBIDDEN, HttpError(), ConnectionError()])
+def test_remote__refuses_the_probe(
+    error: Exception, memory: str, run_dag: RunDag, server: TimedServer
+) -> None:
+    """Whatever the storage raises before the first request, the output cannot be written."""
+    Storage.errors["pipe_file"] = error
+
+    result = run_dag(read(memory), retries=2)
+
+    ((kind, message),) = result.errors
+    assert kind == "AirflowFailException"
+    assert message.startswith(f"The output file {memory}/out.ndjson cannot be written: ")
+    assert ": ." not in message
+    assert result.xcom()["error"]["code"] == 73
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("error", FORBIDDEN)
+def test_remote__may_only_be_written(
+    error: Exception, memory: str, run_dag: RunDag, server: TimedServer
+) -> None:
+    """Without permission to look at objects, read or delete them, nothing is resumed."""
+    run_dag(read(memory, user_id=USERS[:1]))
+    server.requests.clear()
+    Storage.errors |= dict.fromkeys(("info", "get_file", "rm_file"), error)
+
+    result = run_dag(read(memory, resume=True))
+
+    Storage.errors.clear()
+    assert (result.states, set(server.users)) == ({"read": "success"}, set(USERS))
+    assert users_in(objects_in(memory)["out.ndjson"]) == set(USERS)
+
+
+def tasks_that_read(folder: str) -> dict[str, Any]:
+    """Return tasks that each read the object ``old.ndjson``, by what they read it for."""
+    old, new = (f"{folder}/{name}.ndjson" for name in ("old", "new"))
+    return {
+        "list": lambda: AlmEnrollmentsOperator(task_id="read", user_ids_file=old),
+        "resume": read(folder, "old.ndjson", resume=True),
+        "merge": lambda: AlmMergeOperator(task_id="read", files=[old], output_file=new),
+        "diff": lambda: AlmDiffOperator(task_id="read", old=old, new=old),
+    }
+
+
+@pytest.mark.parametrize("error", [HttpError(), TimeoutError()])
+@pytest.mark.parametrize("purpose", ["list", "resume", "merge", "diff"])
+def test_remote__cannot_be_read_now(
+    purpose: str, error: Exception, memory: str, run_dag: RunDag, server: TimedServer
+) -> None:
+    """If the storage fails, Airflow retries the task, and nothing is sent."""
+    Storage.errors["get_file old.ndjson"] = error
+
+    result = run_dag(tasks_that_read(memory)[purpose], retries=1)
+
+    reason = str(error) or "TimeoutError"
+    message = f"The object {memory}/old.ndjson cannot be read: {reason}."
+    hint = "Nothing was sent. Run again when the storage works."
+    assert result.errors == [("AirflowException", f"{message} {hint}")] * 2
+    document = result.xcom()
+    assert (document["error"]["code"], document["error"]["message"]) == (75, message)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("error", FORBIDDEN)
+@pytest.mark.parametrize("purpose", ["list", "merge", "diff"])
+def test_remote__may_not_be_read(
+    purpose: str, error: Exception, memory: str, run_dag: RunDag, server: TimedServer
+) -> None:
+    """An object that may not be read is an invalid input: no retry helps."""
+    Storage.errors["get_file old.ndjson"] = error
+
+    result = run_dag(tasks_that_read(memory)[purpose], retries=1)
+
+    ((kind, message),) = result.errors
+    problem = f'1 input is not valid: the object "{memory}/old.ndjson" cannot be read: '
+    assert (kind, message[: len(problem)]) == ("AirflowFailException", problem)
+    assert (result.xcom()["error"]["code"], server.requests) == (64, [])
+
+
+@pytest.mark.usefixtures("server")
+def test_diff__journal_cannot_be_read_now(memory: str, run_dag: RunDag) -> None:
+    """Files are not compared without the journal that one of them has."""
+    run_dag(read(memory, "old.ndjson"))
+    Storage.errors["get_file old.ndjson.users"] = HttpError()
+
+    result = run_dag(tasks_that_read(memory)["diff"])
+
+    assert (result.states, result.xcom()["error"]["code"]) == ({"read": "failed"}, 75)
 
 
 def test_remote__output_is_the_list(memory: str, run_dag: RunDag, server: TimedServer) -> None:
