@@ -18,7 +18,6 @@ from connector.output.journal import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from os import stat_result
 
     from connector.errors import ConnectorError
 
@@ -89,14 +88,14 @@ class _Upload:
             file: path + file.name.removeprefix(self.local.name)
             for file in (self.local, self._part, self._journal)
         }
-        self._downloaded: dict[Path, stat_result] = {}
+        self._downloaded: dict[Path, tuple[int, ...]] = {}
 
     def download_earlier_files(self) -> None:
         """Download what an earlier run has left there, as far as it may be read."""
         for file, remote in self._objects.items():
             try:
                 if _download(remote, file):
-                    self._downloaded[file] = file.stat()
+                    self._downloaded[file] = _version(file)
             except UsageError:
                 _log.warning("%s cannot be read, so the run does not resume it.", remote)
 
@@ -104,7 +103,7 @@ class _Upload:
         """Upload the files that have changed; return the error if one cannot be stored."""
         try:
             for file, remote in self._objects.items():
-                if file.is_file() and file.stat() != self._downloaded.get(file):
+                if file.is_file() and _version(file) != self._downloaded.get(file):
                     with _translated(self._unstored):
                         target = ObjectStoragePath(remote)
                         target.fs.put_file(str(file), target.path)
@@ -136,6 +135,12 @@ def _check_writable(path: str) -> None:
         probe = ObjectStoragePath(f"{path}.check")
         probe.fs.pipe_file(probe.path, b"")
     _remove(f"{path}.check")
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    # Without the time of access, which the run changes.
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_folder(path: ObjectStoragePath) -> bool:

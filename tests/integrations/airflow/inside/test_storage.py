@@ -292,6 +292,16 @@ def test_remote__unchanged_records_are_not_stored(memory: str, run_dag: RunDag) 
     assert "out.ndjson" not in Storage.uploads
 
 
+def test_local_output__only_read(memory: str) -> None:
+    """A file that the run has only read is not stored again."""
+    ObjectStoragePath(f"{memory}/out.ndjson").write_text("records\n")
+
+    with local_output(f"{memory}/out.ndjson", resume=True) as local:
+        os.utime(local, ns=(0, Path(local).stat().st_mtime_ns))
+
+    assert Storage.uploads == []
+
+
 def test_local_output__after_any_exception(memory: str) -> None:
     """Whatever ends a run, such as KeyboardInterrupt, its files are stored."""
 
