@@ -18,7 +18,7 @@ from connector.airflow.failures import is_retryable, retry_at
 from connector.airflow.hook import AlmHook
 from connector.airflow.storage import is_remote, local_copy, local_output
 from connector.channels.limits import MAX_XCOM_BYTES, fit_into_xcom
-from connector.errors import ConnectorError, Problem, TemporaryError, UsageError
+from connector.errors import ConnectorError, PartialError, Problem, TemporaryError, UsageError
 from connector.output.diff import IGNORED, diff, failed_difference
 from connector.output.document import failed_document
 from connector.output.merge import merge
@@ -41,6 +41,8 @@ _ASSET_FIELDS = (
     *("output_file", "enrollment_count", "complete", "next_since"),
     *(f"{kind}_count" for kind in _CHANGES),
 )
+# What a run's document still says if its records are not stored.
+_KEPT_IF_UNSTORED = ("source", "completeness", "users")
 # 128 and SIGTERM, as shells count it.
 _SIGTERM_EXIT_CODE = 143
 
@@ -79,6 +81,12 @@ class _DocumentOperator(BaseOperator):
         except TemporaryError as failure:
             if error is None:
                 document, error = self._failed_document(failure), failure
+            elif isinstance(error, PartialError):
+                # The records of the users who were read are not stored: a retry can store them.
+                text = f"{error.message} {failure.message}"
+                error = failure.replaced(message=text, retry_at=error.retry_at)
+                kept = {name: document[name] for name in _KEPT_IF_UNSTORED}
+                document = {**self._failed_document(error), **kept}
             else:
                 unstored = f" {failure}"
         line = None if error is None else f"{error}{unstored}"

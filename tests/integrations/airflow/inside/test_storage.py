@@ -16,6 +16,7 @@ import airflow
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from connector.airflow.failures import is_retryable
 from connector.airflow.operators import AlmDiffOperator, AlmEnrollmentsOperator, AlmMergeOperator
 from connector.airflow.storage import local_output
 
@@ -361,6 +362,35 @@ def test_remote__cannot_be_written(
     assert reason in message
     assert result.xcom()["error"]["code"] == 73
     assert server.requests == []
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("task_id", ["read", "merge"])
+def test_remote__not_stored_after_a_failure(task_id: str, memory: str, run_dag: RunDag) -> None:
+    """If users failed for good and the others are not stored, Airflow retries to store them."""
+    files = read_shards(memory, run_dag, user_id=["31", "4041"])
+    Storage.errors["put_file out.ndjson"] = HttpError()
+    tasks = {
+        "read": read(memory, user_id=["31", "4041"]),
+        "merge": lambda: AlmMergeOperator(
+            task_id="merge", files=files, output_file=f"{memory}/out.ndjson"
+        ),
+    }
+
+    result = run_dag(tasks[task_id], retries=1)
+
+    message = (
+        "1 of 2 users could not be read: 4041 (exit code 67)."
+        f" The output file {memory}/out.ndjson cannot be stored: The storage answered 503."
+    )
+    assert [name for name, _ in result.errors] == ["AirflowException"] * 2
+    assert all(text.startswith(f"{message} The records are kept in ") for _, text in result.errors)
+    document = result.xcom(task_id)
+    error = document["error"]
+    assert (error["code"], error["message"], is_retryable(document)) == (75, message, True)
+    assert [document[name] for name in ("output_file", "next_since")] == [None, None]
+    assert (document["enrollment_count"], document["enrollment_ids"]) == (0, [])
+    assert [user["user_id"] for user in document["users"]["failed"]] == ["4041"]
 
 
 @pytest.mark.parametrize("error", [*FORBIDDEN, HttpError(), ConnectionError()])
