@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from connector.errors import OutputError, Problem, TemporaryError, UsageError
-from connector.output.journal import journal_of
+from connector.files import JOURNAL, NEW_JOURNAL, PART
+from connector.output.file import is_intact
+from connector.output.journal import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +44,7 @@ def local_copy(path: str, *, with_journal: bool = False) -> Iterator[str]:
             problem = Problem("", f'the object "{path}" does not exist')
             raise UsageError.of([problem], hint="Nothing was sent.")
         if with_journal:
-            _download(f"{path}.users", journal_of(local))
+            _download(f"{path}{JOURNAL}", Path(f"{local}{JOURNAL}"))
         yield str(local)
 
 
@@ -50,12 +52,12 @@ def local_copy(path: str, *, with_journal: bool = False) -> Iterator[str]:
 def local_output(path: str, *, resume: bool = False) -> Iterator[str]:
     """Provide a local file that becomes the object at *path*, with its journal, also on failure.
 
-    To *resume*, an earlier run's files are downloaded first. Records are uploaded before the
-    journal that lists them: if a run is killed in between, a later one that resumes refuses the
-    file, and loses no user. Raises OutputError at once if *path* cannot be written, and
-    TemporaryError if the earlier files cannot be downloaded, or the files cannot be uploaded: then
-    they stay where they are. If the run itself has failed, its error is raised, and that of the
-    upload is logged.
+    To *resume*, an earlier run's files are downloaded first. Records are uploaded after a new
+    journal, which then replaces the old one: if an upload ends in between, a later run that
+    resumes takes the journal that fits the records. Raises OutputError at once if *path* cannot be
+    written, and TemporaryError if the earlier files cannot be downloaded, or the files cannot be
+    uploaded: then they stay where they are. If the run itself has failed, its error is raised, and
+    that of the upload is logged.
     """
     _check_writable(path)
     with contextlib.ExitStack() as stack:
@@ -83,10 +85,12 @@ class _Upload:
         self._path = path
         self._folder = folder
         self.local = folder / PurePosixPath(path).name
-        self._part, self._journal = Path(f"{self.local}.part"), journal_of(self.local)
+        self._part, self._journal, self._new_journal = (
+            Path(f"{self.local}{suffix}") for suffix in (PART, JOURNAL, NEW_JOURNAL)
+        )
         self._objects = {
             file: path + file.name.removeprefix(self.local.name)
-            for file in (self.local, self._part, self._journal)
+            for file in (self.local, self._part, self._journal, self._new_journal)
         }
         self._downloaded: dict[Path, tuple[int, ...]] = {}
 
@@ -98,22 +102,42 @@ class _Upload:
                     self._downloaded[file] = _version(file)
             except UsageError:
                 _log.warning("%s cannot be read, so the run does not resume it.", remote)
+        if self._new_journal.is_file():
+            # An upload ended early, or was not allowed to delete it. A part has its own journal.
+            state = read_state(self._new_journal)
+            is_of_records = state and self.local.is_file() and is_intact(self.local, state)
+            if is_of_records and not self._part.is_file():
+                self._new_journal.replace(self._journal)
+            self._new_journal.unlink(missing_ok=True)
 
     def run(self) -> TemporaryError | None:
         """Upload the files that have changed; return the error if one cannot be stored."""
         try:
-            for file, remote in self._objects.items():
-                if file.is_file() and _version(file) != self._downloaded.get(file):
-                    with _translated(self._unstored):
-                        target = ObjectStoragePath(remote)
-                        target.fs.put_file(str(file), target.path)
+            for file, path in self._changed():
+                with _translated(self._unstored):
+                    remote = ObjectStoragePath(path)
+                    remote.fs.put_file(str(file), remote.path)
         except TemporaryError as error:
             return error
-        if self._journal.is_file() and not self._part.is_file():
-            # The file has the records that an earlier run left unfinished, or starts anew. If the
-            # old part may not be deleted, a run that resumes notices that it is out of date.
-            _remove(self._objects[self._part])
+        if self._journal.is_file():
+            _remove(self._objects[self._new_journal])
+            if not self._part.is_file():
+                # The file has the records that an earlier run left unfinished, or starts anew. If
+                # the old part may not be deleted, a run that resumes notices that it is outdated.
+                _remove(self._objects[self._part])
         return None
+
+    def _changed(self) -> Iterator[tuple[Path, str]]:
+        """Yield the files that have changed, each with its object, in the order of the upload."""
+        files = [
+            file
+            for file in (self.local, self._part, self._journal)
+            if file.is_file() and _version(file) != self._downloaded.get(file)
+        ]
+        if self.local in files and self._journal in files:
+            yield self._journal, self._objects[self._new_journal]
+        for file in files:
+            yield file, self._objects[file]
 
     def _unstored(self, error: Exception) -> TemporaryError:
         return TemporaryError(

@@ -180,6 +180,23 @@ def test_remote__not_resumed(memory: str, run_dag: RunDag) -> None:
     assert users_in(objects_in(memory)["out.ndjson"]) == {USERS[0]}
 
 
+def test_remote__may_not_be_deleted(
+    memory: str, run_dag: RunDag, start_server: StartServer
+) -> None:
+    """Objects that remain because they may not be deleted do not hide later ones."""
+    server = start_server("user=1005:401")
+    Storage.errors["rm_file"] = FORBIDDEN[0]
+    run_dag(read(memory, user_id=USERS[:3], resume=True))
+    run_dag(read(memory, concurrency=1, resume=True))
+    assert "out.ndjson.users.new" in objects_in(memory)
+    server.requests.clear()
+
+    result = run_dag(read(memory, resume=True))
+
+    assert (result.states, set(server.users)) == ({"read": "success"}, {"1005"})
+    assert users_in(objects_in(memory)["out.ndjson"]) == set(USERS)
+
+
 def test_remote__keeps_complete_users(
     folder: str, run_dag: RunDag, start_server: StartServer
 ) -> None:
@@ -249,12 +266,14 @@ def test_remote__list_of_users(memory: str, run_dag: RunDag, server: TimedServer
     assert missing.xcom()["error"]["code"] == 64
 
 
-def test_remote__records_before_the_journal(
-    memory: str, run_dag: RunDag, server: TimedServer
+@pytest.mark.parametrize("earlier", [[], USERS[:3]])
+def test_remote__without_its_records(
+    earlier: list[str], memory: str, run_dag: RunDag, server: TimedServer
 ) -> None:
-    """Records are stored before the journal that lists them, so that no learner is lost."""
-    run_dag(read(memory, user_id=USERS[:3], resume=True))
-    assert Storage.uploads == ["out.ndjson", "out.ndjson.users"]
+    """If the records are not stored, a run that resumes keeps the learners of the earlier one."""
+    if earlier:
+        run_dag(read(memory, user_id=earlier, resume=True))
+        assert Storage.uploads == ["out.ndjson.users.new", "out.ndjson", "out.ndjson.users"]
     Storage.errors["put_file out.ndjson"] = FULL
 
     interrupted = run_dag(read(memory, resume=True))
@@ -263,23 +282,30 @@ def test_remote__records_before_the_journal(
     run_dag(read(memory, resume=True))
 
     assert interrupted.states == {"read": "failed"}
-    assert set(server.users) == set(USERS[3:])
+    assert set(server.users) == set(USERS) - set(earlier)
     assert users_in(objects_in(memory)["out.ndjson"]) == set(USERS)
 
 
-@pytest.mark.usefixtures("server")
-def test_remote__without_its_journal(memory: str, run_dag: RunDag) -> None:
-    """A run that resumes refuses records that do not fit their journal."""
-    run_dag(read(memory, user_id=USERS[:3], resume=True))
-    Storage.errors["put_file out.ndjson.users"] = FULL
+@pytest.mark.parametrize("name", ["out.ndjson", "out.json", "out.parquet"])
+@pytest.mark.parametrize("earlier", [[], USERS[:3]])
+def test_remote__without_its_journal(
+    earlier: list[str], name: str, memory: str, run_dag: RunDag, server: TimedServer
+) -> None:
+    """If only the records are stored, a run that resumes keeps all of them."""
+    inputs: dict[str, Any] = {"name": name, "format": None, "resume": True}
+    if earlier:
+        run_dag(read(memory, **inputs, user_id=earlier))
+    Storage.errors[f"put_file {name}.users"] = FULL
 
-    interrupted = run_dag(read(memory, resume=True))
+    interrupted = run_dag(read(memory, **inputs))
     Storage.errors.clear()
-    result = run_dag(read(memory, resume=True))
+    server.requests.clear()
+    result = run_dag(read(memory, **inputs))
 
-    assert interrupted.states == {"read": "failed"}
-    assert result.xcom()["error"]["code"] == 64
-    assert users_in(objects_in(memory)["out.ndjson"]) == set(USERS)
+    assert (interrupted.states, interrupted.xcom()["error"]["code"]) == ({"read": "failed"}, 75)
+    assert (result.states, server.requests) == ({"read": "success"}, [])
+    assert result.xcom()["users"]["read"] == len(USERS)
+    assert list(objects_in(memory)) == [name, f"{name}.users"]
 
 
 @pytest.mark.usefixtures("server")
