@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from connector.compact_set import UserIds
     from connector.output.journal import JournalState
 
 Record = dict[str, Any]
@@ -157,16 +158,17 @@ def _with_journal(path: Path, state: JournalState) -> ComparedFile:
     def read(path: Path) -> Iterator[Any]:
         return read_records(path, state.inputs["format"])
 
-    users = _journal_users(journal_of(path))
+    users = _journal_users(journal_of(path), state.finished)
     return ComparedFile(path, read, inputs=state.inputs, users=users, count=state.records)
 
 
-def _journal_users(journal: Path) -> Iterator[tuple[str, bool]]:
+def _journal_users(journal: Path, finished: UserIds) -> Iterator[tuple[str, bool]]:
     try:
         for entry, _ in read_entries(journal):
-            # Of an address that no user has there is no id.
+            # Of an address that could not be looked up there is no id.
             user = entry.get("user_id") or entry.get("user_email")
-            if user:
+            # An address may have been looked up later.
+            if user and not ("error" in entry and user in finished):
                 yield user, entry.get("status") in _COMPLETE
     except OSError as error:
         raise unreadable(journal, error) from error
@@ -184,7 +186,8 @@ def _document(path: Path, document: Mapping[str, Any]) -> ComparedFile:
     incomplete = [user["user_id"] or user["user_email"] for user in document["users"]["failed"]]
     if is_partial:
         # Its status is that of the failed users. Others with a remark may have been cut short.
-        named = [re.match(r"user ([0-9]+): ", reason) for reason in reasons]
+        # Behind the id is the address if the run was asked by it.
+        named = [re.match(r"user ([0-9]+)[ :]", reason) for reason in reasons]
         incomplete += [match[1] for match in named if match]
     is_cut = bool(reasons) and re.fullmatch(r"and [0-9,]+ more reasons?", reasons[-1]) is not None
     return ComparedFile(

@@ -51,6 +51,17 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {**PARTIAL, "failed": ["32"], "reasons": ["user 33: stopped by max_enrollments", "x"]},
         ["32", "33"],
     ),
+    "users asked for by address": (
+        {
+            **PARTIAL,
+            "failed": ["32"],
+            "reasons": [
+                "user 31 (ada@example.com): stopped by max_enrollments",
+                "user 33@example.com: ALM has no such user",
+            ],
+        },
+        ["31", "32"],
+    ),
     "too many reasons": (
         {**PARTIAL, "failed": ["32"], "reasons": ["user 31: ?", "and 7 more reasons"]},
         ["32", "31", "33"],
@@ -106,6 +117,16 @@ def test_journal__unknown_address(tmp_path: Path) -> None:
     path = write_file(tmp_path / "x.ndjson", records("31"), [read("31"), unknown])
 
     assert not_comparable(path, ["31"]) == ["0a@example.com"]
+
+
+def test_journal__address_that_was_looked_up_later(tmp_path: Path) -> None:
+    """An address that failed first is not listed if its user was read later, by it."""
+    failed = {"user_id": None, "user_email": "Ada@example.com", "error": ERROR}
+    later = {**read("31"), "user_email": "ada@example.com"}
+
+    path = write_file(tmp_path / "x.ndjson", records("31"), [failed, later])
+
+    assert not_comparable(path, ["31"]) == []
 
 
 def test_check_inputs__order_of_lists(tmp_path: Path) -> None:
