@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from connector.settings import format_of
 from connector.text import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from connector.errors import ConnectorError
     from connector.output.document import Document
-    from connector.output.journal import JournalState
+    from connector.output.journal import Entry, JournalState
     from connector.redact import Redactor
 
 # Entries of a journal's first line that may differ between the shards of one run.
@@ -39,13 +40,8 @@ class _Part:
         self.state = state
         self.shard: str | None = state.inputs["shard"]
         self.inputs = {n: value for n, value in state.inputs.items() if n not in _DIFFERING}
-        #: The journal's last entry of each user who failed and was not read later.
-        self.failed: dict[str, dict[str, Any]] = {}
-        for entry, _ in read_entries(journal_of(path)):
-            if "error" in entry:
-                key: str = entry.get("user_email") or entry["user_id"]
-                if key not in state.finished:
-                    self.failed[canonical_id(key)] = entry
+        #: The journal's entries of users who failed.
+        self.failed = [entry for entry, _ in read_entries(state.path) if "error" in entry]
 
     def users(self) -> Iterator[dict[str, Any]]:
         """Yield the journal's entry of each complete user."""
@@ -186,16 +182,11 @@ def _join(
         for entry in part.users():
             totals.add_from_journal(entry)
             totals.add_kept()
-    failed: dict[str, dict[str, Any]] = {}
-    for part in parts:
-        failed |= part.failed
-    for place, (key, entry) in enumerate(failed.items()):
-        # A user who failed in one file may have been read later, into another one.
-        if not any(key in part.state.finished for part in parts):
-            user_id, email, failure = entry["user_id"], entry.get("user_email"), entry["error"]
-            file.add_failure(user_id, failure, email)
-            totals.add_failure(place, user_id, failure, email)
-            totals.add_reason(place, f"user {name_of(user_id, email)}: {failure['message']}")
+    for place, entry in enumerate(_failed(parts)):
+        user_id, email, failure = entry["user_id"], entry.get("user_email"), entry["error"]
+        file.add_failure(user_id, failure, email)
+        totals.add_failure(place, user_id, failure, email)
+        totals.add_reason(place, f"user {name_of(user_id, email)}: {failure['message']}")
     totals.end(
         requested=totals.finished, requests=sum(part.state.last["requests"] for part in parts)
     )
@@ -211,6 +202,25 @@ def _join(
         output_file=path,
     )
     return redactor.clean_value(build_document(totals, delivery, error)), error
+
+
+def _failed(parts: Sequence[_Part]) -> Iterable[Entry]:
+    """Return the last entry of each user who failed and whom no file has, not even a later one."""
+    entries = [*chain.from_iterable(part.failed for part in parts)]
+    # One file may name a user by id only, another one by address only, a third one by both.
+    ids = {
+        canonical_id(entry["user_email"]): entry["user_id"]
+        for entry in entries
+        if entry["user_id"] and "user_email" in entry
+    }
+    failed = {}
+    for entry in entries:
+        email = canonical_id(entry.get("user_email") or "")
+        user = canonical_id(entry["user_id"] or ids.get(email, email))
+        names = (user, email) if "user_email" in entry else (user,)
+        if not any(name in part.state.finished for part in parts for name in names):
+            failed[user] = entry
+    return failed.values()
 
 
 def _refused(problem: str, allowed: str) -> UsageError:

@@ -14,14 +14,14 @@ from connector.errors import OutputError, TemporaryError, UsageError, error_as_d
 from connector.output.file import OutputFile
 from connector.output.journal import journal_of, read_entries
 from connector.output.merge import merge
-from connector.output.results import RunTotals, UserResult
+from connector.output.results import RunTotals, UserResult, failure_of
 from connector.redact import Redactor
 from tests.support.clock import VirtualClock
 from tests.support.pages import ANSWERED_AT
 from tests.support.records import enrollments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ERROR = error_as_dict(TemporaryError("ALM failed.", hint="Run again."))
 INPUTS = {"lo_types": ["course"], "shard": None, "base_url": "sandbox"}
@@ -37,8 +37,9 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(
     name: str,
     *users: str,
+    email: str | None = None,
     failed: str = "",
-    unknown: str = "",
+    failures: Sequence[tuple[str | None, str | None]] = (),
     reasons: tuple[str, ...] = (),
     requested: int = 0,
     resume: bool = False,
@@ -46,7 +47,8 @@ def write(
 ) -> None:
     """Write a finished file of *users* with two records each, and one of each *failed* user.
 
-    Each user that was read has these *reasons*; *unknown* is an address that no user has.
+    Each user that was read has these *reasons*, and was asked for by *email* if there is one. Of
+    *failures*, nothing could be read: of each user the id and the address, as far as known.
     """
     inputs = {**INPUTS, **inputs}
     file = OutputFile(Path(name), name.split(".")[1], inputs, Redactor(), VirtualClock())
@@ -63,11 +65,12 @@ def write(
         else:
             answered_at = ANSWERED_AT - timedelta(seconds=int(user_id))
             verdict = Completeness(Status.VERIFIED, reasons, 1)
-            file.append(UserResult(user_id, buffer, verdict, answered_at=answered_at))
+            result = UserResult(user_id, buffer, verdict, None, answered_at, email)
+            file.append(result)
             totals.add_kept()
-    if unknown:
-        file.add_failure(None, ERROR, unknown)
-        totals.add_failure(-1, None, ERROR, unknown)
+    for failed_id, address in failures:
+        file.add_failure(failed_id, ERROR, address)
+        totals.add_failure(-1, failed_id, ERROR, address)
     totals.end(requested=requested or totals.finished, requests=1)
     file.finish(totals)
 
@@ -145,10 +148,56 @@ def test_merge__of_a_user_who_failed_twice() -> None:
     }
 
 
+ADA = "ada@example.com"
+BY_ID, BY_ADDRESS, BY_BOTH = ("7", None), (None, "Ada@example.com"), ("7", ADA)
+
+
+@pytest.mark.parametrize(
+    ("failures", "read_later"),
+    [
+        ((BY_BOTH,), BY_ID),
+        ((BY_ID,), BY_BOTH),
+        ((BY_ADDRESS,), BY_BOTH),
+        ((BY_BOTH, BY_ADDRESS), BY_ID),
+        ((BY_ADDRESS, BY_BOTH), BY_ID),
+    ],
+)
+def test_merge__of_an_address_whose_user_was_read(
+    failures: Sequence[tuple[str | None, str | None]], read_later: tuple[str, str | None]
+) -> None:
+    """A user who failed was read later whether the runs named the user by id or by address."""
+    for number, (user_id, email) in enumerate(failures):
+        write(f"{number}.ndjson", str(number), failures=((user_id, email),))
+    write("later.ndjson", read_later[0], email=read_later[1])
+    names = [f"{number}.ndjson" for number in range(len(failures))]
+
+    document, error = merge(["out.ndjson", *names, "later.ndjson"], Redactor())
+
+    count = len(failures) + 1
+    assert (document["users"], error) == ({"requested": count, "read": count, "failed": []}, None)
+    assert document["next_since"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(BY_BOTH, BY_ID), (BY_ADDRESS, BY_BOTH), (BY_BOTH, BY_ADDRESS)]
+)
+def test_merge__of_an_address_that_failed_twice(
+    first: tuple[str | None, str | None], second: tuple[str | None, str | None]
+) -> None:
+    """A user who failed once by id and once by address is one user who failed."""
+    write("1.ndjson", "0", failures=(first,))
+    write("2.ndjson", "32", failures=(second,))
+
+    document, _ = merge(["out.ndjson", "1.ndjson", "2.ndjson"], Redactor())
+
+    failed = [failure_of(second[0], ERROR, second[1])]
+    assert document["users"] == {"requested": 3, "read": 2, "failed": failed}
+
+
 def test_merge__of_an_unknown_address() -> None:
     """An address that no user has is a failed user without an id; remarks name their users."""
-    write("1.ndjson", "31", unknown="ada@example.com", reasons=("a remark",))
-    write("2.ndjson", "32", unknown="ben@example.com")
+    write("1.ndjson", "31", failures=((None, "ada@example.com"),), reasons=("a remark",))
+    write("2.ndjson", "32", failures=((None, "ben@example.com"),))
 
     document, error = merge(["out.ndjson", "1.ndjson", "2.ndjson"], Redactor())
 
