@@ -12,7 +12,8 @@ import tempfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from connector.errors import OutputError, Problem, UsageError
+from connector import signals
+from connector.errors import InterruptedRun, OutputError, Problem, UsageError
 from connector.files import (
     CONVERTED,
     PART,
@@ -218,32 +219,43 @@ class OutputFile:
                 report = totals.report(self._name, self._clock.now(), self._redactor)
                 finished = self._format.finish(self.part, self._scratch, report)
                 _sync_path(finished)
-            self._journal.write(
-                {
-                    "end": end,
-                    "size": finished.stat().st_size,
-                    "crc32": checksum_of(finished),
-                    "requested": totals.requested,
-                    "missing": totals.missing,
-                    "requests": totals.requests,
-                }
-            )
-            self._journal.sync()
-            # Windows does not rename an open file.
-            self._close_part()
-            if (mode := mode_of_replaced(self.path)) is not None:
-                finished.chmod(mode)
-            finished.replace(self.path)
-            _sync_path(self.path.absolute().parent)
-            self.part.unlink(missing_ok=True)
-            self._scratch.unlink(missing_ok=True)
-            self.abandon()
+            last = {
+                "end": end,
+                "size": finished.stat().st_size,
+                "crc32": checksum_of(finished),
+                "requested": totals.requested,
+                "missing": totals.missing,
+                "requests": totals.requests,
+            }
+            is_replaced = False
+            try:
+                with signals.deferred():
+                    self._replace(finished, last)
+                    is_replaced = True
+            except InterruptedRun:
+                # If the file has its name, the signal has come too late to stop the run.
+                if not is_replaced:
+                    raise
         return self._name
 
     def abandon(self) -> None:
         """Leave the complete users where the same run with ``resume`` finds them."""
         self._close_part()
         self._journal.close()
+
+    def _replace(self, finished: Path, last: Entry) -> None:
+        """Enter the end of the run in the journal, and give the *finished* file its name."""
+        self._journal.write(last)
+        self._journal.sync()
+        # Windows does not rename an open file.
+        self._close_part()
+        if (mode := mode_of_replaced(self.path)) is not None:
+            finished.chmod(mode)
+        finished.replace(self.path)
+        _sync_path(self.path.absolute().parent)
+        self.part.unlink(missing_ok=True)
+        self._scratch.unlink(missing_ok=True)
+        self.abandon()
 
     def _is_unchanged(self, totals: RunTotals) -> bool:
         """Return whether all that an earlier run has left is still true."""

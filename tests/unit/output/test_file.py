@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
 import os
+import signal
 import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector import signals
 from connector.alm.completeness import Completeness, Status
-from connector.errors import OutputError, UsageError
+from connector.errors import InterruptedRun, OutputError, UsageError
 from connector.formats import make_format
 from connector.output.file import OutputFile
 from connector.output.journal import journal_of
@@ -574,6 +577,55 @@ def test_finish__survives_a_loss_of_power(name: str, tmp_path: Path, synced: lis
 
     finished = f"{name}.part.new" if name == "x.parquet" else f"{name}.part"
     assert synced == [f"{name}.part", finished, f"{name}.users", tmp_path.name]
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+@pytest.mark.parametrize("moment", range(4))
+def test_finish__interrupted(
+    moment: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal stops a run until the journal says that it has ended, and comes too late then."""
+    path = tmp_path / name
+    path.write_bytes(b"earlier")
+    places = iter(range(4))
+
+    def fsync(_: int) -> None:
+        if next(places) == moment:
+            signal.raise_signal(signal.SIGTERM)
+
+    file = open_file(path)
+    append(file, *USERS)
+    monkeypatch.setattr(os, "fsync", fsync)
+    is_too_late = moment > 1
+    expected = contextlib.nullcontext() if is_too_late else pytest.raises(InterruptedRun)
+    with signals.raised(), expected:
+        assert file.finish(totals_of(len(USERS))) == str(path)
+    file.abandon()
+
+    assert content(path) == (undisturbed(name)[0] if is_too_late else b"earlier")
+    rest = [] if is_too_late else [f"{name}.part"]
+    assert sorted(files_in(tmp_path)) == sorted([name, *rest, f"{name}.users"])
+    monkeypatch.undo()
+    assert write(path, USERS, resume=True) == list(USERS)
+
+
+def test_finish__interrupted_before_signals_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes before signals are deferred stops the run: the file has no name yet."""
+
+    def interrupt() -> NoReturn:
+        raise InterruptedRun(signal.SIGTERM)
+
+    file = open_file(tmp_path / "x.ndjson")
+    append(file, *USERS)
+    monkeypatch.setattr(signals, "deferred", interrupt)
+
+    with pytest.raises(InterruptedRun):
+        file.finish(totals_of(len(USERS)))
+    file.abandon()
+
+    assert sorted(files_in(tmp_path)) == ["x.ndjson.part", "x.ndjson.users"]
 
 
 def test_journal__the_complete_text(tmp_path: Path) -> None:
