@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
 import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from connector.compact_set import UserIds
 from connector.files import JOURNAL, target_of
+from connector.formats import FORMATS
+from connector.output.journal_lines import VERSION, parse_line
 from connector.text import to_json
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from connector.redact import Redactor
 
 Entry = dict[str, Any]
-_VERSION = 2
-_decode = msgspec.json.Decoder().decode
 
 
 @dataclass
@@ -75,7 +72,7 @@ class Journal:
 
     def begin(self, inputs: Mapping[str, Any]) -> None:
         """Write the line about the run's *inputs*. Raises OSError."""
-        self.write({"alm_enrollments": _VERSION, **inputs})
+        self.write({"alm_enrollments": VERSION, **inputs})
 
     def cut(self, length: int = 0) -> None:
         """Remove everything behind the first *length* bytes. Raises OSError."""
@@ -128,22 +125,11 @@ def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:
     place = 0
     with path.open("rb") as file:
         for line in file:
-            entry = None
-            if line.endswith(b"\n"):
-                with contextlib.suppress(ValueError):
-                    entry = _read_json(line)
-            if not isinstance(entry, dict):
+            entry = parse_line(line, is_first=not place) if line.endswith(b"\n") else None
+            if entry is None:
                 return
             place += len(line)
             yield entry, place
-
-
-def _read_json(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    try:
-        return _decode(line)
-    except msgspec.DecodeError:
-        # Python's own reader accepts half a surrogate pair, which an id or a reason may have.
-        return json.loads(line)
 
 
 def read_state(path: Path, length: int | None = None) -> JournalState | None:
@@ -153,7 +139,7 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
     """
     entries = read_entries(path) if path.is_file() else iter(())
     first, begin = next(entries, ({}, 0))
-    if first.get("alm_enrollments") != _VERSION:
+    if first.get("format") not in FORMATS:
         return None
     state = JournalState(path, first, begin, end=first["end"], length=begin)
     for entry, place in entries:

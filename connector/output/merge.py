@@ -38,7 +38,7 @@ class _Part:
     def __init__(self, path: Path, state: JournalState) -> None:
         self.path = path
         self.state = state
-        self.shard: str | None = state.inputs["shard"]
+        self.shard: str | None = state.inputs.get("shard")
         self.inputs = {n: value for n, value in state.inputs.items() if n not in _DIFFERING}
         #: The journal's entries of users who failed.
         self.failed = [entry for entry, _ in read_entries(state.path) if "error" in entry]
@@ -119,11 +119,12 @@ def _read_part(path: Path, target: Path) -> _Part:
 def _check_inputs(parts: Sequence[_Part]) -> None:
     first = parts[0].inputs
     for part in parts:
-        for name, value in part.inputs.items():
-            if value != first[name]:
+        for name in {**first, **part.inputs}:
+            value, first_value = part.inputs.get(name), first.get(name)
+            if value != first_value:
                 raise _refused(
                     f'"{part.path}" was read with {name} {to_json(value)},'
-                    f' "{parts[0].path}" with {to_json(first[name])}',
+                    f' "{parts[0].path}" with {to_json(first_value)}',
                     "shards of one run",
                 )
 
@@ -176,7 +177,7 @@ def _join(
 ) -> tuple[Document, ConnectorError | None]:
     # Without resume it yields nothing, but checks that the file can be written.
     tuple(file.prepare(resume=False))
-    totals = RunTotals(parts[0].inputs["base_url"], is_of_many=True)
+    totals = RunTotals(parts[0].inputs.get("base_url"), is_of_many=True)
     for part in parts:
         file.join(part.path, part.state, part.users())
         for entry in part.users():

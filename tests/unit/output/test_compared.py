@@ -138,7 +138,7 @@ def test_check_inputs__order_of_lists(tmp_path: Path) -> None:
         )
         for name, inputs in {
             "old": first,
-            "new": {"lo_types": ["jobAid", "course"], "query": None, "sort": "-dateEnrolled"},
+            "new": {"lo_types": ["jobAid", "course"], "completed_since": None, "sort": "x"},
         }.items()
     )
 
@@ -261,6 +261,23 @@ def test_open__of_another_end(tmp_path: Path) -> None:
 
     named = (str(path), " a file as its run left it; `resume` ends a run")
     assert all(part in raised.value.message for part in named)
+
+
+@pytest.mark.parametrize(
+    ("entries", "inputs", "problem"),
+    [
+        ([read("31", "proved")], {}, "does not match its journal"),
+        ([read("31")], {"format": "yaml"}, "has no journal x.ndjson.users"),
+    ],
+)
+def test_open__of_a_broken_journal(
+    entries: Sequence[dict[str, Any]], inputs: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    """A journal with a line or a value that is not one of a journal's is refused."""
+    path = write_file(tmp_path / "x.ndjson", records("31"), entries, **inputs)
+
+    with pytest.raises(UsageError, match=problem):
+        open_compared(path, assume_complete=False)
 
 
 def test_open__document_of_a_file(tmp_path: Path) -> None:

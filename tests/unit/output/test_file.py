@@ -215,6 +215,18 @@ def test_resume__with_a_torn_line_after_the_end(name: str, tmp_path: Path) -> No
     assert write(path, USERS, resume=True) == list(USERS)
 
 
+@pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
+def test_resume__of_a_broken_journal(name: str, tmp_path: Path) -> None:
+    """A journal with a line that is not one of a journal's is none: resume starts anew."""
+    path = tmp_path / name
+    write(path, USERS)
+    text = content(journal_of(path)).replace(b'"verified"', b'"proved"', 1)
+    journal_of(path).write_bytes(text)
+
+    assert write(path, USERS, resume=True) == []
+    assert content(path) == undisturbed(name)[0]
+
+
 def test_resume__without_an_earlier_file(tmp_path: Path) -> None:
     """If there is no earlier file, or it was deleted, resume starts anew."""
     path = tmp_path / "x.ndjson"

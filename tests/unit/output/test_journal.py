@@ -25,19 +25,25 @@ from connector.output.journal import (
     write_all,
 )
 from connector.redact import Redactor
+from connector.text import to_json
+from tests.support.compared import END, ERROR, READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-USER = {"user_id": "31", "enrollments": 3, "end": 30}
-FIRST = {"alm_enrollments": 2, "format": "json", "end": 1}
+    from connector.output.journal import Entry
+
+USER: Entry = {**READ, "user_id": "31", "enrollments": 3, "end": 30, "status": "verified"}
+INPUTS = {"format": "json", "end": 1, "crc32": 0}
+FIRST = {"alm_enrollments": 2, **INPUTS}
+LAST = {"end": 30, "size": 60, "crc32": 1, **END}
 
 
 def write(path: Path, *entries: Mapping[str, object]) -> bytes:
     """Write a journal of its first line and *entries*, and return its bytes."""
     journal = Journal(path, Redactor())
     journal.cut()
-    journal.begin({"format": "json", "end": 1})
+    journal.begin(INPUTS)
     for entry in entries:
         journal.write(entry)
     journal.close()
@@ -54,8 +60,8 @@ def test_read_state__under_way(tmp_path: Path) -> None:
     content = write(
         tmp_path / "j",
         USER,
-        {"user_id": "32", "error": {}},
-        {"user_id": "33", "enrollments": 2, "end": 50},
+        {"user_id": "32", "error": ERROR},
+        {**USER, "user_id": "33", "enrollments": 2, "end": 50},
     )
 
     state = read_state(tmp_path / "j")
@@ -91,7 +97,7 @@ def test_read_state__of_a_finished_run(tmp_path: Path) -> None:
 def test_read_state__up_to_a_place(tmp_path: Path) -> None:
     """What a journal says can be read up to any line: there, the rest was never written."""
     other = {**USER, "user_id": "32", "end": 40}
-    write(tmp_path / "j", USER, other, {"end": 40, "size": 60})
+    write(tmp_path / "j", USER, other, {**LAST, "end": 40})
     places = [place for _, place in read_entries(tmp_path / "j")]
 
     states = [read_state(tmp_path / "j", place) for place in places]
@@ -107,8 +113,7 @@ def test_read_state__up_to_a_place(tmp_path: Path) -> None:
 
 def test_read_state__of_a_resumed_run(tmp_path: Path) -> None:
     """If users follow the end of a run, the file grows again: the run has not ended."""
-    end = {"end": 30, "size": 60, "requested": 1, "requests": 1}
-    write(tmp_path / "j", USER, end, {**USER, "user_id": "32", "end": 70})
+    write(tmp_path / "j", USER, LAST, {**USER, "user_id": "32", "end": 70})
 
     state = read_state(tmp_path / "j")
 
@@ -140,6 +145,71 @@ def test_read_entries__half_a_surrogate_pair(tmp_path: Path) -> None:
     write(tmp_path / "j", entry)
 
     assert [read for read, _ in read_entries(tmp_path / "j")] == [FIRST, entry]
+
+
+FAILED = {"user_id": None, "user_email": "ada@example.com", "error": ERROR}
+OPTIONAL = {"user_email", "enrollment_ids"}
+LINES = {
+    "first": {
+        **FIRST,
+        "lo_types": ["course"],
+        "shard": "1/2",
+        "moments": {"since": "2024-01-01T00:00:00+00:00"},
+    },
+    "user": {**USER, "user_email": "ada@example.com", "enrollment_ids": ["course:1_2_31"]},
+    "failed": FAILED,
+    "end": LAST,
+}
+OTHER_VALUES: dict[str, list[object]] = {
+    "alm_enrollments": [1, "2"],
+    "format": ["yaml"],
+    "lo_types": ["course", [{}]],
+    "shard": ["2", "0/1", "a/b"],
+    "moments": [{"sort": "2024-01-01T00:00:00Z"}, {"since": None}, {"since": "7d"}],
+    "answered_at": ["yesterday", 5],
+    "status": ["proved", None],
+    "counts": [[["course", "COMPLETED"]], [[1, 2, 3]]],
+    "error": [{}, {**ERROR, "code": 1}, {**ERROR, "hint": ""}, {**ERROR, "http_status": "503"}],
+    "enrollments": [-1, "3", True, None, 1.5],
+    "end": [-1, "3", None],
+    "size": [-1, None],
+}
+
+
+def broken_lines() -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield each line of a journal without one of its keys, or with another value of it."""
+    for kind, line in LINES.items():
+        for name in line:
+            if name not in {*OPTIONAL, "lo_types", "shard", "moments"}:
+                yield kind, {key: value for key, value in line.items() if key != name}
+            for value in OTHER_VALUES.get(name, [{"another": "type"}]):
+                yield kind, {**line, name: value}
+
+
+@pytest.mark.parametrize(("kind", "line"), [*broken_lines()])
+def test_read_state__of_a_broken_line(kind: str, line: dict[str, object], tmp_path: Path) -> None:
+    """A line that lacks a key, or has a value of another kind, ends the journal before it."""
+    lines = [line] if kind == "first" else [FIRST, USER, line, {**USER, "user_id": "32"}]
+    (tmp_path / "j").write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+
+    state = read_state(tmp_path / "j")
+
+    if kind == "first":
+        assert state is None
+    else:
+        assert state is not None
+        assert ("31" in state.finished, "32" in state.finished, state.last) == (True, False, {})
+
+
+def test_read_state__of_every_line(tmp_path: Path) -> None:
+    """Every kind of line is read with all that it has, half a surrogate pair included."""
+    user = {**LINES["user"], "reasons": ["half a pair: \ud800"], "counts": [["course", None, 1]]}
+    lines = [LINES["first"], user, FAILED, LAST]
+    (tmp_path / "j").write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+
+    entries = [entry for entry, _ in read_entries(tmp_path / "j")]
+
+    assert json.loads(json.dumps(entries)) == lines
 
 
 @pytest.mark.parametrize(
@@ -178,8 +248,8 @@ def test_cut__removes_a_torn_line(torn: bytes, tmp_path: Path) -> None:
     journal.write({**USER, "user_id": "32"})
     journal.close()
 
-    continued = b'{"user_id":"32","enrollments":3,"end":30}\n'
-    assert (tmp_path / "j").read_bytes() == complete + continued
+    continued = to_json({**USER, "user_id": "32"})
+    assert (tmp_path / "j").read_bytes() == complete + f"{continued}\n".encode()
 
 
 def test_lock__one_run_at_a_time(tmp_path: Path) -> None:
@@ -215,8 +285,7 @@ def test_write__removes_secrets(tmp_path: Path) -> None:
 
 def test_rewrite__at_once(tmp_path: Path) -> None:
     """A journal that is rewritten has its inputs and its end, the new entries, and its lock."""
-    end = {"end": 30, "size": 60}
-    write(tmp_path / "j", USER, end)
+    write(tmp_path / "j", USER, LAST)
     state = read_state(tmp_path / "j")
     assert state is not None
     journal = Journal(tmp_path / "j", Redactor())
@@ -227,7 +296,7 @@ def test_rewrite__at_once(tmp_path: Path) -> None:
     assert [entry for entry, _ in read_entries(tmp_path / "j")] == [
         {**FIRST, "end": 0},
         {**USER, "end": 20},
-        {"end": 20, "size": 60},
+        {**LAST, "end": 20},
     ]
     with pytest.raises(BlockingIOError):
         Journal(tmp_path / "j", Redactor()).lock()
@@ -239,7 +308,7 @@ def test_rewrite__at_once(tmp_path: Path) -> None:
 
 def test_rewrite__or_not_at_all(tmp_path: Path) -> None:
     """If a journal cannot be rewritten, it stays as it was, and no other file is left."""
-    before = write(tmp_path / "j", USER, {"end": 30, "size": 60})
+    before = write(tmp_path / "j", USER, LAST)
     state = read_state(tmp_path / "j")
     assert state is not None
     journal = Journal(tmp_path / "j", Redactor())

@@ -380,6 +380,27 @@ def test_merge__refuses_other_files(names: list[str], problem: str, tmp_path: Pa
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_merge__of_journals_that_lack_inputs() -> None:
+    """An input that only one of the journals has is another input; shards need not have it."""
+    for name, user in (("1.ndjson", "31"), ("2.ndjson", "32")):
+        file = OutputFile(Path(name), "ndjson", {}, Redactor(), VirtualClock())
+        file.append(
+            UserResult(user, file.new_buffer(has_tally=False), Completeness(Status.VERIFIED, (), 1))
+        )
+        file.finish(RunTotals())
+    write("3.ndjson", "33")
+
+    document, error = merge(["out.ndjson", "1.ndjson", "2.ndjson"], Redactor())
+
+    assert (document["source"], document["users"]["read"], error) == (None, 2, None)
+    problem = r'"3\.ndjson" was read with lo_types \["course"\], "1\.ndjson" with null'
+    with pytest.raises(UsageError, match=problem):
+        merge(["out.ndjson", "1.ndjson", "3.ndjson"], Redactor())
+    problem = r'"1\.ndjson" was read with lo_types null, "3\.ndjson" with \["course"\]'
+    with pytest.raises(UsageError, match=problem):
+        merge(["out.ndjson", "3.ndjson", "1.ndjson"], Redactor())
+
+
 def cut_file() -> None:
     """Remove the last byte of the second shard."""
     os.truncate("2.ndjson", Path("2.ndjson").stat().st_size - 1)
@@ -400,7 +421,15 @@ def fill_with_zeros() -> None:
     Path("2.ndjson").write_bytes(bytes(Path("2.ndjson").stat().st_size))
 
 
-@pytest.mark.parametrize("change", [cut_file, cut_journal, delete_file, fill_with_zeros])
+def break_journal() -> None:
+    """Give a user of the second shard a status that there is not."""
+    text = Path("2.ndjson.users").read_text("utf-8")
+    Path("2.ndjson.users").write_text(text.replace('"verified"', '"proved"', 1), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "change", [cut_file, cut_journal, break_journal, delete_file, fill_with_zeros]
+)
 def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) -> None:
     """A file that is not as a finished run left it is refused."""
     shards = write_shards()
