@@ -29,6 +29,8 @@ from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
     check_own,
+    checksum_of,
+    checksum_of_pieces,
     journal_of,
     open_to_append,
     read_entries,
@@ -245,7 +247,7 @@ class OutputFile:
 
     def _replace(self, finished: Path, last: Entry) -> None:
         """Enter the end of the run in the journal, and give the *finished* file its name."""
-        self._journal.write(last)
+        self._journal.end(last)
         self._journal.sync()
         # Windows does not rename an open file.
         self._close_part()
@@ -346,7 +348,7 @@ class OutputFile:
             if not is_intact(self.path, state):
                 problem = Problem(
                     "output_file",
-                    f'"{self.path}", which was changed after its run',
+                    f'"{self.path}", which, or whose journal, was changed after its run',
                     "the file as the earlier run left it",
                 )
                 raise UsageError.of(
@@ -456,24 +458,15 @@ def intact_length(path: Path, state: JournalState) -> int:
 
 
 def is_intact(path: Path, state: JournalState) -> bool:
-    """Return whether the finished file *path* is as its run left it. Raises OSError."""
-    return path.stat().st_size == state.last.get("size") and (
-        checksum_of(path) == state.last["crc32"]
-    )
+    """Return whether the finished file *path*, and its journal, are as its run left them.
 
-
-def checksum_of(path: Path) -> int:
-    """Return the checksum of the file *path*. Raises OSError."""
-    with path.open("rb") as file:
-        return checksum_of_pieces(read_pieces(file, path.stat().st_size))
-
-
-def checksum_of_pieces(pieces: Iterable[bytes]) -> int:
-    """Return the checksum of *pieces* in a row."""
-    checksum = 0
-    for piece in pieces:
-        checksum = zlib.crc32(piece, checksum)
-    return checksum
+    Raises OSError.
+    """
+    last = state.last
+    if path.stat().st_size != last.get("size") or checksum_of(path) != last["crc32"]:
+        return False
+    journal_checksum = checksum_of(state.path, state.last_begin)
+    return bool(last.get("journal_crc32", journal_checksum) == journal_checksum)
 
 
 def _sync_path(path: Path) -> None:

@@ -12,12 +12,14 @@ import errno
 import os
 import stat
 import tempfile
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.compact_set import UserIds
 from connector.files import JOURNAL, target_of
 from connector.formats import FORMATS
+from connector.formats.interface import read_pieces
 from connector.output.journal_lines import VERSION, parse_line
 from connector.text import to_json
 
@@ -36,7 +38,7 @@ class JournalState:
 
     Up to *end*, the growing file has complete users only; up to *length*, the journal itself has
     complete lines, the first of which ends at *begin*. When the run has ended, *last* is the entry
-    that says so, with the output file's size; before, it is empty.
+    that says so, with the output file's size, and begins at *last_begin*; before, it is empty.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class JournalState:
     records: int = 0
     length: int = 0
     last: Entry = field(default_factory=dict)
+    last_begin: int = 0
 
 
 class Journal:
@@ -84,6 +87,10 @@ class Journal:
         line = to_json(self._redactor.clean_value(entry))
         write_all(self._handle, f"{line}\n".encode())
 
+    def end(self, entry: Mapping[str, Any]) -> None:
+        """Append the *entry* that ends a run, with the checksum of all others. Raises OSError."""
+        self.write({**entry, "journal_crc32": checksum_of(self.path)})
+
     def rewrite(self, state: JournalState, entries: Iterable[Mapping[str, Any]], end: int) -> None:
         """Replace it, at once or not at all, by *entries* of users whose rows are elsewhere now.
 
@@ -95,7 +102,7 @@ class Journal:
             new.write({**state.inputs, "end": 0})
             for entry in entries:
                 new.write(entry)
-            new.write({**state.last, "end": end})
+            new.end({**state.last, "end": end})
             new.sync()
             new.path.replace(self.path)
             self._handle, new._handle = new._handle, self._handle
@@ -148,6 +155,7 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
         if "end" in entry:
             state.end = entry["end"]
             state.last = {} if "user_id" in entry else entry
+            state.last_begin = state.length
         if "enrollments" in entry:
             state.finished.add(entry["user_id"])
             if "user_email" in entry:
@@ -155,6 +163,20 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
             state.records += entry["enrollments"]
         state.length = place
     return state
+
+
+def checksum_of(path: Path, size: int | None = None) -> int:
+    """Return the checksum of the file *path*, or of its first *size* bytes. Raises OSError."""
+    with path.open("rb") as file:
+        return checksum_of_pieces(read_pieces(file, path.stat().st_size if size is None else size))
+
+
+def checksum_of_pieces(pieces: Iterable[bytes]) -> int:
+    """Return the checksum of *pieces* in a row."""
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def open_to_append(path: Path) -> int:

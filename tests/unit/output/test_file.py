@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import signal
 import zlib
 from pathlib import Path
@@ -31,7 +32,7 @@ from tests.support.pages import ANSWERED_AT
 from tests.support.records import VERIFIED, enrollment, enrollments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from connector.output.buffer import RecordBuffer
 
@@ -139,6 +140,11 @@ def entries_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content(journal_of(path)).splitlines()]
 
 
+def without_checksum(journal: bytes) -> list[str]:
+    """Return the lines of a *journal* without its own checksum."""
+    return re.sub(r',"journal_crc32":[0-9]+', "", journal.decode()).splitlines()
+
+
 def state_at(history: Sequence[tuple[bytes, bytes]], moment: int) -> tuple[bytes, bytes]:
     """Return what both files hold when *moment* bytes have been written."""
     for (_, old_journal), (part, journal) in itertools.pairwise(history):
@@ -166,8 +172,8 @@ def test_resume__from_every_state_that_a_kill_leaves(name: str, data: st.DataObj
         file, whole_journal = undisturbed(name)
         assert content(path) == file
         # A run that was killed behind its last line writes that line again.
-        lines = list(dict.fromkeys(content(journal_of(path)).splitlines()))
-        assert lines == whole_journal.splitlines()
+        lines = list(dict.fromkeys(without_checksum(content(journal_of(path)))))
+        assert lines == without_checksum(whole_journal)
         assert sorted(files_in(Path(folder))) == [name, f"{name}.users"]
 
 
@@ -279,11 +285,56 @@ def test_resume__refuses_a_changed_file(change: str, name: str, tmp_path: Path) 
         list(open_file(path).prepare(resume=True))
 
     assert str(caught.value) == (
-        f'1 input is not valid: output_file is "{path}", which was changed after its'
-        " run (allowed: the file as the earlier run left it)."
+        f'1 input is not valid: output_file is "{path}", which, or whose journal, was'
+        " changed after its run (allowed: the file as the earlier run left it)."
         " Nothing was sent. Without `resume` the run writes a new file."
     )
     assert content(path) == changed
+
+
+def lose(lines: list[bytes], place: int) -> list[bytes]:
+    """Return *lines* without the one at *place*."""
+    return [*lines[:place], *lines[place + 1 :]]
+
+
+def repeat(lines: list[bytes], place: int) -> list[bytes]:
+    """Return *lines* with the one at *place* twice."""
+    return [*lines[: place + 1], *lines[place:]]
+
+
+def swap(lines: list[bytes], place: int) -> list[bytes]:
+    """Return *lines* with the one at *place* and its predecessor in each other's place."""
+    return [*lines[: place - 1], lines[place], lines[place - 1], *lines[place + 1 :]]
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+@pytest.mark.parametrize("place", range(2, len(USERS) + 1))
+@pytest.mark.parametrize("change", [lose, repeat, swap])
+def test_resume__refuses_a_changed_journal(
+    change: Callable[[list[bytes], int], list[bytes]], place: int, name: str, tmp_path: Path
+) -> None:
+    """A finished file whose journal does not describe it exactly is not resumed."""
+    path = tmp_path / name
+    write(path, USERS[:2])
+    write(path, USERS, resume=True)
+    lines = content(journal_of(path)).splitlines(keepends=True)
+    journal_of(path).write_bytes(b"".join(change(lines, place)))
+    before = files_in(tmp_path)
+
+    with pytest.raises(UsageError, match="or whose journal, was changed after its run"):
+        list(open_file(path).prepare(resume=True))
+
+    assert files_in(tmp_path) == before
+
+
+def test_resume__of_a_journal_without_its_checksum(tmp_path: Path) -> None:
+    """A journal need not have a checksum of its own."""
+    path = tmp_path / "x.ndjson"
+    write(path, USERS)
+    lines = without_checksum(content(journal_of(path)))
+    journal_of(path).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+    assert write(path, USERS, resume=True) == list(USERS)
 
 
 @pytest.mark.parametrize("name", ALL_FILES)
@@ -659,6 +710,8 @@ def test_journal__the_complete_text(tmp_path: Path) -> None:
     first = {"user_id": "7", "enrollments": 2, "end": size, "crc32": checksum, **common, **verdict}
     second = {"user_id": "31", "enrollments": 0, "end": size, "crc32": 0, **common, **verdict}
     numbers = {"requested": 4, "missing": 1, "requests": 3}
+    journal = content(journal_of(path)).splitlines(keepends=True)
+    numbers["journal_crc32"] = checksum_of(b"".join(journal[:-1]))
     assert entries_of(path) == [
         {"alm_enrollments": 2, "format": "ndjson", "lo_types": ["course"], "end": 0, "crc32": 0},
         {**first, "counts": [["course", "COMPLETED", 2]], **ids},

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import threading
+import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -92,6 +93,7 @@ def test_read_state__of_a_finished_run(tmp_path: Path) -> None:
 
     assert state is not None
     assert (state.end, state.last, state.records) == (35, end, 3)
+    assert (tmp_path / "j").read_bytes()[state.last_begin :].startswith(b'{"end":35,"size":60')
 
 
 def test_read_state__up_to_a_place(tmp_path: Path) -> None:
@@ -293,10 +295,11 @@ def test_rewrite__at_once(tmp_path: Path) -> None:
 
     journal.rewrite(state, [{**USER, "end": 20}], 20)
 
+    lines = (tmp_path / "j").read_bytes().splitlines(keepends=True)
     assert [entry for entry, _ in read_entries(tmp_path / "j")] == [
         {**FIRST, "end": 0},
         {**USER, "end": 20},
-        {**LAST, "end": 20},
+        {**LAST, "end": 20, "journal_crc32": zlib.crc32(b"".join(lines[:-1]))},
     ]
     with pytest.raises(BlockingIOError):
         Journal(tmp_path / "j", Redactor()).lock()

@@ -96,7 +96,8 @@ def test_merge__is_the_file_of_one_run(name: str) -> None:
     merged, one = (list(read_entries(journal_of(Path(file)))) for file in (name, f"one.{suffix}"))
     # Each user ends where it ends in the file of one run, so that a killed merge can be resumed.
     assert merged[1:-1] == one[1:-1]
-    assert merged[-1][0] == {**one[-1][0], "requests": 2}
+    checksum = merged[-1][0]["journal_crc32"]
+    assert merged[-1][0] == {**one[-1][0], "requests": 2, "journal_crc32": checksum}
     assert document["users"] == {"requested": 4, "read": 4, "failed": []}
     assert (document["enrollment_count"], document["complete"]) == (8, True)
     assert [len(document[name]) for name in ("enrollment_ids", "resource_grade_ids")] == [8, 8]
@@ -421,6 +422,12 @@ def fill_with_zeros() -> None:
     Path("2.ndjson").write_bytes(bytes(Path("2.ndjson").stat().st_size))
 
 
+def lose_user() -> None:
+    """Remove a user's line from the journal of the second shard."""
+    lines = Path("2.ndjson.users").read_bytes().splitlines(keepends=True)
+    Path("2.ndjson.users").write_bytes(b"".join([lines[0], *lines[2:]]))
+
+
 def break_journal() -> None:
     """Give a user of the second shard a status that there is not."""
     text = Path("2.ndjson.users").read_text("utf-8")
@@ -428,7 +435,7 @@ def break_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [cut_file, cut_journal, break_journal, delete_file, fill_with_zeros]
+    "change", [cut_file, cut_journal, lose_user, break_journal, delete_file, fill_with_zeros]
 )
 def test_merge__refuses_a_file_that_no_run_finished(change: Callable[[], None]) -> None:
     """A file that is not as a finished run left it is refused."""

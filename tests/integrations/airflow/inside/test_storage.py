@@ -243,8 +243,8 @@ def test_remote__errors_name_the_object(memory: str, run_dag: RunDag) -> None:
     result = run_dag(read(memory, resume=True))
 
     message = (
-        f'1 input is not valid: output_file is "{memory}/out.ndjson", which was changed after its'
-        " run (allowed: the file as the earlier run left it)."
+        f'1 input is not valid: output_file is "{memory}/out.ndjson", which, or whose journal, was'
+        " changed after its run (allowed: the file as the earlier run left it)."
     )
     hint = "Nothing was sent. Without `resume` the run writes a new file."
     assert result.errors == [("AirflowFailException", f"{message} {hint}")]
