@@ -239,10 +239,12 @@ class _FileSink:
         self._file.abandon()
 
     def kept(self, totals: RunTotals) -> str:
-        if not totals.read:
+        # Of an earlier run, the file may have users whom this run did not get to count or want.
+        count = totals.in_file + totals.read - totals.kept
+        if not count:
             return ""
-        are = "is" if totals.read == 1 else "are"
-        users = counted(totals.read, "user")
+        users = counted(count, "user")
+        are = "is" if count == 1 else "are"
         return f" {users} {are} kept in {self._file.location}: run again with `resume`."
 
 

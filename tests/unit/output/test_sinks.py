@@ -209,6 +209,28 @@ def test_file__of_an_earlier_run_has_all_that_was_read(tmp_path: Path) -> None:
     assert delivery.hint == f" 1 user is kept in {path}: run again with `resume`."
 
 
+def test_file__keeps_users_who_were_not_counted(tmp_path: Path) -> None:
+    """The hint counts all users that the file has, asked for by this run or not."""
+    path = tmp_path / "out"
+    first = open_it(format="ndjson", output_file=path)
+    results = [result(first, user) for user in ("31", "32", "33")]
+    first.close(take(first, *results), None, is_forgiven=False)
+    second = open_it(format="ndjson", output_file=path, resume=True)
+    totals = RunTotals(is_of_many=True)
+    for entry in second.prepare():
+        totals.add_from_journal(entry)
+
+    before = second.kept(totals)
+    totals.add_kept()
+    second.open()
+    part = result(second, "34")
+    totals.add_result(1, part, second.take(1, part))
+    delivery = second.close(totals, REFUSED, is_forgiven=False)
+
+    assert before == f" 3 users are kept in {path}: run again with `resume`."
+    assert delivery.hint == f" 4 users are kept in {path}.part: run again with `resume`."
+
+
 def test_file__if_no_user_was_read(tmp_path: Path) -> None:
     """If no user was read there is no file, and nothing to resume."""
     for error in (REFUSED, InterruptedRun(2)):
