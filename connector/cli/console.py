@@ -137,10 +137,11 @@ class Console:
         text = one_line(self.redactor.clean(self.surface.text(text)))
         self._has_messages = True
         # The channels of platforms come first.
-        for channel in self.channels[:1]:
-            channel.warn(text)
-        if not self.channels:
-            write_line(f"{PROGRAM}: warning: {text}")
+        with self._progress_hidden():
+            for channel in self.channels[:1]:
+                channel.warn(text)
+            if not self.channels:
+                write_line(f"{PROGRAM}: warning: {text}")
 
     def describe_source(self, inputs: Inputs, credentials: Credentials) -> None:
         """Log that the records come from the sandbox if they do; warn if ALM was perhaps meant."""
@@ -295,7 +296,11 @@ class _LogLines(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.log(record.getMessage())
+        # The others report the course of a run, such as retries; formats, what their file lacks.
+        if record.name.startswith("connector.formats."):
+            self._console.warn(record.getMessage())
+        else:
+            self._console.log(record.getMessage())
 
 
 def write_line(line: str) -> None:
