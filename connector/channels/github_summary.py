@@ -155,6 +155,8 @@ def _headline(outputs: RunOutputs) -> str:
         learners = counted(users["requested"], "user")
     if users["requested"] > max(1, users["read"]):
         learners += f" ({users['read']:,} of them read)"
+    if outputs.tally and outputs.tally.users > users["read"]:
+        learners = f"{counted(outputs.tally.users, 'user')} · requested: {learners}"
     pages = counted(completeness["pages"], "page")
     requests = counted(completeness["requests"], "request")
     if completeness["requests"] < completeness["pages"]:

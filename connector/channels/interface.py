@@ -52,10 +52,14 @@ class ChannelContext:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Records that are not in the document: counts by type and state, and the first ones."""
+    """Records that are not in the document: counts by type and state, and the first ones.
+
+    *users* is how many users they are of, requested by this run or in the file already.
+    """
 
     counts: Mapping[tuple[str, str], int]
     first: Sequence[Mapping[str, Any]]
+    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)

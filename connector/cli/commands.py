@@ -172,6 +172,7 @@ def _tally(totals: RunTotals, redactor: Redactor) -> Tally | None:
     return Tally(
         {(str(lo_type), str(state)): count for lo_type, state, count in counts},
         redactor.clean_value(totals.first),
+        totals.delivered_users,
     )
 
 

@@ -142,6 +142,11 @@ class RunTotals:
         return self.read + len(self._failed)
 
     @property
+    def delivered_users(self) -> int:
+        """How many users have been read in this run, or are in the file from an earlier one."""
+        return self.in_file + self.read - self.kept
+
+    @property
     def next_since(self) -> str | None:
         """The ``since`` of a next run that misses nothing; ``None`` if this run missed something.
 

@@ -239,12 +239,10 @@ class _FileSink:
         self._file.abandon()
 
     def kept(self, totals: RunTotals) -> str:
-        # Of an earlier run, the file may have users whom this run did not get to count or want.
-        count = totals.in_file + totals.read - totals.kept
-        if not count:
+        if not totals.delivered_users:
             return ""
-        users = counted(count, "user")
-        are = "is" if count == 1 else "are"
+        are = "is" if totals.delivered_users == 1 else "are"
+        users = counted(totals.delivered_users, "user")
         return f" {users} {are} kept in {self._file.location}: run again with `resume`."
 
 

@@ -174,6 +174,18 @@ def test_github__reports_invalid_inputs(github: dict[str, str], command: Command
     assert "COMPLETE=false\n" in command.files()["report"]
 
 
+def test_summary__of_a_resume_with_fewer_users(github: dict[str, str], command: Command) -> None:
+    """The summary says whose enrollments a file has that an earlier run began."""
+    line = "--format ndjson --output-file out.ndjson --resume --user-id"
+    command(f"{line} 31,32,33", **EMBEDDED)
+
+    finished = command(f"{line} 32,34", **EMBEDDED, **github)
+
+    count = finished.document["enrollment_count"]
+    heading = f"**{count} enrollments** of 4 users · requested: 2 users · verified"
+    assert heading in command.files()["summary"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_github__cancelled_run_has_complete_outputs(
     number: signal.Signals, github: dict[str, str], command: Command, start_sandbox: StartSandbox

@@ -178,6 +178,23 @@ def test_summary_of__tally() -> None:
     assert page.tables[1][1][0] == "course:1_2_3"
 
 
+@pytest.mark.parametrize(
+    ("users", "learners"),
+    [
+        (2, "2 users · "),
+        (5, "5 users · requested: 2 users · "),
+    ],
+)
+def test_summary_of__users_of_an_earlier_run(users: int, learners: str) -> None:
+    """Enrollments are those of all users that the file has, requested or not."""
+    tally = Tally({("course", "ENROLLED"): 15}, [], users)
+    requested = {"requested": 2, "read": 2, "failed": []}
+
+    summary = summary_of(replace(run_outputs(enrollment_count=15, users=requested), tally=tally))
+
+    assert f"**15 enrollments** of {learners}verified" in summary
+
+
 def test_summary_of__partial_failure() -> None:
     """The run's error comes first, then each user's with code, hint, moment and request id."""
     error = PartialError(PARTIAL["message"], hint=PARTIAL["hint"])

@@ -164,10 +164,11 @@ def test_add_from_journal__counts_as_delivered() -> None:
     totals.add_result(0, result(), Delivered(1, ["c"], ["g"]))
 
     totals.add_from_journal(ENTRY)
-    before = (totals.in_file, totals.read, totals.kept)
+    before = (totals.in_file, totals.read, totals.kept, totals.delivered_users)
     totals.add_kept()
 
-    assert (before, totals.read, totals.kept) == ((1, 1, 0), 2, 1)
+    assert before == (1, 1, 0, 2)
+    assert (totals.read, totals.kept, totals.delivered_users) == (2, 1, 2)
     assert (totals.status, totals.pages, totals.reasons) == ("consistent", 4, ["user 7: opaque"])
     assert (totals.delivered, totals.counts) == (
         3,
