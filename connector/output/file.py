@@ -343,7 +343,7 @@ class OutputFile:
                 # After a loss of power the journal may know users whose rows were not kept.
                 length = intact_length(self.part, state)
                 return read_state(state.path, length) if length else None
-            if not state.last or not self.path.is_file() or not self._format.can_grow_again:
+            if not self.path.is_file() or not self._format.can_grow_again:
                 return None
             if not is_intact(self.path, state):
                 problem = Problem(

@@ -223,14 +223,25 @@ def test_resume__with_a_torn_line_after_the_end(name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.parquet"])
 def test_resume__of_a_broken_journal(name: str, tmp_path: Path) -> None:
-    """A journal with a line that is not one of a journal's is none: resume starts anew."""
+    """A finished file whose journal has a broken line is refused; it may have more users."""
     path = tmp_path / name
     write(path, USERS)
     text = content(journal_of(path)).replace(b'"verified"', b'"proved"', 1)
     journal_of(path).write_bytes(text)
 
-    assert write(path, USERS, resume=True) == []
+    with pytest.raises(UsageError, match="or whose journal, was changed after its run"):
+        list(open_file(path).prepare(resume=True))
     assert content(path) == undisturbed(name)[0]
+
+
+def test_resume__of_a_journal_without_inputs(tmp_path: Path) -> None:
+    """A journal whose first line is broken is no journal: resume starts anew."""
+    path = tmp_path / "x.ndjson"
+    write(path, USERS)
+    journal_of(path).write_bytes(content(journal_of(path)).replace(b'"crc32":', b'"crc":', 1))
+
+    assert write(path, USERS, resume=True) == []
+    assert content(path) == undisturbed("x.ndjson")[0]
 
 
 def test_resume__without_an_earlier_file(tmp_path: Path) -> None:
