@@ -29,8 +29,8 @@ from connector.output.buffer import RecordBuffer
 from connector.output.journal import (
     Journal,
     check_own,
-    checksum_of,
     checksum_of_pieces,
+    checksum_of_users,
     journal_of,
     open_to_append,
     read_entries,
@@ -465,8 +465,14 @@ def is_intact(path: Path, state: JournalState) -> bool:
     last = state.last
     if path.stat().st_size != last.get("size") or checksum_of(path) != last["crc32"]:
         return False
-    journal_checksum = checksum_of(state.path, state.last_begin)
-    return bool(last.get("journal_crc32", journal_checksum) == journal_checksum)
+    users_checksum = checksum_of_users(state.path, state.last_begin)
+    return bool(last.get("users_crc32", users_checksum) == users_checksum)
+
+
+def checksum_of(path: Path) -> int:
+    """Return the checksum of the file *path*. Raises OSError."""
+    with path.open("rb") as file:
+        return checksum_of_pieces(read_pieces(file, path.stat().st_size))
 
 
 def _sync_path(path: Path) -> None:

@@ -88,8 +88,9 @@ class Journal:
         write_all(self._handle, f"{line}\n".encode())
 
     def end(self, entry: Mapping[str, Any]) -> None:
-        """Append the *entry* that ends a run, with the checksum of all others. Raises OSError."""
-        self.write({**entry, "journal_crc32": checksum_of(self.path)})
+        """Append the *entry* that ends a run, with the checksum of the users. Raises OSError."""
+        checksum = checksum_of_users(self.path, self.path.stat().st_size)
+        self.write({**entry, "users_crc32": checksum})
 
     def rewrite(self, state: JournalState, entries: Iterable[Mapping[str, Any]], end: int) -> None:
         """Replace it, at once or not at all, by *entries* of users whose rows are elsewhere now.
@@ -165,10 +166,11 @@ def read_state(path: Path, length: int | None = None) -> JournalState | None:
     return state
 
 
-def checksum_of(path: Path, size: int | None = None) -> int:
-    """Return the checksum of the file *path*, or of its first *size* bytes. Raises OSError."""
+def checksum_of_users(path: Path, end: int) -> int:
+    """Return the checksum of the journal *path* from its second line to *end*. Raises OSError."""
     with path.open("rb") as file:
-        return checksum_of_pieces(read_pieces(file, path.stat().st_size if size is None else size))
+        file.readline()
+        return checksum_of_pieces(read_pieces(file, end - file.tell()))
 
 
 def checksum_of_pieces(pieces: Iterable[bytes]) -> int:

@@ -76,7 +76,7 @@ class _End(TypedDict):
     requested: _Count
     missing: _Count
     requests: _Count
-    journal_crc32: NotRequired[_Count]
+    users_crc32: NotRequired[_Count]
 
 
 _FIRST: _Kinds = {_Inputs: msgspec.json.Decoder(_Inputs)}

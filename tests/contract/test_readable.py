@@ -12,6 +12,7 @@ import connector
 from connector.formats import read_records
 from connector.formats.interface import value_of
 from connector.output.journal import journal_of
+from connector.text import to_json
 from tests.support.sandbox import DOCUMENTED_IDS, EMBEDDED, NOTE, reaching, requested_users
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_since__resumes_from_the_same_moment(command: Command, sandbox: SandboxS
     first, *others = entries_of(path)
     first["moments"]["since"] = "2022-01-01T00:00:00+00:00"
     # As if the earlier run had been long ago.
-    journal_of(path).write_text("".join(json.dumps(entry) + "\n" for entry in (first, *others)))
+    journal_of(path).write_text("".join(to_json(entry) + "\n" for entry in (first, *others)))
 
     finished = command("--user-id 31,32 --resume", **variables)
 
