@@ -194,6 +194,8 @@ def _prepare(inputs: Inputs, stdin: TextIO, sink: Sink[Any]) -> tuple[Users, Run
     totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
     for entry in sink.prepare():
         totals.add_from_journal(entry)
+        if "user_email" in entry:
+            users.add_address(entry["user_email"], entry["user_id"])
     return users, totals
 
 

@@ -68,6 +68,7 @@ class Users:
         self._seen = UserIds()
         # Ids that an address had before the list had them.
         self._found: set[str] = set()
+        self._ids_by_address: dict[str, str] = {}
         self._source = source
         self.total = total
         #: How many of *total* turned out to be users that the run reads already.
@@ -79,15 +80,22 @@ class Users:
         """How many rows of users that ALM has deleted were skipped, as far as the file was read."""
         return self._source.deleted if self._source else 0
 
+    def add_address(self, address: str, user_id: str) -> None:
+        """Note whose *address* it is, so that the list has this user once."""
+        self._ids_by_address[canonical_id(address)] = user_id
+
     def claim(self, user_id: str) -> bool:
         """Return whether the user whom an address belongs to is still to be read, once."""
         with self._lock:
-            is_new = self._seen.add(user_id)
-            if is_new:
-                self._found.add(canonical_id(user_id))
-            else:
-                self.repeats += 1
+            is_new = self._find(user_id)
+            self.repeats += not is_new
             return is_new
+
+    def _find(self, user_id: str) -> bool:
+        is_new = self._seen.add(user_id)
+        if is_new:
+            self._found.add(canonical_id(user_id))
+        return is_new
 
     def _select(self, entries: Iterable[str], shard: tuple[int, int] | None) -> Iterator[str]:
         for entry in entries:
@@ -95,10 +103,14 @@ class Users:
                 continue
             with self._lock:
                 is_new = self._seen.add(entry)
-                if not is_new and canonical_id(entry) in self._found:
-                    self._found.discard(canonical_id(entry))
-                    # The end of a pipe counts only what it has yielded.
-                    self.repeats += self.total is not None
+                is_repeat = not is_new and canonical_id(entry) in self._found
+                self._found.discard(canonical_id(entry))
+                user_id = self._ids_by_address.get(canonical_id(entry))
+                if is_new and user_id:
+                    is_new = self._find(user_id)
+                    is_repeat = not is_new
+                # The end of a pipe counts only what it has yielded.
+                self.repeats += is_repeat and self.total is not None
             if is_new:
                 yield entry
 

@@ -57,17 +57,20 @@ from tests.support.records import VERIFIED
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+    from typing import TextIO
 
     from connector.clock import Clock
 
 DOCUMENTED = "20941371"
 
 
-def run(clock: Clock, redactor: Redactor | None = None, **inputs: Any) -> Outcome:
+def run(
+    clock: Clock, redactor: Redactor | None = None, *, stdin: TextIO | None = None, **inputs: Any
+) -> Outcome:
     """Return the outcome of a run with *inputs* on the embedded sandbox."""
     redactor = redactor or Redactor()
     loaded, credentials = load_given({"base_url": "sandbox", **inputs}, redactor)
-    return execute(loaded, credentials, redactor, clock=clock, stdin=io.StringIO())
+    return execute(loaded, credentials, redactor, clock=clock, stdin=stdin or io.StringIO())
 
 
 def run_with_faults(*faults: str, clock: Clock, **inputs: Any) -> tuple[Outcome, int]:
@@ -604,6 +607,32 @@ def test_execute__lost_signal(clock: Clock) -> None:
         outcome = run(clock, user_id="7,31,8")
 
     assert (type(outcome.error), outcome.document["error"]["code"]) == (InterruptedRun, 143)
+
+
+@pytest.mark.parametrize("first", ["a31@b.de", "31"])
+@pytest.mark.parametrize(
+    "users", [["a31@b.de", "31"], ["31", "A31@b.de"], ["5", "a31@b.de", "b31@b.de", "031"]]
+)
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_execute__resumed_by_id_and_address(
+    *, first: str, users: list[str], is_pipe: bool, clock: Clock, tmp_path: Path
+) -> None:
+    """A user whom the file has, by id or by address, is counted once, as in a run without it."""
+    (tmp_path / "list").write_text("\n".join(users), "utf-8")
+    values: dict[str, Any] = {"user_ids_file": "-" if is_pipe else tmp_path / "list"}
+    before: dict[str, Any] = {"user_email" if "@" in first else "user_id": first}
+    run(clock, **before, output_file=tmp_path / "out.ndjson")
+
+    outcomes = []
+    for name, resume in (("new.ndjson", False), ("out.ndjson", True)):
+        stdin = io.StringIO("\n".join(users))
+        outcomes.append(
+            run(clock, **values, stdin=stdin, output_file=tmp_path / name, resume=resume)
+        )
+
+    new, resumed = [outcome.document["users"] for outcome in outcomes]
+    assert (new, new["read"]) == (resumed, len(users) - 1 - ("031" in users))
+    assert outcomes[1].totals.kept == 1
 
 
 def test_execute__another_error_leaves_the_file_to_resume(clock: Clock, tmp_path: Path) -> None:
