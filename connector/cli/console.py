@@ -231,6 +231,16 @@ class Console:
 
     def finish(self, document: Document, error: ConnectorError | None) -> int:
         """Deliver *document*, report *error*, and return the exit code. Both have no secrets."""
+        try:
+            return self._finish(document, error)
+        except InterruptedRun as interruption:
+            path = document["output_file"]
+            if path is None:
+                raise
+            hint = f"{path} was written before. Run again for the other outputs."
+            raise interruption.replaced(hint=hint) from None
+
+    def _finish(self, document: Document, error: ConnectorError | None) -> int:
         document = self.surface.document(document)
         if error:
             error = self.surface.error(error)
