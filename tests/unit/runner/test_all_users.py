@@ -25,6 +25,7 @@ from connector.errors import (
     ConnectorError,
     DeadlineError,
     InterruptedRun,
+    LateRetryError,
     PartialError,
     PermissionDeniedError,
     ProtocolError,
@@ -41,6 +42,7 @@ from connector.runner.all_users import (
     MAX_DENIED_USERS,
     Failures,
     PendingUsers,
+    _late_last,
     check_deadline,
     within_deadline,
 )
@@ -138,6 +140,25 @@ def added(*errors: ConnectorError | None, order: Iterable[int] = ()) -> tuple[Fa
     places = list(order) or range(len(errors))
     are_last = [failures.add(place, failed(str(1000 + place), errors[place])) for place in places]
     return failures, are_last
+
+
+@pytest.mark.parametrize("kind", [None, DeadlineError, AuthenticationError])
+def test_late_last__not_reached_if_the_deadline_ends_the_run(
+    kind: type[ConnectorError] | None,
+) -> None:
+    """Users with a retry behind the deadline come last; the deadline itself is their error then."""
+    late, busy = LateRetryError("late", hint="h"), TemporaryError("busy", hint="h")
+    results = [failed(str(place), error) for place, error in enumerate((late, None, late, busy))]
+    failures = Failures()
+    failures.ending = kind("ended", hint="h") if kind else None
+
+    ordered = list(_late_last(enumerate(results), failures))
+
+    assert [(place, result.name) for place, result in ordered] == [
+        *((1, "1"), (3, "3"), (0, "0"), (2, "2"))
+    ]
+    last = failures.ending if kind is DeadlineError else late
+    assert [result.error for _, result in ordered] == [None, busy, last, last]
 
 
 def totals_of(requested: int, *, read: int = 0) -> RunTotals:

@@ -15,7 +15,7 @@ from connector.alm.protocol import Page
 from connector.errors import ConnectorError, ProtocolError, TemporaryError
 from connector.output.sinks import open_sink
 from connector.redact import Redactor
-from connector.runner.one_user import MAX_READINGS, Selection, read_user
+from connector.runner.one_user import MAX_READINGS, Selection, _can_prefetch, read_user
 from tests.support.clock import VirtualClock
 from tests.support.inputs import inputs_of
 from tests.support.pages import ANSWERED_AT
@@ -37,6 +37,7 @@ OLD, OLDER = "2023-06-10T00:00:00.000Z", "2023-06-01T00:00:00.000Z"
 NEW, NEWER = "2023-06-20T00:00:00.000Z", "2023-06-25T00:00:00.000Z"
 PAST_SINCE = "stopped at the first enrollment older than since, on page 1"
 AFTER_2 = "stopped after 2 enrollments, the limit of max_enrollments"
+NEWEST_FIRST = {"since": "2023-07-01", "sort": "-dateEnrolled"}
 BUSY = TemporaryError("ALM failed.", hint="Run again.")
 
 
@@ -254,6 +255,24 @@ def read(client: ScriptedClient, **inputs: Any) -> tuple[list[str], UserResult[A
     return [record.id for record in result.records.enrollments], result
 
 
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({}, True),
+        ({"prefetch": False}, False),
+        ({"lo_types": "course,certification"}, False),
+        ({"sort": "-dateEnrolled"}, True),
+        ({"since": SINCE}, True),
+        (NEWEST_FIRST, False),
+    ],
+)
+def test_can_prefetch__if_the_pages_are_likely_needed(
+    inputs: dict[str, Any], *, expected: bool
+) -> None:
+    """Cursors of one type are predictable; newest first with ``since`` ends before the last."""
+    assert _can_prefetch(inputs_of(**inputs)) is expected
+
+
 def test_read_user__all_pages() -> None:
     """All pages are read in order; undecodable cursors make the result consistent."""
     client = ScriptedClient("course:1_2_31 course:2_2_31 …", "course:3_2_31")
@@ -286,9 +305,6 @@ def test_read_user__with_a_link_that_is_refused() -> None:
     assert ids == ["course:1_2_31"]
     assert isinstance(result.error, ProtocolError)
     assert "leads to another path" in result.error.message
-
-
-NEWEST_FIRST = {"since": "2023-07-01", "sort": "-dateEnrolled"}
 
 
 @pytest.mark.parametrize(
