@@ -201,7 +201,10 @@ class UnreachableError(ConnectorError):
 
 
 class UntrustedHostError(UnreachableError):
-    """The host's certificate is not trusted, or a proxy refuses to connect: no retry helps."""
+    """The host's certificate is not trusted, or a proxy refuses to connect.
+
+    A retry helps only if the host has answered in this run.
+    """
 
 
 class InternalError(ConnectorError):

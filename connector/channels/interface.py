@@ -176,8 +176,8 @@ def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
 
 def check_appendable(path: Path) -> None:
     """Check that text can be appended to *path*, or that it can be created. Raises OSError."""
-    if path.is_file() or path.is_fifo():
-        _open_to_append(path).close()
+    if path.is_file():
+        path.open("ab").close()
     elif not path.exists():
         check_folder_writable(target_of(path).parent)
     elif path.is_dir():

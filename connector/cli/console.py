@@ -328,7 +328,9 @@ def write_text(*texts: str) -> None:
     """
     try:
         with _standard_output("No document was written. Fix this and run again.") as stdout:
-            stdout.writelines(texts)
+            # `writelines` loses the exception of a signal.
+            for text in texts:
+                stdout.write(text)
             stdout.flush()
     except BrokenPipeError:
         pass

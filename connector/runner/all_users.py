@@ -6,6 +6,7 @@ import contextlib
 import re
 import threading
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from connector import signals
@@ -136,7 +137,7 @@ def execute(
     deadline = Deadline(clock, inputs.deadline)
     client = open_client(inputs, credentials, redactor, deadline, hooks.account)
     sink = open_sink(inputs, redactor, clock, hooks.write, has_tally=hooks.has_tally)
-    users, totals = within_deadline(lambda: _prepare(inputs, stdin, sink), deadline)
+    users, totals = _prepare(inputs, stdin, sink, deadline)
     inputs = sink.resumed(inputs)
     if users.total != 1:
         # With several users, the threads that read them use the quota.
@@ -167,9 +168,11 @@ def execute(
                 is_last=failures.add,
                 idle=watch,
             )
-            for place, result in _late_last(results, failures):
-                _take(place, result, sink, totals)
-                watch()
+            # However the loop ends, the threads do.
+            with contextlib.closing(results):
+                for place, result in _late_last(results, failures):
+                    _take(place, result, sink, totals)
+                    watch()
     except (InterruptedRun, DeadlineError) as error:
         ended = error
     except BaseException:
@@ -185,24 +188,45 @@ def execute(
         deleted=users.deleted,
         is_list_complete=pending.is_complete or users.total is not None,
     )
-    return _finish(inputs, redactor, sink, totals, ended or failures.error(totals))
+    failure = failures.with_retry_at(ended, totals) if ended else failures.error(totals)
+    return _finish(inputs, redactor, sink, totals, failure)
 
 
-def _prepare(inputs: Inputs, stdin: TextIO, sink: Sink[Any]) -> tuple[Users, RunTotals]:
-    """Return the users to read, and the totals of those that *sink* has from an earlier run."""
-    users = read_user_ids(inputs, stdin)
-    totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
-    for entry in sink.prepare():
-        totals.add_from_journal(entry)
-        if "user_email" in entry:
-            users.add_address(entry["user_email"], entry["user_id"])
-    return users, totals
+def _prepare(
+    inputs: Inputs, stdin: TextIO, sink: Sink[Any], deadline: Deadline
+) -> tuple[Users, RunTotals]:
+    """Return the users to read, and the totals of those that *sink* has from an earlier run.
+
+    Raises DeadlineError, and what reading them raises.
+    """
+    has_failed = threading.Event()
+
+    def prepare() -> tuple[Users, RunTotals]:
+        try:
+            users = read_user_ids(inputs, stdin)
+            totals = RunTotals(inputs.base_url, is_of_many=users.total != 1)
+            for entry in sink.prepare():
+                totals.add_from_journal(entry)
+                if "user_email" in entry:
+                    users.add_address(entry["user_email"], entry["user_id"])
+            return users, totals
+        finally:
+            # A later run in this process may need the output file, which this thread has locked.
+            if has_failed.is_set():
+                sink.abandon()
+
+    try:
+        return within_deadline(prepare, deadline)
+    except BaseException:
+        has_failed.set()
+        sink.abandon()
+        raise
 
 
 def _late_last(
     results: Iterable[tuple[int, UserResult[Any]]], failures: Failures
 ) -> Iterator[tuple[int, UserResult[Any]]]:
-    """Yield *results*, last those of users whose next attempt would come after the deadline.
+    """Yield *results*; users whose next attempt would come after the deadline come last.
 
     If the deadline ends the run, these users were not reached, as others in flight were not.
     """
@@ -330,6 +354,7 @@ class Failures:
         #: The error that has ended the run early.
         self.ending: ConnectorError | None = None
         self._retry_at: datetime | None = None
+        self._late_until: datetime | None = None
 
     def add(self, place: int, result: UserResult[Any]) -> bool:
         """Add the result of the user at *place*, and return whether it ends the run."""
@@ -379,11 +404,25 @@ class Failures:
             self._by_code[error.code] = (place, error)
         if error.retry_at:
             self._retry_at = max(error.retry_at, self._retry_at or error.retry_at)
+            if isinstance(error, LateRetryError):
+                self._late_until = max(error.retry_at, self._late_until or error.retry_at)
+
+    def with_retry_at(self, error: ConnectorError, totals: RunTotals) -> ConnectorError:
+        """Return *error*; a deadline's has the moment that ALM named if nobody could be read."""
+        with self._lock:
+            latest = self._late_until
+        if not isinstance(error, DeadlineError) or totals.read or not (latest and error.retry_at):
+            return error
+        # Moments of the deadline itself differ by fractions of a second.
+        if latest <= error.retry_at + timedelta(seconds=1):
+            return error
+        hint = f"ALM asks to run again after {latest:%Y-%m-%d %H:%M:%S} UTC."
+        return error.replaced(retry_at=latest, hint=hint)
 
     def error(self, totals: RunTotals) -> ConnectorError | None:
         """Return the error of the run, ``None`` if nobody failed."""
         if self.ending or not self._by_code:
-            return self.ending
+            return self.ending and self.with_retry_at(self.ending, totals)
         # Whatever may pass comes first: another run may succeed.
         code = next(code for code in _CODES if code in self._by_code)
         _, error = self._by_code[code]

@@ -55,7 +55,7 @@ def test_finish__interrupted(
     def interrupt(*_: object) -> None:
         raise InterruptedRun(signal.SIGTERM)
 
-    monkeypatch.setattr(sys.stdout, "writelines", interrupt)
+    monkeypatch.setattr(sys.stdout, "write", interrupt)
     document = {**failed_document(TemporaryError("m", hint="h")), "output_file": output_file}
 
     with pytest.raises(InterruptedRun) as caught:

@@ -161,6 +161,34 @@ def test_late_last__not_reached_if_the_deadline_ends_the_run(
     assert [result.error for _, result in ordered] == [None, busy, last, last]
 
 
+LATE = LateRetryError("late", hint="h", retry_at=datetime(2024, 1, 1, 2, tzinfo=UTC))
+ENDED = DeadlineError("ended", hint="h", retry_at=datetime(2024, 1, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("late", "read", "is_later"),
+    [
+        (LATE, 0, True),
+        (LATE, 1, False),
+        (LATE.replaced(retry_at=ENDED.retry_at), 0, False),
+        (TemporaryError("m", hint="h", retry_at=LATE.retry_at), 0, False),
+    ],
+)
+def test_failures__moment_that_alm_names_behind_the_deadline(
+    *, late: ConnectorError, read: int, is_later: bool
+) -> None:
+    """If nobody could be read until the deadline, the next run waits as long as ALM says."""
+    failures, _ = added(late, ENDED)
+
+    error = failures.error(totals_of(3, read=read))
+
+    assert type(error) is DeadlineError
+    assert error.retry_at == (LATE if is_later else ENDED).retry_at
+    assert error.hint == (
+        "ALM asks to run again after 2024-01-01 02:00:00 UTC." if is_later else "h"
+    )
+
+
 def totals_of(requested: int, *, read: int = 0) -> RunTotals:
     """Return the totals of a run in which *read* of the *requested* users were read."""
     totals = RunTotals()
@@ -620,6 +648,26 @@ def test_execute__interrupted_while_the_file_is_finished(
     assert (resumed.error, resumed.totals.kept, path.is_file()) == (None, 2, True)
 
 
+def test_execute__threads_end_with_the_loop(clock: Clock) -> None:
+    """Threads take no further user once an error has ended the loop, whoever keeps the error."""
+    before = set(threading.enumerate())
+
+    def fail(progress: Progress) -> None:
+        if progress.totals.read:
+            raise OSError("no space left")
+
+    values = {"base_url": "sandbox", "user_id": list(range(1, 100)), "concurrency": 4}
+    loaded, credentials = load_given(values, Redactor())
+    hooks = RunHooks(on_progress=fail)
+    with pytest.raises(OSError, match="no space left") as caught:
+        execute(loaded, credentials, Redactor(), clock=clock, stdin=io.StringIO(), hooks=hooks)
+
+    assert caught.value.__traceback__ is not None
+    for thread in set(threading.enumerate()) - before:
+        thread.join(3)
+        assert not thread.is_alive()
+
+
 def test_execute__lost_signal(clock: Clock) -> None:
     """A signal whose exception Python or a library has lost ends the run all the same."""
     with signals.raised():
@@ -778,7 +826,8 @@ def test_execute__deadline_before_the_first_request(
         clock.sleep(700)
         goes_on.wait(10)
 
-    sink = SimpleNamespace(prepare=take_long)
+    abandoned = threading.Semaphore(0)
+    sink = SimpleNamespace(prepare=take_long, abandon=abandoned.release)
     late = take_long if name == "read_user_ids" else lambda *_, **__: sink
     monkeypatch.setattr(f"connector.runner.all_users.{name}", late)
 
@@ -786,6 +835,9 @@ def test_execute__deadline_before_the_first_request(
         run(clock, user_id="7", deadline=600)
 
     goes_on.set()
+    if name == "open_sink":
+        # Also by the thread: it may have locked the file after the run had ended.
+        assert [abandoned.acquire(timeout=10) for _ in range(2)] == [True, True]
     assert caught.value.retry_at == datetime(2023, 6, 29, 12, 10, tzinfo=UTC)
 
 
