@@ -54,7 +54,7 @@ def decide(attempt: Attempt, *, now: datetime, seconds_left: float) -> Wait | Gi
 
     A used-up quota is waited for as long as the deadline allows; any other failure that may pass
     is tried ``MAX_ATTEMPTS`` times. The run itself is out of time once the deadline has passed, or
-    if the quota is used up until then.
+    if ALM's quota stays used up until then.
     """
     error = attempt.error
     may_pass = isinstance(error, TemporaryError | UnreachableError)

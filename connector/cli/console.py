@@ -342,7 +342,7 @@ def write_text(*texts: str) -> None:
 def _wait_for_reader(stdout: TextIO, deadline: Deadline) -> None:
     """Wait until standard output takes another piece. Raises DeadlineError."""
     ready = [stdout]
-    # Windows selects among sockets only; a stream of tests is none of the system's.
+    # On Windows, select takes only sockets. A stream in memory has no file descriptor.
     with contextlib.suppress(OSError, ValueError):
         _, ready, _ = select.select([], [stdout], [], max(deadline.left(), 0.0))
     if not ready:

@@ -168,7 +168,7 @@ def execute(
                 is_last=failures.add,
                 idle=watch,
             )
-            # However the loop ends, the threads do.
+            # The threads end with the loop, also if an exception ends it.
             with contextlib.closing(results):
                 for place, result in _late_last(results, failures):
                     _take(place, result, sink, totals)
@@ -331,7 +331,7 @@ class PendingUsers:
         self.is_complete = True
 
     def end(self) -> None:
-        """Count nobody any more: a thread may still look for the next user."""
+        """Stop counting: a thread may still be looking for the next user."""
         with self._lock:
             self._has_ended = True
 
@@ -351,7 +351,7 @@ class Failures:
         self._refused_texts: list[str] = []
         self._first: list[tuple[int, str, int]] = []
         self._by_code: dict[int, tuple[int, ConnectorError]] = {}
-        #: The error that has ended the run early.
+        #: The error that ended the run early.
         self.ending: ConnectorError | None = None
         self._retry_at: datetime | None = None
         self._late_until: datetime | None = None
@@ -408,12 +408,12 @@ class Failures:
                 self._late_until = max(error.retry_at, self._late_until or error.retry_at)
 
     def with_retry_at(self, error: ConnectorError, totals: RunTotals) -> ConnectorError:
-        """Return *error*; a deadline's has the moment that ALM named if nobody could be read."""
+        """Return *error*; if the deadline passed before anybody was read, with ALM's later time."""
         with self._lock:
             latest = self._late_until
         if not isinstance(error, DeadlineError) or totals.read or not (latest and error.retry_at):
             return error
-        # Moments of the deadline itself differ by fractions of a second.
+        # The moment of the deadline is rounded up in a failure's own error.
         if latest <= error.retry_at + timedelta(seconds=1):
             return error
         hint = f"ALM asks to run again after {latest:%Y-%m-%d %H:%M:%S} UTC."

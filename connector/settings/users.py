@@ -81,17 +81,17 @@ class Users:
         return self._source.deleted if self._source else 0
 
     def add_address(self, address: str, user_id: str) -> None:
-        """Note whose *address* it is, so that the list has this user once."""
+        """Note that *address* is that of *user_id*, so that the list has the user once."""
         self._ids_by_address[canonical_id(address)] = user_id
 
     def claim(self, user_id: str) -> bool:
         """Return whether the user whom an address belongs to is still to be read, once."""
         with self._lock:
-            is_new = self._find(user_id)
+            is_new = self._add_found(user_id)
             self.repeats += not is_new
             return is_new
 
-    def _find(self, user_id: str) -> bool:
+    def _add_found(self, user_id: str) -> bool:
         is_new = self._seen.add(user_id)
         if is_new:
             self._found.add(canonical_id(user_id))
@@ -107,7 +107,7 @@ class Users:
                 self._found.discard(canonical_id(entry))
                 user_id = self._ids_by_address.get(canonical_id(entry))
                 if is_new and user_id:
-                    is_new = self._find(user_id)
+                    is_new = self._add_found(user_id)
                     is_repeat = not is_new
                 # The end of a pipe counts only what it has yielded.
                 self.repeats += is_repeat and self.total is not None

@@ -151,7 +151,7 @@ def test_slow__reader_of_standard_output(name: str, command: Command, play: Play
     records = [record(f"course:{number}_1_{USER}", url="x" * 200) for number in range(800)]
     server = play(otherwise=(answer(200, body_of({"data": records})),))
     process = command.start(
-        f"--user-id {USER} --format {name} --columns id,url --deadline 3",
+        f"--user-id {USER} --format {name} --columns id,url --deadline 5",
         ALM_BASE_URL=server.url,
         ALM_ACCESS_TOKEN=TOKEN,
     )
@@ -162,5 +162,5 @@ def test_slow__reader_of_standard_output(name: str, command: Command, play: Play
     stdout, stderr = process.communicate()
     assert exit_code == TEMPFAIL
     assert 0 < len(stdout) < 100_000
-    message = "The deadline of 3 s passed while the reader of standard output took no more records."
+    message = "The deadline of 5 s passed while the reader of standard output took no more records."
     assert message in stderr

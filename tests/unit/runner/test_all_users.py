@@ -664,7 +664,7 @@ def test_execute__threads_end_with_the_loop(clock: Clock) -> None:
 
     assert caught.value.__traceback__ is not None
     for thread in set(threading.enumerate()) - before:
-        thread.join(3)
+        thread.join(10)
         assert not thread.is_alive()
 
 
