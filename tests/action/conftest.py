@@ -17,7 +17,13 @@ import yaml
 
 from connector.action import installed_packages
 from tests.action.runner import Command, parse_outputs, read_github
-from tests.support.process import CHECKOUT, PATIENCE_SECONDS, needed_variables, valid_document
+from tests.support.process import (
+    CHECKOUT,
+    PATIENCE_SECONDS,
+    UNMEASURED,
+    needed_variables,
+    valid_document,
+)
 from tests.support.sandbox import sandbox, start_sandbox
 
 if TYPE_CHECKING:
@@ -98,7 +104,15 @@ class Job:
     def start(
         self, inputs: Mapping[str, str], *, prefix: Sequence[str] = (), **variables: str
     ) -> subprocess.Popen[str]:
-        """Start the step with *inputs*, under the command *prefix*; the user sets *variables*."""
+        """Start the step with *inputs*, under the command *prefix*; the user sets *variables*.
+
+        The step is not measured.
+        """
+        return self._start(inputs, prefix, {**UNMEASURED, **variables})
+
+    def _start(
+        self, inputs: Mapping[str, str], prefix: Sequence[str], variables: Mapping[str, str]
+    ) -> subprocess.Popen[str]:
         script = self.root / "step.sh"
         script.write_text(STEP["run"], encoding="utf-8")
         bash = [shutil.which("bash") or "bash", "--noprofile", "--norc", "-e", "-o", "pipefail"]
@@ -117,7 +131,7 @@ class Job:
         self, inputs: Mapping[str, str], *, prefix: Sequence[str] = (), **variables: str
     ) -> Finished:
         """Run the step to its end."""
-        process = self.start(inputs, prefix=prefix, **variables)
+        process = self._start(inputs, prefix, variables)
         streams = process.communicate(timeout=PATIENCE_SECONDS)
         outputs = parse_outputs((self.root / "output").read_bytes())
         summary = (self.root / "summary").read_text(encoding="utf-8")

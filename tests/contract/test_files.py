@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.process import CHECKOUT, PATIENCE_SECONDS, needed_variables, wait_until
+from tests.support.process import (
+    CHECKOUT,
+    PATIENCE_SECONDS,
+    UNMEASURED,
+    needed_variables,
+    wait_until,
+)
 from tests.support.sandbox import NOTE, ids_of, reaching, requested_users
 
 if TYPE_CHECKING:
@@ -32,8 +38,6 @@ FORMATS = ("json", "ndjson", "csv", "table", "parquet")
 TWO = "--user-id 31,32 --lo-types all"
 # One user at a time, so that their order in the file is known.
 TO_NDJSON = "--lo-types all --concurrency 1 --format ndjson --output-file out"
-# The measurement of coverage writes a file as well, which a limit on files would forbid.
-UNMEASURED = "unset COVERAGE_PROCESS_CONFIG"
 
 
 def users_of(path: Path) -> list[str]:
@@ -129,7 +133,7 @@ def test_stdout__no_space_for_temporary_files(command: Command) -> None:
     """If a temporary file for Parquet cannot be written, the run ends with 73 and says so."""
     line = "alm-enrollments --user-id 31,32,33 --lo-types all --base-url sandbox --format parquet"
 
-    finished = command.shell(f"{UNMEASURED}; ulimit -f 8; {line}")
+    finished = command.shell(f"ulimit -f 8; {line}", **UNMEASURED)
 
     assert (finished.exit_code, finished.stdout) == (73, "")
     assert finished.stderr == (
@@ -354,8 +358,8 @@ def test_disk__that_fills_up_keeps_the_finished_users(
     line = f"--user-id 31,32,33,34 {flags}"
 
     # As large as the system lets a file grow: two of the users fit.
-    limit = f"{UNMEASURED}; ulimit -f {kilobytes}"
-    first = command.shell(f"{limit}; alm-enrollments {line}", **reaching(server))
+    limit = f"ulimit -f {kilobytes}"
+    first = command.shell(f"{limit}; alm-enrollments {line}", **reaching(server, **UNMEASURED))
     kept = list(content(command.folder))
     server.requests.clear()
     second = command(line, **reaching(server))
@@ -377,7 +381,7 @@ def test_disk__too_small_for_one_user(command: Command, start_sandbox: StartSand
     line = "--user-id 31 --lo-types all --output-file out --format ndjson"
 
     finished = command.shell(
-        f"{UNMEASURED}; ulimit -f 300; alm-enrollments {line}", **reaching(server)
+        f"ulimit -f 300; alm-enrollments {line}", **reaching(server, **UNMEASURED)
     )
 
     assert finished.exit_code == 73

@@ -29,6 +29,10 @@ CHECKOUT = Path(__file__).parents[2]
 # Ten times what anything here takes on an idle machine.
 PATIENCE_SECONDS = 60.0
 _NEEDED = ("PATH", "SYSTEMROOT", "TEMP", "LANG", "COVERAGE_PROCESS_CONFIG")
+#: For a process that a test interrupts: the exception of a signal's handler can leave a lock of
+#: coverage's taken, for which the process would then wait without end. And for one with a limit on
+#: files: coverage writes one as well.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 _VALIDATOR = jsonschema.Draft202012Validator(load_schema("outputs"))
 
 
@@ -86,13 +90,13 @@ class Command:
 
     def as_process(self, line: str = "", *, stdin: str = "", **variables: str) -> Finished:
         """Run the command with the arguments of *line* as a process."""
-        process = self.start(line, **variables)
+        process = self.start_python(_argv(line), **variables)
         stdout, stderr = process.communicate(stdin, timeout=PATIENCE_SECONDS)
         return Finished(process.returncode, stdout, stderr)
 
     def start(self, line: str = "", **variables: str) -> subprocess.Popen[str]:
-        """Start the command as a process whose three streams are pipes."""
-        return self.start_python(["-m", "connector", *shlex.split(line)], **variables)
+        """Start the command as a process that is not measured; its three streams are pipes."""
+        return self.start_python(_argv(line), **{**UNMEASURED, **variables})
 
     def start_python(self, argv: Sequence[str], **variables: str) -> subprocess.Popen[str]:
         """Start Python with *argv*, so that it can import the connector."""
@@ -168,6 +172,10 @@ def run_main(
     ):
         exit_code = main(argv, os.environ, is_action="GITHUB_OUTPUT" in environ)
     return Finished(exit_code, *(_text(stream) for stream in (stdout, stderr)))
+
+
+def _argv(line: str) -> list[str]:
+    return ["-m", "connector", *shlex.split(line)]
 
 
 def _stream(text: str = "") -> io.TextIOWrapper:
