@@ -33,7 +33,16 @@ from tests.support.pages import (
     respond,
 )
 from tests.support.secrets import TOKEN, leaks, logged, traceback_of
-from tests.support.server import Actions, Hang, OnConnect, Pause, Request, healthy, only_for
+from tests.support.server import (
+    Actions,
+    Hang,
+    OnConnect,
+    Pause,
+    Request,
+    actions_of,
+    healthy,
+    only_for,
+)
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Play
@@ -47,6 +56,22 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 # One fault per outcome, and one per way to fail for all users.
 OUTCOMES = [BY_NAME[name] for name in ("400", "401", "403", "404", "407", "503", "json null")]
 FAILING = pytest.mark.parametrize("fault", OUTCOMES, ids=lambda fault: fault.name)
+
+
+def late(step: Step) -> Step:
+    """Return *step* after a second, in which others are answered even if their thread is late."""
+    return lambda request: (Pause(1.0), *actions_of(step, request))
+
+
+def late_behind(count: int, response: bytes) -> Step:
+    """Return a step that sends *response*, late to all but the first *count* users from 30 on."""
+    at_once: Step = (response,)
+
+    def step(request: Request) -> Actions:
+        is_first = int(request.user_id) < 30 + count
+        return actions_of(at_once if is_first else late(at_once), request)
+
+    return step
 
 
 def test_healthy__every_page_is_requested_once(play: Play) -> None:
@@ -124,7 +149,9 @@ def test_fault__with_allow_incomplete_marks_the_document(fault: Fault, play: Pla
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_fault__of_one_user_costs_no_other_user(fault: Fault, concurrency: int, play: Play) -> None:
     """One user's failure does not affect the others, unless it would affect every user."""
-    server = play(otherwise=only_for("32", fault.step))
+    # A proxy that refuses before the host has answered anybody affects every user.
+    step = late(fault.step) if fault.http_status == 407 else fault.step
+    server = play(otherwise=only_for("32", step))
 
     ran = run(server, user_id="30,31,32,33", concurrency=concurrency)
 
@@ -148,22 +175,10 @@ def test_fault__of_the_proxy_ends_the_run(concurrency: int, play: Play) -> None:
     assert len(server.requests) <= concurrency
 
 
-def faster_for(count: int, response: bytes) -> Step:
-    """Return a step that sends *response* at once to *count* users from 30 on, else after a second.
-
-    However late the thread of one of the first users is, others have not read all users by then.
-    """
-
-    def step(request: Request) -> Actions:
-        return (Pause(0.0 if int(request.user_id) < 30 + count else 1.0), response)
-
-    return step
-
-
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_fault__of_the_request_itself_ends_the_run(concurrency: int, play: Play) -> None:
     """A 400 with the same text for the first two users is about the request: the run ends."""
-    server = play(otherwise=faster_for(2, answer(400, b'{"message":"no such include"}')))
+    server = play(otherwise=late_behind(2, answer(400, b'{"message":"no such include"}')))
     users = ",".join(map(str, range(30, 130)))
 
     ran = run(server, user_id=users, concurrency=concurrency)
@@ -177,7 +192,7 @@ def test_fault__of_the_request_itself_ends_the_run(concurrency: int, play: Play)
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_fault__of_a_token_that_reads_nobody_ends_the_run(concurrency: int, play: Play) -> None:
     """If the token may read none of the first 20 users, the other 80 are not asked for."""
-    server = play(otherwise=faster_for(20, answer(403)))
+    server = play(otherwise=late_behind(20, answer(403)))
     users = ",".join(map(str, range(30, 130)))
 
     ran = run(server, user_id=users, concurrency=concurrency)
