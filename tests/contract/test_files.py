@@ -358,8 +358,8 @@ def test_disk__that_fills_up_keeps_the_finished_users(
     line = f"--user-id 31,32,33,34 {flags}"
 
     # As large as the system lets a file grow: two of the users fit.
-    limit = f"ulimit -f {kilobytes}"
-    first = command.shell(f"{limit}; alm-enrollments {line}", **reaching(server, **UNMEASURED))
+    script = f"ulimit -f {kilobytes}; alm-enrollments {line}"
+    first = command.shell(script, **reaching(server, **UNMEASURED))
     kept = list(content(command.folder))
     server.requests.clear()
     second = command(line, **reaching(server))

@@ -58,18 +58,20 @@ OUTCOMES = [BY_NAME[name] for name in ("400", "401", "403", "404", "407", "503",
 FAILING = pytest.mark.parametrize("fault", OUTCOMES, ids=lambda fault: fault.name)
 
 
+# Time for the other users' threads to send their requests, on a busy machine too.
+LATE = Pause(1.0)
+
+
 def late(step: Step) -> Step:
-    """Return *step* after a second, in which others are answered even if their thread is late."""
-    return lambda request: (Pause(1.0), *actions_of(step, request))
+    """Return a step that is *step*, but late."""
+    return lambda request: (LATE, *actions_of(step, request))
 
 
 def late_behind(count: int, response: bytes) -> Step:
-    """Return a step that sends *response*, late to all but the first *count* users from 30 on."""
-    at_once: Step = (response,)
+    """Return a step that sends *response*: at once to *count* users from 30 on, late to others."""
 
     def step(request: Request) -> Actions:
-        is_first = int(request.user_id) < 30 + count
-        return actions_of(at_once if is_first else late(at_once), request)
+        return (response,) if int(request.user_id) < 30 + count else (LATE, response)
 
     return step
 

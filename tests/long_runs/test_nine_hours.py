@@ -33,7 +33,7 @@ KILLS = (9_000, 26_000, 41_000)
 TRIO = {"client_id": "an-id-00", "client_secret": "a-secret-00", "refresh_token": "a-refresh"}
 # The host goes away for a moment, for five minutes, and for a quarter of an hour.
 OUTAGES = ((0.4 * HOUR, 0.4 * HOUR + 20), (2.2 * HOUR, 2.2 * HOUR + 300), (6 * HOUR, 6.25 * HOUR))
-# In one run. Each leaves something behind until Python's garbage collector comes to it.
+# Within one run: between runs, memory waits for Python's garbage collector.
 MAX_GROWTH = 8 * 1024**2
 
 

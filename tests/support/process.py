@@ -29,9 +29,9 @@ CHECKOUT = Path(__file__).parents[2]
 # Ten times what anything here takes on an idle machine.
 PATIENCE_SECONDS = 60.0
 _NEEDED = ("PATH", "SYSTEMROOT", "TEMP", "LANG", "COVERAGE_PROCESS_CONFIG")
-#: For a process that a test interrupts: the exception of a signal's handler can leave a lock of
-#: coverage's taken, for which the process would then wait without end. And for one with a limit on
-#: files: coverage writes one as well.
+#: For a process that a test interrupts: if the signal's handler raises while coverage holds a lock
+#: of its own, the process waits for that lock for ever. Also for a process with a limit on the size
+#: of files, as coverage writes one.
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 _VALIDATOR = jsonschema.Draft202012Validator(load_schema("outputs"))
 
